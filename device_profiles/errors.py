@@ -1,0 +1,102 @@
+"""The errors of the toolkit: what, got, allowed, do this. Each type has the exit code that the command ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+
+class HwnasError(Exception):
+    """Something the user can mend.
+
+    Args:
+        message: what happened, with what was got and what is allowed.
+        hint: what to do next; empty if there is nothing to add.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(HwnasError):
+    """The request itself is wrong: an unknown name, a malformed value, options that exclude each other."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that no registry entry has; the hint says which one was probably meant."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        guess = f"Did you mean {close[0]!r}? " if close else ""
+        super().__init__(f"unknown {kind} {name!r}", hint=f"{guess}Known: {', '.join(names) or 'none'}.")
+
+
+class DeviceError(HwnasError):
+    """A device, its runtime, or a package is missing, busy, or failed."""
+
+    exit_code = 3
+
+
+class DeviceBusy(DeviceError):
+    """Another process is measuring on this device."""
+
+
+class InvalidData(HwnasError):
+    """A file, a table or a model holds what cannot be used."""
+
+    exit_code = 4
+
+
+class InvalidModel(InvalidData):
+    """A model file cannot be measured as it is (not ONNX, dynamic shapes, external data elsewhere ...)."""
+
+
+class UnsupportedOperator(InvalidModel):
+    """The runtime of the target lacks an operator of the model."""
+
+
+class ConstantNetwork(InvalidModel):
+    """The output does not depend on the input: a runtime deletes such a network, and its latency means nothing."""
+
+
+class InvalidTable(InvalidData):
+    """A table of costs holds negative, constant, duplicated or missing values."""
+
+
+class SchemaMismatch(InvalidData):
+    """A file was written by a version of the format that this version does not read, or was cut short."""
+
+
+class MissingKernel(InvalidData):
+    """A predictor has no value for a kernel, and was not asked to fall back."""
+
+
+class InfeasibleBudget(HwnasError):
+    """No architecture met the constraints; the message says how far off the best one was."""
+
+    exit_code = 1
+
+
+class ConditionMismatch(InvalidData):
+    """Two sets of numbers were taken under different conditions.
+
+    Args:
+        message: what was refused.
+        expected: the conditions that were asked for, only where they differ.
+        got: the conditions that were found, only where they differ.
+        hint: what to do next.
+    """
+
+    def __init__(self, message: str, *, expected: Mapping[str, Any], got: Mapping[str, Any], hint: str = "") -> None:
+        differences = ", ".join(f"{name}: expected {expected.get(name)!r}, got {got.get(name)!r}" for name in expected)
+        super().__init__(f"{message}: {differences}", hint=hint)
+        self.expected = dict(expected)
+        self.got = dict(got)

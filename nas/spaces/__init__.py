@@ -1,0 +1,53 @@
+"""Search spaces: products of categorical choices and the networks they stand for.
+
+Example:
+    >>> import nas
+    >>> space = nas.spaces.load("nasbench201")
+    >>> space.choices
+    (5, 5, 5, 5, 5, 5)
+
+A space is one file here that defines `SPACE(**options)` (see `protocol.Space`); `nas.testing.check_space` is its conformance kit.
+This package does not evaluate or search.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from device_profiles.errors import UsageError
+from device_profiles.registry import Registry
+from nas.spaces.protocol import Archs, MakeSpace, SharesWeights, Space, Supernet
+
+__all__ = ["REGISTRY", "Archs", "SharesWeights", "Space", "Supernet", "load", "names"]
+
+REGISTRY: Registry[MakeSpace] = Registry("space", "nas.spaces", attribute="SPACE")
+
+
+def names() -> tuple[str, ...]:
+    """All registered spaces."""
+    return REGISTRY.names()
+
+
+def load(spec: str, **options: Any) -> Space:
+    """Make a space.
+
+    Args:
+        spec: a name, or a name with options such as `nasbench201:cells=1,channels=8`; integers are read as such.
+        **options: more options; they win over those in `spec`.
+
+    Raises:
+        UnknownName: no space has that name.
+        UsageError: an option is malformed, unknown, or out of its range.
+    """
+    name, _, tail = spec.partition(":")
+    given: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in tail.split(","))):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"space option {item!r} has no value", hint=f"Write {name}:{key}=VALUE.")
+        given[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else value.strip()
+    make = REGISTRY.get(name)
+    try:
+        return make(**{**given, **options})
+    except TypeError as error:
+        raise UsageError(f"space {name!r}: {error}", hint="See the space's page for its options.") from error

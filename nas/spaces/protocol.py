@@ -1,0 +1,111 @@
+"""What a search space is: a product of categorical choices, and the networks its points stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.assembly import Assembly
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Archs = NDArray[np.int64]
+
+
+@runtime_checkable
+class Space(Protocol):
+    """A product of categorical choices. An architecture is a row of integers, one gene per choice, `0 <= gene < choices[i]`.
+
+    A space is immutable. It is made by its module's `SPACE(**options)`; `spec` holds the name and the options, so that
+    `nas.spaces.load(spec)` makes an equal space anywhere.
+    """
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+
+    @property
+    def spec(self) -> str:
+        """Name and options that differ from the defaults, such as `nasbench201:cells=1,channels=8`."""
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Options per gene, `(d,)`."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input with batch 1, such as `(1, 3, 32, 32)`."""
+
+    @property
+    def size(self) -> int:
+        """Number of genomes: the product of `choices`."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Archs:
+        """`n` genomes, `(n, d)`, uniform over genomes; all distinct under `canonical` where the space has that many.
+
+        Architectures without a function (see `is_valid`) are not drawn.
+        """
+
+    def canonical(self, archs: Archs) -> Archs:
+        """One representative for each network, `(n, d)`: equal rows of the result are the same network. Idempotent."""
+
+    def is_valid(self, archs: Archs) -> NDArray[np.bool_]:
+        """`(n,)`: False where the output does not depend on the input."""
+
+    def neighbours(self, arch: Archs) -> Archs:
+        """All genomes that differ from `arch` `(d,)` in one gene: `(sum(choices) - d, d)`."""
+
+    def features(self, archs: Archs) -> NDArray[np.float64]:
+        """What the space knows of its networks' structure, `(n, f)`, equal for equal `canonical` rows."""
+
+    def parse(self, text: str) -> Archs:
+        """A genome `(d,)` from the space's own text form or from integers with commas.
+
+        Raises:
+            UsageError: the text is neither, or a gene is out of range.
+        """
+
+    def format(self, arch: Archs) -> str:
+        """The text form of one genome; `parse` reads it back."""
+
+    def assembly(self, arch: Archs) -> Assembly:
+        """The network as blocks.
+
+        Raises:
+            ConstantNetwork: the output does not depend on the input.
+        """
+
+    def to_module(self, arch: Archs, **options: Any) -> nn.Module:
+        """The network as a torch module, with fresh weights."""
+
+
+class Supernet(Protocol):
+    """All networks of a space with shared weights. It is an `nn.Module` too."""
+
+    def forward_path(self, images: Any, arch: Archs) -> Any:
+        """Logits of one architecture `(d,)`, through the shared weights of its own operators only."""
+
+    def forward_mixed(self, images: Any, gates: Any) -> Any:
+        """Logits where each gene's option `o` is weighted by `gates[i][o]`.
+
+        `gates` is one tensor `(choices[i],)` per gene. An option whose gate is exactly 0 is not run where all other gates of the
+        gene but one are 0 too (a straight-through one-hot sample runs one path); gradients still reach the gate that is 1.
+        """
+
+    def subnet(self, arch: Archs) -> nn.Module:
+        """The stand-alone network, equal to `space.to_module(arch)` in structure, with a copy of the shared weights."""
+
+
+@runtime_checkable
+class SharesWeights(Protocol):
+    """A space whose networks can share weights."""
+
+    def to_supernet(self, **options: Any) -> Any:
+        """A `Supernet` with fresh weights."""
+
+
+MakeSpace = Callable[..., Space]

@@ -1,0 +1,82 @@
+"""Search strategies: they ask for architectures and are told what those cost.
+
+Example:
+    >>> import nas
+    >>> strategy = nas.strategies.create("nsga2", choices=(5,) * 6, objectives=2, seed=0)
+    >>> strategy.ask(10).shape
+    (10, 6)
+
+A strategy is one file here that defines `STRATEGY(problem, *, seed, **settings)` (see `protocol.Strategy` for the contract);
+`nas.testing.check_strategy` is its conformance kit. Strategies that own a supernet are in `nas.gradient`.
+This package never evaluates an architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import UsageError
+from device_profiles.registry import Registry
+from nas.strategies.protocol import Archs, Costs, MakeStrategy, Problem, Strategy
+
+__all__ = ["REGISTRY", "Archs", "Costs", "Problem", "Strategy", "create", "names"]
+
+REGISTRY: Registry[MakeStrategy] = Registry("strategy", "nas.strategies", attribute="STRATEGY")
+
+
+def names() -> tuple[str, ...]:
+    """All registered strategies that ask and tell."""
+    return REGISTRY.names()
+
+
+def create(
+    name: str,
+    *,
+    choices: Sequence[int],
+    objectives: int,
+    seed: int = 0,
+    known: Mapping[int, Callable[[Archs], NDArray[np.float64]]] | None = None,
+    features: Callable[[Archs], NDArray[np.float64]] | None = None,
+    canonical: Callable[[Archs], Archs] | None = None,
+    valid: Callable[[Archs], NDArray[np.bool_]] | None = None,
+    **settings: Any,
+) -> Strategy:
+    """Make a strategy for a problem.
+
+    Args:
+        name: a registered name.
+        choices: options per gene, each at least 1.
+        objectives: number of costs, at least 1.
+        seed: the only source of randomness.
+        known: columns of the costs that are free to know, as functions of `(n, d)` to `(n,)`.
+        features: structural features, `(n, d) -> (n, f)`.
+        canonical: equal rows of its result are the same network.
+        valid: which genomes are networks at all.
+        **settings: the strategy's own settings.
+
+    Raises:
+        UnknownName: no strategy has the name.
+        UsageError: the problem or a setting is not one that the strategy takes.
+    """
+    if len(choices) == 0 or min(choices) < 1 or objectives < 1:
+        raise UsageError(
+            f"a problem needs at least one gene of at least one option and one objective, got choices={tuple(choices)}, "
+            f"objectives={objectives}"
+        )
+    problem = Problem(
+        choices=tuple(int(c) for c in choices),
+        objectives=int(objectives),
+        known=dict(known or {}),
+        features=features,
+        canonical=canonical,
+        valid=valid,
+    )
+    make = REGISTRY.get(name)
+    try:
+        return make(problem, seed=seed, **settings)
+    except TypeError as error:
+        raise UsageError(f"strategy {name!r}: {error}", hint="See the strategy's page for its settings.") from error

@@ -1,0 +1,95 @@
+"""A network as a graph of blocks: one description gives the torch module, the stitched ONNX model and the cache keys.
+
+A space says how a network is put together from blocks; equal `key` and equal input shapes mean equal graphs. The exporter then
+sees each distinct block once (3-6 s for a whole network, and a campaign has hundreds), and the same blocks make the module that
+is trained, so the network that is measured is the network that is searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from device_profiles.errors import InvalidModel
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: The name that stands for the input of the network in `Block.inputs`.
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network.
+
+    Attributes:
+        name: unique in the network; a valid key of an `nn.ModuleDict` (no dots).
+        key: what it is, such as `"conv3x3 16->32 s2"`; equal keys build equal modules, whatever their weights.
+        inputs: names of the blocks it reads, in the order of its forward's arguments; `INPUT` is the network's input.
+        build: makes the module, called only when torch is needed.
+    """
+
+    name: str
+    key: str
+    inputs: tuple[str, ...]
+    build: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A network of blocks in topological order; the last block is the output.
+
+    Attributes:
+        blocks: every block reads only `INPUT` and blocks before it.
+        input_shape: shape of one input, the batch included: `(1, 3, 32, 32)`.
+
+    Raises:
+        InvalidModel: a name is used twice, or a block reads one that is not before it.
+    """
+
+    blocks: tuple[Block, ...]
+    input_shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        seen = {INPUT}
+        for block in self.blocks:
+            unknown = [name for name in block.inputs if name not in seen]
+            if unknown or block.name in seen:
+                raise InvalidModel(
+                    f"block {block.name!r} reads {unknown or 'nothing new'}: names must be unique, inputs must come earlier",
+                    hint="List the blocks in topological order.",
+                )
+            seen.add(block.name)
+
+    @property
+    def key(self) -> str:
+        """The network's structure as text; equal keys are equal networks, whatever the names of their blocks and weights."""
+        position = {INPUT: 0} | {block.name: i for i, block in enumerate(self.blocks, start=1)}
+        wiring = (f"{block.key}({','.join(str(position[name]) for name in block.inputs)})" for block in self.blocks)
+        return f"{'x'.join(map(str, self.input_shape))}:" + ";".join(wiring)
+
+    def to_module(self) -> nn.Module:
+        """The network as a torch module; its parameters are named `blocks.<block name>.<parameter>`."""
+        return _module_class()(self)
+
+
+def _module_class() -> Callable[[Assembly], nn.Module]:
+    from torch import nn
+
+    class AssembledNetwork(nn.Module):
+        """The blocks of an assembly, run in order."""
+
+        def __init__(self, assembly: Assembly) -> None:
+            super().__init__()
+            self.assembly = assembly
+            self.blocks = nn.ModuleDict({block.name: block.build() for block in assembly.blocks})
+
+        def forward(self, x: Tensor) -> Tensor:
+            values = {INPUT: x}
+            for block in self.assembly.blocks:
+                values[block.name] = self.blocks[block.name](*(values[name] for name in block.inputs))
+            return values[self.assembly.blocks[-1].name]
+
+    return AssembledNetwork
