@@ -1,0 +1,219 @@
+"""Operators and graphs of operators: immutable, hashable, in the words of ONNX, without torch.
+
+An `OperatorGraph` is what a network asks for (captured from a model) or what a runtime made of it (its fused kernels); the type
+is the same, `runtime` tells them apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from device_profiles.errors import SchemaMismatch
+
+#: Bytes of one element; ONNX tensor element types by their numpy names.
+DTYPE_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
+    "uint64": 8, "uint32": 4, "uint16": 2,
+}  # fmt: skip
+
+AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Type and static shape of a value.
+
+    Attributes:
+        shape: all dimensions known; `()` is a scalar.
+        dtype: a key of `DTYPE_BYTES`.
+        constant: True for weights and other initialisers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    constant: bool = False
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return self.elements * DTYPE_BYTES.get(self.dtype, 4)
+
+    def __str__(self) -> str:
+        mark = "w" if self.constant else ""
+        return f"{mark}{'x'.join(map(str, self.shape)) or 'scalar'}" + ("" if self.dtype == "float32" else f":{self.dtype}")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator, or one fused kernel of a runtime. Equal operators cost the same: names of nodes and values are not part of it.
+
+    Attributes:
+        domain: the operator set: `""` is ONNX's own; `com.microsoft.nchwc` holds ONNX Runtime's blocked kernels.
+        op_type: the operator's name in that set.
+        attributes: sorted pairs of name and value.
+        inputs: in order; None where an optional input is left out.
+        outputs: in order.
+    """
+
+    domain: str
+    op_type: str
+    attributes: tuple[tuple[str, AttributeValue], ...]
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute, or `default`."""
+        return next((value for key, value in self.attributes if key == name), default)
+
+    @cached_property
+    def kind(self) -> str:
+        """The operator with its domain: `Conv`, `com.microsoft.nchwc:Conv`."""
+        return f"{self.domain}:{self.op_type}" if self.domain else self.op_type
+
+    @cached_property
+    def key(self) -> str:
+        """The operator as one line of text; equal keys are equal operators."""
+        attributes = ",".join(f"{name}={_plain(value)}" for name, value in self.attributes)
+        inputs = ",".join("-" if tensor is None else str(tensor) for tensor in self.inputs)
+        return f"{self.kind}[{attributes}]({inputs})->({','.join(map(str, self.outputs))})"
+
+    def __str__(self) -> str:
+        first = next((tensor for tensor in self.inputs if tensor is not None), None)
+        shape = "x".join(map(str, first.shape)) if first else ""
+        out = "x".join(map(str, self.outputs[0].shape)) if self.outputs else ""
+        kernel = self.attribute("kernel_shape")
+        window = f" k{'x'.join(map(str, kernel))}" if kernel else ""
+        return f"{self.op_type} {shape}->{out}{window}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A use of an operator in a graph.
+
+    Attributes:
+        operator: what runs.
+        inputs: names of the values it reads, aligned with `operator.inputs`; `""` where one is left out.
+        outputs: names of the values it writes.
+        name: the node's name in the model it came from, for people.
+    """
+
+    operator: Operator
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorGraph:
+    """Operators in topological order, and how values run between them.
+
+    Attributes:
+        nodes: in an order in which they can run.
+        inputs: the network's inputs, as pairs of name and tensor.
+        outputs: names of the values that leave the network.
+        runtime: `""` for a captured network; the runtime's name where the nodes are its fused kernels.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[tuple[str, Tensor], ...]
+    outputs: tuple[str, ...]
+    runtime: str = ""
+
+    @cached_property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators of the nodes, in order, repeats included."""
+        return tuple(node.operator for node in self.nodes)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the structure: equal for equal operators and wiring, whatever the names."""
+        number: dict[str, int] = {name: i for i, (name, _) in enumerate(self.inputs)}
+        lines = [",".join(str(tensor) for _, tensor in self.inputs), self.runtime]
+        for node in self.nodes:
+            for name in node.outputs:
+                number.setdefault(name, len(number))
+            wires = ",".join(str(number[name]) if name in number else "w" for name in node.inputs)
+            lines.append(f"{node.operator.key}<{wires}>")
+        lines.append(",".join(str(number.get(name, -1)) for name in self.outputs))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The graph as text; `from_json` reads it back."""
+        operators = list(dict.fromkeys(self.operators))
+        index = {operator: i for i, operator in enumerate(operators)}
+        return json.dumps(
+            {
+                "schema": "hwnas.graph/1",
+                "runtime": self.runtime,
+                "inputs": [[name, _tensor_to_plain(tensor)] for name, tensor in self.inputs],
+                "outputs": list(self.outputs),
+                "operators": [operator_to_plain(operator) for operator in operators],
+                "nodes": [[index[n.operator], list(n.inputs), list(n.outputs), n.name] for n in self.nodes],
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_json(text: str) -> OperatorGraph:
+        """Read what `to_json` wrote.
+
+        Raises:
+            SchemaMismatch: the text is not a graph of this version.
+        """
+        try:
+            data = json.loads(text)
+            if data["schema"] != "hwnas.graph/1":
+                raise SchemaMismatch(f"expected a graph of schema 'hwnas.graph/1', got {data['schema']!r}")
+            operators = [operator_from_plain(plain) for plain in data["operators"]]
+            return OperatorGraph(
+                nodes=tuple(Node(operators[i], tuple(ins), tuple(outs), name) for i, ins, outs, name in data["nodes"]),
+                inputs=tuple((name, _tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
+                outputs=tuple(data["outputs"]),
+                runtime=data["runtime"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise SchemaMismatch(f"cannot read an operator graph: {error}") from error
+
+
+def operator_to_plain(operator: Operator) -> list[Any]:
+    """An operator as JSON-ready lists."""
+    inputs = [None if tensor is None else _tensor_to_plain(tensor) for tensor in operator.inputs]
+    attributes = [[name, list(value) if isinstance(value, tuple) else value] for name, value in operator.attributes]
+    return [operator.domain, operator.op_type, attributes, inputs, [_tensor_to_plain(t) for t in operator.outputs]]
+
+
+def operator_from_plain(plain: list[Any]) -> Operator:
+    """Read what `operator_to_plain` made."""
+    domain, op_type, attributes, inputs, outputs = plain
+    return Operator(
+        domain=domain,
+        op_type=op_type,
+        attributes=tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in attributes),
+        inputs=tuple(None if tensor is None else _tensor_from_plain(tensor) for tensor in inputs),
+        outputs=tuple(_tensor_from_plain(tensor) for tensor in outputs),
+    )
+
+
+def _tensor_to_plain(tensor: Tensor) -> list[Any]:
+    return [list(tensor.shape), tensor.dtype, tensor.constant]
+
+
+def _tensor_from_plain(plain: list[Any]) -> Tensor:
+    shape, dtype, constant = plain
+    return Tensor(tuple(shape), dtype, constant)
+
+
+def _plain(value: AttributeValue) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
