@@ -1,0 +1,97 @@
+"""A job: what to measure and how. The same file goes to every device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Version of the measuring protocol. Numbers of different versions are not mixed. 1: first (2026-11).
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How blocks are taken.
+
+    Attributes:
+        seed: of the order of the candidates.
+        rounds: blocks wanted of each candidate in this process.
+        min_rounds: blocks taken of each even if `seconds` has passed.
+        seconds: time for the rounds, in seconds of the clock.
+        min_block_ns: a block lasts at least this, and at least 1000 ticks of the clock.
+        min_calls: calls in a block, at least.
+        slow_ratio: a block whose sentinel is this much over the best is taken again (Jetpack's benchmark rule: 1.10).
+        retry_share: share of `rounds` that may be spent on such repeats.
+        best_sentinel_ns: the best this device has shown before, or None.
+    """
+
+    seed: int = 0
+    rounds: int = 15
+    min_rounds: int = 5
+    seconds: float = 30.0
+    min_block_ns: int = 1_000_000
+    min_calls: int = 4
+    slow_ratio: float = 1.10
+    retry_share: float = 0.3
+    best_sentinel_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model to measure.
+
+    Attributes:
+        id: the store's name for it.
+        file: path of the model, relative to the job's folder.
+        profile_runs: inferences under the runtime's profiler; 0 for none.
+        memory: whether to measure the peak memory of a process that runs it.
+    """
+
+    id: str
+    file: str
+    profile_runs: int = 0
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to know.
+
+    Attributes:
+        nonce: returned with every line, so that a result cannot be taken for another job's.
+        runtime: its registered name.
+        threads: threads of the runtime.
+        precision: see `RuntimeOptions`.
+        optimisation: see `RuntimeOptions`.
+        options: the runtime's own settings.
+        affinity: CPUs to pin to, before the runtime is imported; empty for no pinning.
+        plan: how blocks are taken.
+        candidates: what to measure.
+    """
+
+    nonce: str
+    runtime: str
+    candidates: tuple[Candidate, ...]
+    plan: Plan = field(default_factory=Plan)
+    threads: int = 1
+    precision: str = "fp32"
+    optimisation: str = "all"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    affinity: tuple[int, ...] = ()
+
+    def write(self, path: Path) -> None:
+        """Write the job as JSON."""
+        path.write_text(json.dumps({"schema": "hwnas.job/1", **asdict(self)}))
+
+    @staticmethod
+    def read(path: Path) -> Job:
+        """Read what `write` wrote."""
+        data = json.loads(path.read_text())
+        if data.pop("schema") != "hwnas.job/1":
+            raise ValueError(f"{path}: not a job of schema hwnas.job/1")
+        candidates = tuple(Candidate(**candidate) for candidate in data.pop("candidates"))
+        affinity = tuple(data.pop("affinity"))
+        return Job(candidates=candidates, plan=Plan(**data.pop("plan")), affinity=affinity, **data)

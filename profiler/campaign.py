@@ -1,0 +1,285 @@
+"""Campaigns: measure models in fresh processes until the intervals are narrow enough or the budget is spent.
+
+A campaign goes on where it stopped: blocks that a killed one committed count, models that are known well enough are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_profiles.conditions import Conditions
+from device_profiles.errors import DeviceError
+from device_profiles.profile import Target, to_plain
+from profiler import events, statistics, transports
+from profiler.agent.job import Candidate, Job, Plan
+from profiler.agent.protocol import Block
+from profiler.conditions import conditions_of, pinned_cpus, worker_environment
+from profiler.fusing import fuse
+from profiler.lock import device_lock
+from profiler.measurement import Failure, Measurement
+from profiler.store import ModelRow, Store
+from profiler.subjects import Subject
+from profiler.summary import failures, measurements
+
+#: Models that one worker holds at once; more are measured in groups.
+GROUP_SIZE = 64
+#: Time that a worker needs besides its rounds: to start, and for each model to load, warm up, and profile.
+START_S = 1.0
+MODEL_S = 0.12
+#: A worker that is this much over its plan hangs.
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a campaign stops.
+
+    Attributes:
+        spread: relative half-width of the interval that is good enough, for every model.
+        device_s: seconds of device time for this call, or None for 1 s a model and at least 20 s.
+        min_processes: fresh processes of each model, at least 3 for an interval.
+        max_processes: and at most.
+        rounds: blocks of a model in one process, at most.
+        profile_runs: inferences of each model under the runtime's profiler, in its first process; 0 for none.
+        memory: whether to measure process memory, in the first process.
+    """
+
+    spread: float = 0.02
+    device_s: float | None = None
+    min_processes: int = 3
+    max_processes: int = 12
+    rounds: int = 15
+    profile_runs: int = 20
+    memory: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a campaign leaves: one entry for each subject, in their order, measured or failed."""
+
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...]
+
+
+def measure(
+    subjects: Sequence[Subject],
+    *,
+    target: Target,
+    store: Store,
+    budget: Budget | None = None,
+    seed: int = 0,
+    listener: events.Listener = events.silent,
+) -> Outcome:
+    """Measure models on a target.
+
+    Args:
+        subjects: what to measure; equal ids are measured once.
+        target: where and how.
+        store: where the blocks go.
+        budget: when to stop.
+        seed: of the order of the rounds.
+        listener: told what happens, for progress.
+
+    Returns:
+        Measurements and failures of the subjects. Interruption leaves everything committed.
+
+    Raises:
+        ConditionMismatch: the store holds this target under other conditions.
+        DeviceBusy: another process measures on the device.
+        DeviceError: the device or its runtime is missing, or its agent failed repeatedly.
+    """
+    plan = budget or Budget()
+    conditions = conditions_of(target)
+    store.bind(target.name, json.dumps(to_plain(target), sort_keys=True), conditions)
+    unique = {subject.id: subject for subject in subjects}
+    for subject in unique.values():
+        store.add_model(ModelRow(subject.id, subject.name, subject.space, subject.arch), subject.graph)
+    with device_lock(target.device_id):
+        _Campaign(target, store, conditions, plan, seed, listener).run(unique)
+    wanted = list(unique)
+    return Outcome(measurements(store, conditions, wanted), failures(store, conditions, wanted))
+
+
+class _Campaign:
+    """The state of one call of `measure`."""
+
+    def __init__(
+        self, target: Target, store: Store, conditions: Conditions, budget: Budget, seed: int, listener: events.Listener
+    ) -> None:
+        self.target = target
+        self.store = store
+        self.conditions = conditions
+        self.budget = budget
+        self.seed = seed
+        self.listener = listener
+        self.invocation = uuid.uuid4().hex
+        self.spent_s = 0.0
+        self.processes = 0
+        self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
+
+    def run(self, subjects: dict[str, Subject]) -> None:
+        pending = self._pending(subjects)
+        limit = self.budget.device_s or max(20.0, 1.0 * len(pending))
+        self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
+        if not pending:
+            return
+        with tempfile.TemporaryDirectory(prefix="hwnas-job-") as place:
+            folder = Path(place)
+            self._write_models(folder, [subjects[name] for name in pending])
+            while pending:
+                groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
+                for group in groups:
+                    self._process(folder, group, self._seconds(limit, group, len(groups)))
+                pending = self._pending(subjects)
+                if self.spent_s >= limit and all(self._counts(pending)[name] >= self.budget.min_processes for name in pending):
+                    return
+
+    def _write_models(self, folder: Path, subjects: list[Subject]) -> None:
+        for subject in subjects:
+            (folder / f"{subject.id}.onnx").write_bytes(subject.onnx())
+            if self.store.fused(subject.id, self.conditions) is None:
+                graph = fuse(folder / f"{subject.id}.onnx", self.target, captured=subject.graph)
+                if isinstance(graph, Failure):
+                    self._fail(subject.id, graph.kind, graph.reason, graph.hint)
+                else:
+                    self.store.add_fused(subject.id, self.conditions, graph)
+
+    def _seconds(self, limit: float, group: list[str], groups: int) -> float:
+        """Time for the rounds of one process, so that the processes still wanted share what is left of the budget."""
+        counts = self._counts(group)
+        wanted = max(self.budget.min_processes - min(counts.values()), 1)
+        left = max(limit - self.spent_s, 0.0)
+        return max(left / (wanted * groups) - START_S - MODEL_S * len(group), 0.5)
+
+    def _process(self, folder: Path, group: list[str], seconds: float) -> None:
+        """One fresh worker over a group of models."""
+        profiled = {model for model, _, _ in self.store.profiles(self.conditions)}
+        weighed = self.store.memory(self.conditions)
+        candidates = tuple(
+            Candidate(
+                id=name,
+                file=f"{name}.onnx",
+                profile_runs=0 if name in profiled else self.budget.profile_runs,
+                memory=self.budget.memory and name not in weighed,
+            )
+            for name in group
+        )
+        rows = self.store.blocks(self.conditions)
+        best = int(statistics.best_sentinel_ns(rows)) if rows else None
+        job = Job(
+            nonce=uuid.uuid4().hex,
+            runtime=self.target.runtime.name,
+            candidates=candidates,
+            plan=Plan(seed=self.seed + self.processes, rounds=self.budget.rounds, seconds=seconds, best_sentinel_ns=best),
+            threads=self.target.runtime.threads,
+            precision=self.target.runtime.precision,
+            optimisation=self.target.runtime.optimisation,
+            options=dict(self.target.runtime.options),
+            affinity=pinned_cpus(self.target),
+        )
+        job.write(folder / "job.json")
+        self.processes += 1
+        self.listener(events.ProcessStarted(self.processes, len(group)))
+        process = self.store.start_process(self.conditions, self.invocation, job.plan.seed)
+        _Reader(self, process, job).run(folder, timeout_s=seconds + PATIENCE_S + 2.0 * len(group))
+        summary = statistics.summarise(self.store.blocks(self.conditions))
+        widest = max((summary[name].spread for name in group if name in summary), default=0.0)
+        self.listener(events.ProcessFinished(self.processes, widest))
+
+    def _pending(self, subjects: dict[str, Subject]) -> list[str]:
+        """Models without enough processes, or with too wide an interval and processes left to spend."""
+        failed = self.store.failures(self.conditions)
+        summary = statistics.summarise(self.store.blocks(self.conditions))
+        counts = self._counts(list(subjects))
+        return [
+            name
+            for name in subjects
+            if name not in failed
+            and (
+                counts[name] < self.budget.min_processes
+                or (
+                    counts[name] < self.budget.max_processes
+                    and (summary[name].spread > self.budget.spread or summary[name].state != "stable")
+                )
+            )
+        ]
+
+    def _counts(self, names: list[str]) -> dict[str, int]:
+        """Processes that took at least the least number of blocks of each model."""
+        blocks: dict[tuple[str, int], int] = {}
+        for row in self.store.blocks(self.conditions):
+            blocks[row.model, row.process] = blocks.get((row.model, row.process), 0) + 1
+        least = Plan().min_rounds
+        return {name: sum(1 for (model, _), count in blocks.items() if model == name and count >= least) for name in names}
+
+    def _fail(self, model: str, kind: str, reason: str, hint: str) -> None:
+        self.store.add_failure(model, self.conditions, kind=kind, reason=reason, hint=hint)
+        self.listener(events.ModelFailed(model, self.store.models([model])[model].name, reason))
+
+
+class _Reader:
+    """Reads a worker's lines and commits what they say."""
+
+    def __init__(self, campaign: _Campaign, process: int, job: Job) -> None:
+        self._campaign = campaign
+        self._process = process
+        self._job = job
+        self._loading = ""
+        self._finished = False
+        self._facts: list[dict[str, Any]] = []
+        self._started_s = time.monotonic()
+        self._spent_before_s = campaign.spent_s
+
+    def run(self, folder: Path, timeout_s: float) -> None:
+        campaign = self._campaign
+        lines = campaign.transport.run(folder, worker_environment(campaign.target, campaign.processes), timeout_s)
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except DeviceError as error:
+            if not self._loading:
+                raise
+            campaign._fail(self._loading, "RuntimeCrash", f"the runtime crashed while loading it: {error.message}", error.hint)
+        finally:
+            campaign.spent_s = self._spent_before_s + time.monotonic() - self._started_s
+            campaign.store.end_process(
+                self._process,
+                state="finished" if self._finished else "stopped",
+                device_s=time.monotonic() - self._started_s,
+                facts=self._facts,
+            )
+
+    def _take(self, line: dict[str, Any]) -> None:
+        """Commit one line; a missing field is an error, never a default."""
+        event, nonce = line.pop("event"), line.pop("nonce")
+        if nonce != self._job.nonce:
+            raise DeviceError("the agent answered for another job", hint="Run the command again.")
+        store, campaign = self._campaign.store, self._campaign
+        if event == "block":
+            block = Block(**line)
+            store.add_block(self._process, block)
+            spent = self._spent_before_s + time.monotonic() - self._started_s
+            campaign.listener(events.BlockTaken(block.candidate, block.round, spent))
+        elif event == "loading":
+            self._loading = line["id"]
+        elif event == "loaded":
+            self._loading = ""
+            campaign.listener(events.ModelLoaded(line["id"]))
+        elif event == "failed":
+            self._loading = ""
+            campaign._fail(line["id"], line["kind"], line["reason"], line["hint"])
+        elif event == "profile":
+            store.add_profile(self._process, line["id"], line["kernels"], line["allocator_peak_bytes"])
+        elif event == "memory":
+            store.add_memory(self._process, line["id"], line.get("process_peak_bytes"), line.get("unavailable"))
+        elif event == "finished":
+            self._finished = True
+        else:
+            self._facts.append({"event": event, **line})

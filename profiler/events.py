@@ -1,0 +1,64 @@
+"""What a campaign tells while it runs. The library never prints; whoever calls it decides what to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CampaignStarted:
+    """A campaign begins: `models` wanted, `measured` of them already known well enough, `budget_s` of device time."""
+
+    models: int
+    measured: int
+    budget_s: float
+
+
+@dataclass(frozen=True)
+class ProcessStarted:
+    """A fresh worker begins: the `number`-th of this campaign, with `models` in it."""
+
+    number: int
+    models: int
+
+
+@dataclass(frozen=True)
+class ModelLoaded:
+    """A model was compiled and warmed up in the worker."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class BlockTaken:
+    """A block was committed; `spent_s` of the budget is used."""
+
+    model: str
+    round: int
+    spent_s: float
+
+
+@dataclass(frozen=True)
+class ModelFailed:
+    """A model cannot be measured."""
+
+    model: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProcessFinished:
+    """A worker ended; `widest` is the largest relative half-width so far."""
+
+    number: int
+    widest: float
+
+
+Event = CampaignStarted | ProcessStarted | ModelLoaded | BlockTaken | ModelFailed | ProcessFinished
+Listener = Callable[[Event], None]
+
+
+def silent(_event: Event) -> None:
+    """A listener that shows nothing."""

@@ -1,0 +1,96 @@
+"""What a device did, summarised from raw blocks. A measurement is never a prediction and never an objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles.facts import Unavailable
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one model under stated conditions.
+
+    Attributes:
+        value_ms: time in the machine's best state, the figure that repeats (see `profiler.statistics`).
+        low_ms: lower end of the interval that a repeated measurement falls into with 95 % confidence.
+        high_ms: its upper end.
+        typical_ms: median of what was seen, slow states included.
+        state: `stable`, or `degraded` if the machine was not in its best state for enough blocks.
+        processes: fresh processes that the value comes from.
+        blocks: blocks, those that were taken again included.
+    """
+
+    value_ms: float
+    low_ms: float
+    high_ms: float
+    typical_ms: float
+    state: str
+    processes: int
+    blocks: int
+
+    @property
+    def spread(self) -> float:
+        """Half-width of the interval over the value."""
+        return (self.high_ms - self.low_ms) / 2 / self.value_ms
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Three different figures, in bytes, never mixed.
+
+    Attributes:
+        planned: peak of live tensors on the fused graph, weights included.
+        allocator: peak that the runtime's allocator reported.
+        process: peak resident memory of a process that loads and runs the model once.
+    """
+
+    planned: int | Unavailable
+    allocator: int | Unavailable
+    process: int | Unavailable
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model on one target.
+
+    Attributes:
+        model: the store's id of the model.
+        name: for people.
+        space: spec of the space it comes from, or None.
+        arch: its text form in the space, or None.
+        latency: see `Latency`.
+        energy_mj: energy of one inference, or why there is none.
+        memory: see `Memory`.
+        closure: (sum of kernels - model) / model: how far the runtime's profiler is from the unprofiled time; None if unprofiled.
+    """
+
+    model: str
+    name: str
+    space: str | None
+    arch: str | None
+    latency: Latency
+    energy_mj: float | Unavailable
+    memory: Memory
+    closure: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that could not be measured.
+
+    Attributes:
+        model: the store's id of the model.
+        name: for people.
+        arch: its text form in its space, or None.
+        kind: the error's type.
+        reason: what happened.
+        hint: what to do.
+    """
+
+    model: str
+    name: str
+    arch: str | None
+    kind: str
+    reason: str
+    hint: str

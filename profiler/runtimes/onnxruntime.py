@@ -1,0 +1,156 @@
+"""ONNX Runtime on the CPU. Its fused kernels come from its own optimised model, never from a list of fusion rules."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
+
+_NUMPY_TYPES = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+}  # fmt: skip
+_SUFFIX = "_kernel_time"
+
+
+class OrtSession:
+    """A compiled model and its inputs."""
+
+    def __init__(self, model: Path, options: RuntimeOptions) -> None:
+        import onnxruntime as ort
+
+        self._model = model
+        self._options = options
+        self._session = _session(model, options)
+        rng = np.random.default_rng(0)
+        self._feed: dict[str, Any] = {}
+        for value in self._session.get_inputs():
+            if any(not isinstance(extent, int) or extent < 1 for extent in value.shape):
+                raise InvalidModel(
+                    f"{model.name}: input {value.name!r} has the shape {value.shape}; every dimension must be a number",
+                    hint="Export the model with fixed shapes.",
+                )
+            dtype = _NUMPY_TYPES[value.type]
+            drawn = rng.standard_normal(value.shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, value.shape)
+            self._feed[value.name] = ort.OrtValue.ortvalue_from_numpy(np.asarray(drawn, dtype=dtype))
+        self._names = [value.name for value in self._session.get_outputs()]
+
+    def run(self) -> None:
+        """One inference."""
+        self._session.run_with_ort_values(self._names, self._feed)
+
+    def outputs(self) -> list[Any]:
+        """The outputs of one inference."""
+        return [value.numpy() for value in self._session.run_with_ort_values(self._names, self._feed)]
+
+    def profile(self, runs: int) -> Profile | None:
+        """Kernel times of a second, profiled session: the profiler perturbs, so the timed one stays without."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = _session(self._model, self._options, profile_prefix=str(Path(folder) / "profile"))
+            warm = 3
+            for _ in range(runs + warm):
+                session.run_with_ort_values(self._names, self._feed)
+            events = json.loads(Path(session.end_profiling()).read_text())
+        nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
+        per_run = len(nodes) // (runs + warm)
+        if per_run == 0:
+            return None
+        durations = np.array([event["dur"] for event in nodes[warm * per_run :]], dtype=np.float64).reshape(runs, per_run)
+        kernels = tuple(
+            KernelTime(event["name"].removesuffix(_SUFFIX), event["args"]["op_name"], float(mean) * 1e3, runs)
+            for event, mean in zip(nodes[:per_run], _trimmed_mean(durations), strict=True)
+        )
+        peaks = [int(event["args"].get("mem_in_use_peak", 0)) for event in nodes]
+        return Profile(kernels, max(peaks) or None)
+
+    def close(self) -> None:
+        """Drop the session and its arena."""
+        del self._session
+
+
+class OnnxRuntime:
+    """ONNX Runtime's CPU execution provider."""
+
+    def __init__(self) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise DeviceError("the package onnxruntime is not installed", hint="pip install onnxruntime") from error
+        ort.set_default_logger_severity(4)
+        self._version = f"onnxruntime {ort.__version__}"
+
+    @property
+    def version(self) -> str:
+        """`onnxruntime X.Y.Z`."""
+        return self._version
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """The host's clock."""
+        return time.perf_counter_ns
+
+    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+        """The agent's own."""
+        return None
+
+    def load(self, model: Path, options: RuntimeOptions) -> OrtSession:
+        """Compile a model."""
+        return OrtSession(model, options)
+
+    def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
+        """The optimised model that ONNX Runtime saves."""
+        folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            path = Path(place) / "fused.onnx"
+            _session(model, options, fused=path)
+            return path.read_bytes()
+
+    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+        """A chain-free model of `copies` equal nodes, each with weights of its own."""
+        from profiler.runtimes._kernel_model import build
+
+        return build(operator, copies)
+
+
+RUNTIME = OnnxRuntime
+
+
+def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None, profile_prefix: str = "") -> Any:
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.log_severity_level = 4
+    levels = ort.GraphOptimizationLevel
+    settings.graph_optimization_level = {
+        "all": levels.ORT_ENABLE_ALL, "basic": levels.ORT_ENABLE_BASIC, "none": levels.ORT_DISABLE_ALL,
+    }[options.optimisation]  # fmt: skip
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(options.options.get("spinning", 1)))
+    if fused is not None:
+        settings.optimized_model_filepath = str(fused)
+    if profile_prefix:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = profile_prefix
+    try:
+        return ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
+        text = str(error).split("\n")[0]
+        if "NOT_IMPLEMENTED" in text or "is not a registered function" in text or "Could not find an implementation" in text:
+            raise UnsupportedOperator(f"ONNX Runtime cannot run {model.name}: {text}") from error
+        raise InvalidModel(f"ONNX Runtime cannot load {model.name}: {text}") from error
+
+
+def _trimmed_mean(durations: Any) -> Any:
+    """Mean over runs without the slowest fifth: interruptions only ever add time. `(runs, kernels)` to `(kernels,)`."""
+    keep = max(1, int(np.ceil(len(durations) * 0.8)))
+    return np.sort(durations, axis=0)[:keep].mean(axis=0)

@@ -1,0 +1,94 @@
+"""A runtime that replays recorded times: the same loop, the numbers of another day.
+
+The target's option `recording` names a JSON file `{"models": {<id>: [ns, ...]}, "sentinel": [ns, ...]}`; a model's id is the stem of
+its file. `profiler.store.Store.recording` makes one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from device_profiles.errors import InvalidData
+from profiler.runtimes.protocol import Profile, RuntimeOptions
+
+
+class ReplaySession:
+    """The recorded times of one model, over and over."""
+
+    def __init__(self, times: Iterator[float], spend: Callable[[float], None]) -> None:
+        self._times = times
+        self._spend = spend
+
+    def run(self) -> None:
+        """Let the next recorded time pass."""
+        self._spend(next(self._times))
+
+    def outputs(self) -> list[Any]:
+        """Nothing is computed."""
+        return []
+
+    def profile(self, runs: int) -> Profile | None:
+        """Nothing was recorded."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ReplayRuntime:
+    """Plays a recording on a clock of its own."""
+
+    def __init__(self) -> None:
+        self._now_ns = 0.0
+        self._sentinel: Iterator[float] = itertools.repeat(400_000.0)
+
+    @property
+    def version(self) -> str:
+        """Always `replay 1`."""
+        return "replay 1"
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """A counter."""
+
+        def read() -> int:
+            self._now_ns += 20.0
+            return int(self._now_ns)
+
+        return read
+
+    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+        """The recorded sentinels."""
+        return {name: lambda: self._spend(next(self._sentinel)) for name in ("gemm", "alu", "memory")}
+
+    def load(self, model: Path, options: RuntimeOptions) -> ReplaySession:
+        """Find the model in the recording."""
+        path = Path(str(options.options.get("recording", "")))
+        try:
+            recording = json.loads(path.read_text())
+            times = recording["models"][model.stem]
+        except (OSError, ValueError, KeyError) as error:
+            raise InvalidData(
+                f"no recorded times of {model.stem} in {path}", hint="Set the target's option 'recording' to a recording of it."
+            ) from error
+        if recording.get("sentinel"):
+            self._sentinel = itertools.cycle(recording["sentinel"])
+        return ReplaySession(itertools.cycle(times), self._spend)
+
+    def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
+        """Nodes stay as they are."""
+        return None
+
+    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+        """Kernels are not replayed."""
+        return None
+
+    def _spend(self, ns: float) -> None:
+        self._now_ns += ns
+
+
+RUNTIME = ReplayRuntime

@@ -1,0 +1,109 @@
+"""Tables of the measurement store, and their version.
+
+History of the version:
+    1 (2026-11): first.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+METADATA = sa.MetaData()
+
+#: What the file is: `schema_version`, `written_by`.
+META = sa.Table("meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False))
+
+#: Facts that numbers of one table share.
+CONDITIONS = sa.Table(
+    "conditions", METADATA, sa.Column("id", sa.String(16), primary_key=True), sa.Column("facts", sa.Text, nullable=False)
+)
+
+#: Under which conditions a target was measured in this store.
+TARGETS = sa.Table(
+    "targets",
+    METADATA,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("conditions", sa.ForeignKey("conditions.id"), nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+)
+
+#: What was measured: `id` is the digest of the captured graph.
+MODELS = sa.Table(
+    "models",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("space", sa.Text),
+    sa.Column("arch", sa.Text),
+    sa.Column("graph", sa.Text, nullable=False),
+)
+
+#: What a runtime made of a model, under conditions.
+FUSED = sa.Table(
+    "fused",
+    METADATA,
+    sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("conditions", sa.ForeignKey("conditions.id"), primary_key=True),
+    sa.Column("graph", sa.Text, nullable=False),
+)
+
+#: One fresh worker process each; `state` is `running`, `finished` or `stopped`.
+PROCESSES = sa.Table(
+    "processes",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("conditions", sa.ForeignKey("conditions.id"), nullable=False, index=True),
+    sa.Column("invocation", sa.String(32), nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("device_s", sa.Float),
+    sa.Column("facts", sa.Text, nullable=False),
+)
+
+#: Raw blocks with the sentinels around them.
+BLOCKS = sa.Table(
+    "blocks",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("process", sa.ForeignKey("processes.id"), nullable=False, index=True),
+    sa.Column("model", sa.ForeignKey("models.id"), nullable=False, index=True),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("retry", sa.Integer, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("ns", sa.BigInteger, nullable=False),
+    sa.Column("sentinel_before_ns", sa.BigInteger, nullable=False),
+    sa.Column("sentinel_after_ns", sa.BigInteger, nullable=False),
+)
+
+#: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; and its allocator's peak.
+PROFILES = sa.Table(
+    "profiles",
+    METADATA,
+    sa.Column("process", sa.ForeignKey("processes.id"), primary_key=True),
+    sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("kernels", sa.Text, nullable=False),
+    sa.Column("allocator_peak_bytes", sa.BigInteger),
+)
+
+#: Peak of a process that loads and runs the model, or why there is none.
+MEMORY = sa.Table(
+    "memory",
+    METADATA,
+    sa.Column("process", sa.ForeignKey("processes.id"), primary_key=True),
+    sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("process_peak_bytes", sa.BigInteger),
+    sa.Column("unavailable", sa.Text),
+)
+
+#: Models that could not be measured, and why.
+FAILURES = sa.Table(
+    "failures",
+    METADATA,
+    sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
+    sa.Column("conditions", sa.ForeignKey("conditions.id"), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("hint", sa.Text, nullable=False),
+)

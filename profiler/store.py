@@ -1,0 +1,413 @@
+"""Measurements in a database: an SQLite file by default, any SQLAlchemy URL for a lab.
+
+Rows are raw: blocks, sentinels, profiles. Summaries are computed when they are asked for, so that a table can be normalised again.
+Every block is committed as it comes, so a killed campaign loses at most the block in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from device_profiles.conditions import Conditions
+from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, SchemaMismatch
+from profiler import schema
+from profiler.operators import OperatorGraph
+
+if TYPE_CHECKING:
+    from profiler.agent.protocol import Block
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+class StoreFull(DeviceError):
+    """The disk of the store is full; what was committed stays."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model that the store knows.
+
+    Attributes:
+        id: digest of its captured graph.
+        name: for people.
+        space: spec of its space, or None.
+        arch: its text form there, or None.
+    """
+
+    id: str
+    name: str
+    space: str | None
+    arch: str | None
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """A block as stored: times in ns, `calls` inferences."""
+
+    process: int
+    invocation: str
+    model: str
+    calls: int
+    ns: int
+    sentinel_ns: int
+
+
+class Store:
+    """A measurement database. Use it as a context manager.
+
+    Args:
+        url: a path (SQLite) or an SQLAlchemy URL.
+        create: make it if it is not there; otherwise a missing file is an error.
+
+    Raises:
+        SchemaMismatch: the file is cut short, is not a store, or was written by a newer version.
+        InvalidData: the file does not exist and `create` is False.
+    """
+
+    def __init__(self, url: str | Path, *, create: bool = True) -> None:
+        self.url = str(url)
+        path = None if "://" in self.url else Path(self.url)
+        if path is not None:
+            if not path.exists() and not create:
+                raise InvalidData(f"there is no store at {path}", hint="Make one with: hwnas profile TARGET --store " + str(path))
+            _check_sqlite_file(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(self.url if path is None else f"sqlite:///{path}")
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _sqlite_settings)
+        try:
+            self._open()
+        except sa.exc.DatabaseError as error:
+            self._engine.dispose()
+            raise _translated(error, self.url) from error
+        except SchemaMismatch:
+            self._engine.dispose()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for tables of other packages in the same file."""
+        return self._engine
+
+    def close(self) -> None:
+        """Close the database; a file is left whole, without side files."""
+        if self._engine.dialect.name == "sqlite":
+            with contextlib.suppress(sa.exc.DatabaseError), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: all or nothing.
+
+        Raises:
+            StoreFull: the disk is full; nothing of this transaction was kept.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise _translated(error, self.url) from error
+
+    # -- targets and conditions ------------------------------------------------------------------------------------------
+
+    def bind(self, target: str, profile: str, conditions: Conditions) -> None:
+        """State under which conditions `target` is measured here.
+
+        Raises:
+            ConditionMismatch: the store holds this target under other conditions.
+        """
+        known = self.conditions(target)
+        if known is not None:
+            known.require_same(conditions, what=f"target {target!r} in store {self.url}")
+            return
+        with self.transaction() as connection:
+            if connection.execute(sa.select(schema.CONDITIONS).where(schema.CONDITIONS.c.id == conditions.id)).first() is None:
+                connection.execute(
+                    schema.CONDITIONS.insert().values(id=conditions.id, facts=json.dumps(conditions.to_plain(), sort_keys=True))
+                )
+            connection.execute(schema.TARGETS.insert().values(name=target, conditions=conditions.id, profile=profile))
+
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets measured here."""
+        with self._engine.connect() as connection:
+            return tuple(connection.scalars(sa.select(schema.TARGETS.c.name).order_by(schema.TARGETS.c.name)))
+
+    def conditions(self, target: str) -> Conditions | None:
+        """The conditions of a target, or None if it was not measured here."""
+        query = (
+            sa.select(schema.CONDITIONS.c.facts)
+            .join(schema.TARGETS, schema.TARGETS.c.conditions == schema.CONDITIONS.c.id)
+            .where(schema.TARGETS.c.name == target)
+        )
+        with self._engine.connect() as connection:
+            facts = connection.scalar(query)
+        return None if facts is None else Conditions.from_plain(json.loads(facts))
+
+    def require_conditions(self, target: str) -> Conditions:
+        """The conditions of a target.
+
+        Raises:
+            InvalidData: it was not measured here.
+        """
+        found = self.conditions(target)
+        if found is None:
+            known = ", ".join(self.targets()) or "none"
+            raise InvalidData(
+                f"store {self.url} has no measurements of target {target!r}; it has: {known}",
+                hint=f"Measure it with: hwnas profile {target} --store {self.url}",
+            )
+        return found
+
+    # -- what a campaign writes ------------------------------------------------------------------------------------------
+
+    def add_model(self, row: ModelRow, graph: OperatorGraph) -> None:
+        """Remember a model; a second time changes nothing."""
+        with self.transaction() as connection:
+            if connection.execute(sa.select(schema.MODELS.c.id).where(schema.MODELS.c.id == row.id)).first() is None:
+                connection.execute(
+                    schema.MODELS.insert().values(id=row.id, name=row.name, space=row.space, arch=row.arch, graph=graph.to_json())
+                )
+
+    def add_fused(self, model: str, conditions: Conditions, graph: OperatorGraph) -> None:
+        """Remember what a runtime made of a model; a second time changes nothing."""
+        if self.fused(model, conditions) is None:
+            with self.transaction() as connection:
+                connection.execute(schema.FUSED.insert().values(model=model, conditions=conditions.id, graph=graph.to_json()))
+
+    def start_process(self, conditions: Conditions, invocation: str, seed: int) -> int:
+        """A new worker process; its number."""
+        row = {"conditions": conditions.id, "invocation": invocation, "seed": seed, "state": "running", "facts": "[]"}
+        with self.transaction() as connection:
+            key = connection.execute(schema.PROCESSES.insert().values(**row)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def add_block(self, process: int, block: Block) -> None:
+        """Commit one block."""
+        with self.transaction() as connection:
+            connection.execute(
+                schema.BLOCKS.insert().values(
+                    process=process,
+                    model=block.candidate,
+                    round=block.round,
+                    retry=block.retry,
+                    calls=block.calls,
+                    ns=block.ns,
+                    sentinel_before_ns=block.sentinel_before_ns,
+                    sentinel_after_ns=block.sentinel_after_ns,
+                )
+            )
+
+    def add_profile(self, process: int, model: str, kernels: list[Any], allocator_peak_bytes: int | None) -> None:
+        """Commit one profile."""
+        row = {"process": process, "model": model, "kernels": json.dumps(kernels), "allocator_peak_bytes": allocator_peak_bytes}
+        with self.transaction() as connection:
+            connection.execute(schema.PROFILES.insert().values(**row))
+
+    def add_memory(self, process: int, model: str, process_peak_bytes: int | None, unavailable: str | None) -> None:
+        """Commit the peak of a process, or why there is none."""
+        row = {"process": process, "model": model, "process_peak_bytes": process_peak_bytes, "unavailable": unavailable}
+        with self.transaction() as connection:
+            connection.execute(schema.MEMORY.insert().values(**row))
+
+    def add_failure(self, model: str, conditions: Conditions, *, kind: str, reason: str, hint: str) -> None:
+        """Remember that a model cannot be measured; the last reason wins."""
+        where = (schema.FAILURES.c.model == model) & (schema.FAILURES.c.conditions == conditions.id)
+        with self.transaction() as connection:
+            connection.execute(schema.FAILURES.delete().where(where))
+            row = {"model": model, "conditions": conditions.id, "kind": kind, "reason": reason, "hint": hint}
+            connection.execute(schema.FAILURES.insert().values(**row))
+
+    def end_process(self, process: int, *, state: str, device_s: float, facts: list[Mapping[str, Any]]) -> None:
+        """Close a process with what it said of the machine."""
+        row = {"state": state, "device_s": device_s, "facts": json.dumps(facts)}
+        with self.transaction() as connection:
+            connection.execute(schema.PROCESSES.update().where(schema.PROCESSES.c.id == process).values(**row))
+
+    # -- what others read ------------------------------------------------------------------------------------------------
+
+    def models(self, ids: list[str] | None = None) -> dict[str, ModelRow]:
+        """Known models by id."""
+        columns = schema.MODELS.c
+        query = sa.select(columns.id, columns.name, columns.space, columns.arch)
+        with self._engine.connect() as connection:
+            rows = [ModelRow(*row) for row in connection.execute(query)]
+        return {row.id: row for row in rows if ids is None or row.id in ids}
+
+    def graph(self, model: str) -> OperatorGraph:
+        """The captured graph of a model."""
+        with self._engine.connect() as connection:
+            text = connection.scalar(sa.select(schema.MODELS.c.graph).where(schema.MODELS.c.id == model))
+        if text is None:
+            raise InvalidData(f"store {self.url} has no model {model!r}")
+        return OperatorGraph.from_json(text)
+
+    def fused(self, model: str, conditions: Conditions) -> OperatorGraph | None:
+        """The fused graph of a model under conditions, or None."""
+        columns = schema.FUSED.c
+        query = sa.select(columns.graph).where((columns.model == model) & (columns.conditions == conditions.id))
+        with self._engine.connect() as connection:
+            text = connection.scalar(query)
+        return None if text is None else OperatorGraph.from_json(text)
+
+    def blocks(self, conditions: Conditions) -> list[BlockRow]:
+        """All blocks taken under conditions, in the order they were taken; the sentinel is the better of the two around."""
+        b, p = schema.BLOCKS.c, schema.PROCESSES.c
+        query = (
+            sa.select(b.process, p.invocation, b.model, b.calls, b.ns, b.sentinel_before_ns, b.sentinel_after_ns)
+            .join(schema.PROCESSES, p.id == b.process)
+            .where(p.conditions == conditions.id)
+            .order_by(b.id)
+        )
+        with self._engine.connect() as connection:
+            return [BlockRow(*row[:5], min(row[5], row[6])) for row in connection.execute(query)]
+
+    def profiles(self, conditions: Conditions) -> list[tuple[str, list[Any], int | None]]:
+        """Profiles taken under conditions: model, kernels `[[node, op_type, mean_ns, runs], ...]`, allocator's peak in bytes."""
+        f, p = schema.PROFILES.c, schema.PROCESSES.c
+        query = (
+            sa.select(f.model, f.kernels, f.allocator_peak_bytes)
+            .join(schema.PROCESSES, p.id == f.process)
+            .where(p.conditions == conditions.id)
+            .order_by(f.process)
+        )
+        with self._engine.connect() as connection:
+            return [(model, json.loads(kernels), peak) for model, kernels, peak in connection.execute(query)]
+
+    def memory(self, conditions: Conditions) -> dict[str, tuple[int | None, str | None]]:
+        """Peak of a process in bytes, or why there is none, by model; the last one measured."""
+        m, p = schema.MEMORY.c, schema.PROCESSES.c
+        query = (
+            sa.select(m.model, m.process_peak_bytes, m.unavailable)
+            .join(schema.PROCESSES, p.id == m.process)
+            .where(p.conditions == conditions.id)
+            .order_by(m.process)
+        )
+        with self._engine.connect() as connection:
+            return {model: (peak, reason) for model, peak, reason in connection.execute(query)}
+
+    def failures(self, conditions: Conditions) -> dict[str, tuple[str, str, str]]:
+        """Kind, reason and hint of what failed under conditions, by model."""
+        columns = schema.FAILURES.c
+        query = sa.select(columns.model, columns.kind, columns.reason, columns.hint).where(columns.conditions == conditions.id)
+        with self._engine.connect() as connection:
+            return {model: (kind, reason, hint) for model, kind, reason, hint in connection.execute(query)}
+
+    def device_s(self, conditions: Conditions) -> float:
+        """Seconds of device time spent under conditions."""
+        columns = schema.PROCESSES.c
+        query = sa.select(sa.func.coalesce(sa.func.sum(columns.device_s), 0.0)).where(columns.conditions == conditions.id)
+        with self._engine.connect() as connection:
+            return float(connection.scalar(query) or 0.0)
+
+    def process_facts(self, conditions: Conditions) -> list[Mapping[str, Any]]:
+        """What the processes said of the machine: sentinels, frequency."""
+        query = sa.select(schema.PROCESSES.c.facts).where(schema.PROCESSES.c.conditions == conditions.id)
+        with self._engine.connect() as connection:
+            return [fact for text in connection.scalars(query) for fact in json.loads(text)]
+
+    def recording(self, conditions: Conditions) -> dict[str, Any]:
+        """Blocks in the form that the `replay` runtime plays."""
+        rows = self.blocks(conditions)
+        models: dict[str, list[float]] = {}
+        for row in rows:
+            models.setdefault(row.model, []).append(row.ns / row.calls)
+        return {"models": models, "sentinel": [row.sentinel_ns for row in rows]}
+
+    def _open(self) -> None:
+        inspector = sa.inspect(self._engine)
+        tables = set(inspector.get_table_names())
+        if "meta" in tables:
+            with self._engine.connect() as connection:
+                meta = {key: value for key, value in connection.execute(sa.select(schema.META))}
+            found = int(meta.get("schema_version", "0"))
+            if found != schema.SCHEMA_VERSION:
+                raise SchemaMismatch(
+                    f"store {self.url} has schema version {found}, written by hwnas {meta.get('written_by', 'unknown')}; "
+                    f"this version reads {schema.SCHEMA_VERSION}",
+                    hint="Use the version that wrote it, or a newer one; nothing was changed.",
+                )
+        elif tables:
+            raise SchemaMismatch(
+                f"{self.url} is a database, but not a measurement store (it has no table 'meta')",
+                hint="Give the path of a store, or of a new file.",
+            )
+        else:
+            schema.METADATA.create_all(self._engine)
+            with self.transaction() as connection:
+                connection.execute(
+                    schema.META.insert(),
+                    [
+                        {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)},
+                        {"key": "written_by", "value": _own_version()},
+                    ],
+                )
+
+
+def _own_version() -> str:
+    try:
+        return version("hwnas")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _sqlite_settings(connection: Any, _record: Any) -> None:
+    """A committed block survives a kill, and readers do not wait for the writer."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()
+
+
+def _check_sqlite_file(path: Path) -> None:
+    """Refuse a file that is no SQLite database, or one that lost its end.
+
+    Raises:
+        SchemaMismatch: it is; the file is not touched.
+    """
+    if not path.exists():
+        return
+    if path.is_dir():
+        raise InvalidData(f"{path} is a folder, not a store", hint="Give the path of a file.")
+    header = path.open("rb").read(100)
+    hint = "Restore it from a copy, or give the path of a new file; nothing was changed."
+    if len(header) < 100 or not header.startswith(_SQLITE_MAGIC):
+        raise SchemaMismatch(f"{path} is not a measurement store: it does not begin like an SQLite file", hint=hint)
+    page = int.from_bytes(header[16:18], "big")
+    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    log = path.with_name(path.name + "-wal")
+    if path.stat().st_size < expected and not (log.exists() and log.stat().st_size):
+        raise SchemaMismatch(f"{path} was cut short: it has {path.stat().st_size} of {expected} bytes", hint=hint)
+
+
+def _translated(error: sa.exc.DatabaseError, url: str) -> InvalidData | StoreFull | SchemaMismatch:
+    text = str(error.orig) if error.orig is not None else str(error)
+    if "full" in text or "disk I/O" in text:
+        return StoreFull(
+            f"cannot write to store {url}: {text}", hint="Free some space and run the same command again; it goes on from there."
+        )
+    if "malformed" in text or "not a database" in text:
+        return SchemaMismatch(f"store {url} is damaged: {text}", hint="Restore it from a copy; nothing was changed.")
+    return InvalidData(f"store {url}: {text}")
+
+
+__all__ = ["BlockRow", "ConditionMismatch", "ModelRow", "Store", "StoreFull"]

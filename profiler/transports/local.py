@@ -1,0 +1,62 @@
+"""This machine: the agent is a fresh process of the same Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from device_profiles.errors import DeviceError
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class LocalTransport:
+    """Starts the agent as a child process."""
+
+    def __init__(self, address: str = "", options: Mapping[str, object] | None = None) -> None:
+        self._root = Path(str((options or {}).get("root", _ROOT)))
+
+    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Iterator[str]:
+        """Run the agent and yield its lines."""
+        variables = {**os.environ, **environment, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
+        with tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "profiler.agent", str(folder / "job.json")],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env=variables,
+                cwd=folder,
+            )
+            timed_out = threading.Event()
+
+            def stop() -> None:
+                timed_out.set()
+                process.kill()
+
+            timer = threading.Timer(timeout_s, stop)
+            timer.start()
+            try:
+                assert process.stdout is not None
+                yield from process.stdout
+                process.wait()
+            finally:
+                timer.cancel()
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            if timed_out.is_set():
+                raise DeviceError(f"the agent was stopped after {timeout_s:.0f} s", hint="Measure fewer models at once.")
+            if process.returncode != 0:
+                errors.seek(0)
+                tail = "\n".join(errors.read().strip().splitlines()[-5:])
+                raise DeviceError(f"the agent ended with code {process.returncode}: {tail or 'no message'}")
+
+
+TRANSPORT = LocalTransport

@@ -1,0 +1,28 @@
+"""What a transport is: it starts the agent on the device and brings back its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """A way to one device. Timing happens there, never across the link."""
+
+    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Iterator[str]:
+        """Run the agent on `folder/job.json` and yield its lines as they come.
+
+        The folder holds the job and its models. Closing the iterator kills the agent.
+
+        Args:
+            folder: job folder on this machine.
+            environment: variables to set for the agent, such as `OMP_NUM_THREADS`.
+            timeout_s: the agent is killed after this.
+
+        Raises:
+            DeviceError: the agent ended with an error or ran out of time; the message carries the end of its standard error.
+        """
+
+
+MakeTransport = Callable[[str, Mapping[str, object]], Transport]
