@@ -1,0 +1,71 @@
+"""A predictor's card: what it is, what it learned from, and where it may be believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from device_profiles.errors import SchemaMismatch
+
+#: Version of the predictor folder. 1: first (2026-11).
+SCHEMA = "hwnas.predictor/1"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The contents of `card.json`.
+
+    Attributes:
+        predictor: registered name of the kernel model.
+        cost: `latency`.
+        unit: of values.
+        target: name of the target.
+        profile: the target's profile as plain data.
+        conditions: facts of the measurements, as plain data.
+        space: spec of the space whose architectures it takes, or None.
+        choices: options per gene of that space, or None.
+        trained_on: ids of the networks it was fitted on.
+        kernels: number of distinct kernels it was fitted on.
+        device_s: seconds of device time behind the measurements.
+        composition: scale, ms per kernel, ms.
+        half_width: relative half-width of the 90 % interval, or None with fewer than 9 networks.
+    """
+
+    predictor: str
+    cost: str
+    unit: str
+    target: str
+    profile: dict[str, Any]
+    conditions: dict[str, Any]
+    space: str | None
+    choices: tuple[int, ...] | None
+    trained_on: tuple[str, ...]
+    kernels: int
+    device_s: float
+    composition: tuple[float, float, float]
+    half_width: float | None
+
+    def write(self, folder: Path) -> None:
+        """Write `card.json`."""
+        (folder / "card.json").write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Card:
+        """Read `card.json`.
+
+        Raises:
+            SchemaMismatch: there is none, or it is of another schema.
+        """
+        path = folder / "card.json"
+        try:
+            data = json.loads(path.read_text())
+            schema = data.pop("schema")
+            if schema != SCHEMA:
+                raise SchemaMismatch(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}", hint="Fit the predictor again.")
+            for name in ("choices", "trained_on", "composition"):
+                data[name] = None if data[name] is None else tuple(data[name])
+            return Card(**data)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SchemaMismatch(f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit") from error

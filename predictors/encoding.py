@@ -1,0 +1,145 @@
+"""Predictions at search speed: a space's architectures as rows of integers, a table instead of graphs.
+
+A network's cost is a sum over parts, and each part depends on some of the genes; `CostTable` holds one tensor for each part. In a cell
+space all genes meet in one part; in a chain each layer is its own. The same tensors give the expected cost under independent choices
+exactly (a multilinear form), so the differentiable cost equals the discrete prediction at one-hot probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Archs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Cost of the architectures of a space, as a sum of parts.
+
+    Attributes:
+        choices: options per gene, `(d,)`.
+        genes: for each part the genes it depends on, ascending.
+        costs: for each part a tensor with one axis for each of its genes.
+        coverage: as `costs`, for one part alone: share of the cost that stands on known kernels, or None for 1 everywhere.
+    """
+
+    choices: tuple[int, ...]
+    genes: tuple[tuple[int, ...], ...]
+    costs: tuple[Floats, ...]
+    coverage: Floats | None = None
+
+    def predict(self, archs: Archs) -> Floats:
+        """Cost of `(n, d)` architectures, `(n,)`.
+
+        Raises:
+            UsageError: the shape or a gene is outside of the space.
+        """
+        archs = self.checked(archs)
+        total = np.zeros(len(archs))
+        for flat, strides, genes in self._flat:
+            total += flat[self._index(archs, strides, genes)]
+        return total
+
+    def covered(self, archs: Archs) -> Floats:
+        """Coverage of `(n, d)` architectures, `(n,)`."""
+        if self.coverage is None:
+            return np.ones(len(archs))
+        return np.asarray(self.coverage[tuple(np.asarray(archs, dtype=np.int64).T)])
+
+    def differentiable(self) -> DifferentiableTable:
+        """The expected cost under independent choices, for torch."""
+        return DifferentiableTable(self)
+
+    def checked(self, archs: Archs) -> Archs:
+        """The rows as integers, if they are in the space."""
+        archs = np.asarray(archs)
+        if archs.ndim != 2 or archs.shape[1] != len(self.choices) or not np.issubdtype(archs.dtype, np.integer):
+            raise UsageError(
+                f"architectures must be an integer matrix (n, {len(self.choices)}), got shape {archs.shape} of {archs.dtype}"
+            )
+        if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= self._limits).any())):
+            raise UsageError(f"a gene is outside of the space: options per gene are {self.choices}, and genes count from 0")
+        return archs.astype(np.int64, copy=False)
+
+    @cached_property
+    def _limits(self) -> NDArray[np.int64]:
+        return np.array(self.choices, dtype=np.int64)
+
+    @cached_property
+    def _flat(self) -> list[tuple[Floats, NDArray[np.int64], tuple[int, ...]]]:
+        return [
+            (np.ascontiguousarray(cost).ravel(), np.array(cost.strides, dtype=np.int64) // cost.itemsize, genes)
+            for cost, genes in zip((np.ascontiguousarray(c) for c in self.costs), self.genes, strict=True)
+        ]
+
+    @staticmethod
+    def _index(archs: Archs, strides: NDArray[np.int64], genes: tuple[int, ...]) -> NDArray[np.int64]:
+        index = archs[:, genes[0]] * strides[0]
+        for stride, gene in zip(strides[1:], genes[1:], strict=True):
+            index += archs[:, gene] * stride
+        return index
+
+
+class DifferentiableTable:
+    """Expected cost under independent choices: `E[cost] = sum over architectures of probability * cost`, exactly.
+
+    At one-hot probabilities it equals `CostTable.predict`; it is multilinear, so its gradient with respect to one option's probability is
+    the expected cost given that option. The unit is the table's.
+    """
+
+    def __init__(self, table: CostTable) -> None:
+        self._table = table
+        self._tensors: dict[tuple[Any, Any], list[Tensor]] = {}
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Options per gene."""
+        return self._table.choices
+
+    def __call__(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """Expected cost.
+
+        Args:
+            probabilities: for each gene `(..., options)`, all with the same leading shape.
+
+        Returns:
+            `(...)`, in the table's unit.
+
+        Raises:
+            UsageError: the number of genes or of their options differs from the table's.
+        """
+        sizes = tuple(int(p.shape[-1]) for p in probabilities)
+        if sizes != self._table.choices:
+            raise UsageError(f"probabilities have options {sizes}, the table has {self._table.choices}")
+        first = probabilities[0]
+        total = first.new_zeros(first.shape[:-1])
+        for tensor, genes in zip(self._parts(first), self._table.genes, strict=True):
+            value = tensor
+            lead = first.ndim - 1
+            value = value.reshape((1,) * lead + value.shape)
+            for gene in reversed(genes):
+                weight = probabilities[gene]
+                shaped = weight.reshape(weight.shape[:-1] + (1,) * (value.ndim - lead - 1) + weight.shape[-1:])
+                value = (value * shaped).sum(dim=-1)
+            total = total + value
+        return total
+
+    def _parts(self, like: Tensor) -> list[Tensor]:
+        import torch
+
+        key = (like.dtype, like.device)
+        if key not in self._tensors:
+            self._tensors[key] = [torch.as_tensor(cost, dtype=like.dtype, device=like.device) for cost in self._table.costs]
+        return self._tensors[key]

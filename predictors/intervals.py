@@ -1,0 +1,29 @@
+"""Split-conformal intervals on the relative error."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Coverage that intervals aim at.
+LEVEL = 0.90
+#: Fewest errors that a 90 % interval can rest on: with fewer than 9 the finite-sample quantile does not exist.
+LEAST = 9
+
+
+def relative_half_width(errors: NDArray[np.float64]) -> float | None:
+    """Half-width, relative to the prediction, that covers 90 % of exchangeable errors.
+
+    Source: Lei et al., "Distribution-free predictive inference for regression", JASA 113, 2018, section 2.2.
+
+    Args:
+        errors: `(n,)`, `|measured - predicted| / predicted` on networks that the prediction had not seen.
+
+    Returns:
+        The `ceil((n + 1) * 0.9)`-th smallest error, or None with fewer than 9 errors: too few for an interval.
+    """
+    count = len(errors)
+    if count < LEAST:
+        return None
+    rank = min(int(np.ceil((count + 1) * LEVEL)), count)
+    return float(np.sort(errors)[rank - 1])
