@@ -1,0 +1,74 @@
+"""What the device does: `latency:measured`, on the target of the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_profiles.errors import ConstantNetwork, UsageError
+from device_profiles.profile import Target
+from nas.evaluators.protocol import Archs, Context
+from nas.networks import subject
+from nas.objectives import Objective, Values
+from nas.spaces.protocol import Space
+from profiler import campaign
+from profiler.store import Store
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measurements as an objective; each distinct network is measured once, and kept in the run's store."""
+
+    objective: Objective
+    space: Space
+    target: Target
+    store: Store
+    seed: int
+    free: bool = False
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Measure those that the store does not know yet, together."""
+        subjects = []
+        for arch in archs:
+            try:
+                subjects.append(subject(self.space, arch))
+            except ConstantNetwork:
+                subjects.append(None)
+        wanted = [one for one in subjects if one is not None]
+        budget = campaign.Budget(max_processes=3, profile_runs=0, memory=False)
+        outcome = campaign.measure(wanted, target=self.target, store=self.store, budget=budget, seed=self.seed)
+        found = {one.model: one.latency for one in outcome.measurements}
+        latencies = [found.get(one.id) if one is not None else None for one in subjects]
+        columns = [
+            np.array([np.nan if one is None else getattr(one, field) for one in latencies])
+            for field in ("value_ms", "low_ms", "high_ms")
+        ]
+        return Values(*columns)
+
+
+class MeasuredKind:
+    """`latency:measured`."""
+
+    forms = "latency:measured"
+
+    def claims(self, spec: str) -> bool:
+        """The one spec."""
+        return spec == "latency:measured"
+
+    def default_name(self, spec: str) -> str:
+        """The cost."""
+        return "latency"
+
+    def open(self, name: str, spec: str, context: Context) -> Measured:
+        """Measure on the search's target.
+
+        Raises:
+            UsageError: the search has no target.
+        """
+        if context.target is None:
+            raise UsageError("latency:measured needs a device", hint="Give one with --target; `hwnas devices list` shows them.")
+        return Measured(Objective(name, "ms", False, "measured", spec), context.space, context.target, context.store, context.seed)
+
+
+EVALUATOR = MeasuredKind()

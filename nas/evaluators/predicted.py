@@ -1,0 +1,69 @@
+"""What a predictor believes: `latency:DIR`, `energy:DIR`, `memory:DIR`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import predictors
+from device_profiles.errors import ConditionMismatch, UsageError
+from nas.evaluators.protocol import Archs, Context
+from nas.objectives import Objective, Values
+from predictors.predictor import Predictor
+
+_COSTS = ("latency", "energy", "memory")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A predictor's folder as an objective."""
+
+    objective: Objective
+    predictor: Predictor
+    free: bool = True
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Predictions with their 90 % intervals."""
+        prediction = self.predictor.predict(archs)
+        return Values(prediction.value, prediction.low, prediction.high)
+
+
+class PredictedKind:
+    """A cost and the folder of its predictor."""
+
+    forms = "latency:DIR · energy:DIR · memory:DIR"
+
+    def claims(self, spec: str) -> bool:
+        """A cost with a folder, but not `:measured`."""
+        cost, colon, rest = spec.partition(":")
+        return cost in _COSTS and colon == ":" and rest != "measured"
+
+    def default_name(self, spec: str) -> str:
+        """The cost."""
+        return spec.partition(":")[0]
+
+    def open(self, name: str, spec: str, context: Context) -> Predicted:
+        """Load the predictor and check that it speaks of this space, cost and target.
+
+        Raises:
+            ConditionMismatch: it was fitted on another target or for another space.
+            UsageError: it predicts another cost.
+        """
+        cost, _, folder = spec.partition(":")
+        predictor = predictors.load(Path(folder))
+        card = predictor.card
+        if card.cost != cost:
+            raise UsageError(f"{folder} predicts {card.cost}, not {cost}", hint=f"Write {card.cost}:{folder}.")
+        if card.space != context.space.spec:
+            raise ConditionMismatch(
+                f"the predictor in {folder} speaks of another space",
+                expected={"space": card.space},
+                got={"space": context.space.spec},
+                hint="Fit one with --space " + context.space.spec,
+            )
+        if context.target is not None:
+            predictor.require_target(context.target.name)
+        return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor)
+
+
+EVALUATOR = PredictedKind()

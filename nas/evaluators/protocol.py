@@ -1,0 +1,81 @@
+"""What an evaluator is: it gives architectures a value of one objective, and says where the value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.profile import Target
+from nas.objectives import Objective, Values
+from nas.spaces.protocol import Space
+from profiler.store import Store
+
+Archs = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What evaluators of one search share.
+
+    Attributes:
+        space: of the search.
+        folder: of the run; checkpoints go there.
+        store: of the run; measurements go there.
+        seed: of the search.
+        data: `digits`, an image folder, or None.
+        target: of the search, or None.
+        settings: of evaluators, such as `epochs`.
+        progress: told `(what, done, total)` during long work.
+    """
+
+    space: Space
+    folder: Path
+    store: Store
+    seed: int = 0
+    data: str | None = None
+    target: Target | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
+
+
+class Evaluator(Protocol):
+    """Values of one objective.
+
+    The same architecture always gets the same value within a run, in any order and any batch; so a resumed search replays exactly.
+    """
+
+    @property
+    def objective(self) -> Objective:
+        """Name, unit, direction, source."""
+
+    @property
+    def free(self) -> bool:
+        """True if values cost nothing: such an objective is `known` to strategies, and may be asked for a million rows."""
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Values of `(n, d)` architectures; NaN where one failed."""
+
+
+class EvaluatorKind(Protocol):
+    """A module's `EVALUATOR`."""
+
+    forms: str
+    """The specs it takes, for messages: `latency:DIR`."""
+
+    def claims(self, spec: str) -> bool:
+        """Whether the spec is one of its own."""
+
+    def default_name(self, spec: str) -> str:
+        """Name of the objective where the user gives none."""
+
+    def open(self, name: str, spec: str, context: Context) -> Evaluator:
+        """Make the evaluator.
+
+        Raises:
+            HwnasError: the spec cannot be served: a file is missing or bad, data or a target was not given.
+        """

@@ -1,0 +1,110 @@
+"""Accuracy by shared weights: `accuracy`, on the images of the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from device_profiles.errors import UsageError
+from nas import data, supernet
+from nas.data import Images
+from nas.evaluators.protocol import Archs, Context
+from nas.objectives import Objective, Values
+from nas.supernet import TrainingPlan
+
+#: Normal quantile of a two-sided 90 % interval.
+_Z90 = 1.6449
+
+
+@dataclass(frozen=True)
+class SharedAccuracy:
+    """Validation accuracy of networks that inherit a supernet's weights; the supernet is trained at first need."""
+
+    objective: Objective
+    context: Context
+    plan: TrainingPlan
+    free: bool = False
+    known: dict[bytes, float] = field(default_factory=dict)
+
+    @cached_property
+    def images(self) -> Images:
+        """The data."""
+        limit = self.context.settings.get("images")
+        return data.load(str(self.context.data), self.context.space.input_shape, seed=self.context.seed, limit=limit)
+
+    @cached_property
+    def supernet(self) -> Any:
+        """The trained supernet."""
+        checkpoint = self.context.folder / "supernet.safetensors"
+        return supernet.train(
+            self.context.space,
+            self.images,
+            self.plan,
+            checkpoint=checkpoint,
+            progress=lambda done, total: self.context.progress("training shared weights", done, total),
+        )
+
+    def network(self, arch: Archs) -> Any:
+        """The network that is judged, with its weights, in eval mode."""
+        return supernet.inherit(self.supernet, arch, self.images, seed=self.context.seed)
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Accuracies with Wilson's 90 % intervals for the validation images; a dead network guesses its largest class."""
+        canonical = self.context.space.canonical(archs)
+        valid = self.context.space.is_valid(canonical)
+        found = []
+        for arch, live in zip(canonical, valid, strict=True):
+            key = arch.tobytes()
+            if key not in self.known:
+                chance = float(np.bincount(self.images.valid.labels.numpy()).max()) / len(self.images.valid)
+                self.known[key] = supernet.accuracy(self.network(arch), self.images.valid) if live else chance
+            found.append(self.known[key])
+        share = np.array(found)
+        low, high = wilson(share, len(self.images.valid))
+        return Values(share, low, high)
+
+    def test_accuracy(self, arch: Archs) -> float:
+        """Accuracy on images that took no part in the search; for the report alone."""
+        return supernet.accuracy(self.network(arch), self.images.test)
+
+
+def wilson(share: Any, count: int) -> tuple[Any, Any]:
+    """Wilson's 90 % interval of a share of `count` trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    """
+    z2 = _Z90**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z90 / (1 + z2 / count) * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    return centre - half, centre + half
+
+
+class SharedKind:
+    """`accuracy`."""
+
+    forms = "accuracy"
+
+    def claims(self, spec: str) -> bool:
+        """The one word."""
+        return spec == "accuracy"
+
+    def default_name(self, spec: str) -> str:
+        """The word itself."""
+        return "accuracy"
+
+    def open(self, name: str, spec: str, context: Context) -> SharedAccuracy:
+        """Judge on the search's data.
+
+        Raises:
+            UsageError: the search has no data.
+        """
+        if context.data is None:
+            raise UsageError("the objective 'accuracy' needs images", hint="Give --data digits, or --data FOLDER.")
+        plan = TrainingPlan(seed=context.seed, steps=int(context.settings.get("train_steps", TrainingPlan.steps)))
+        return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan)
+
+
+EVALUATOR = SharedKind()

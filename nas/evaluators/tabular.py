@@ -1,0 +1,131 @@
+"""Values out of a CSV with a column `arch` in the space's text form."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import HwnasError, InvalidTable, UsageError
+from nas.evaluators.protocol import Archs, Context
+from nas.objectives import Objective, Values
+
+Floats = NDArray[np.float64]
+
+_UNITS = (("latency_ms", "ms"), ("_ms", "ms"), ("energy_mj", "mJ"), ("_bytes", "bytes"))
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """A table as an objective.
+
+    Attributes:
+        objective: what the column holds.
+        index: row of each genome, by its bytes.
+        column: `(rows,)` values.
+    """
+
+    objective: Objective
+    index: dict[bytes, int]
+    column: Floats
+    free: bool = False
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Look up; NaN for architectures that the table does not have."""
+        rows = np.array([self.index.get(np.ascontiguousarray(arch, dtype=np.int64).tobytes(), -1) for arch in archs], dtype=np.int64)
+        if len(rows) == 0:
+            return Values(np.empty(0))
+        return Values(np.where(rows >= 0, self.column[rows], np.nan))
+
+
+class TabularKind:
+    """`table:FILE.csv[.gz]:COLUMN[:max]`."""
+
+    forms = "table:FILE.csv[.gz]:COLUMN[:max]"
+
+    def claims(self, spec: str) -> bool:
+        """Specs that begin with `table:`."""
+        return spec.startswith("table:")
+
+    def default_name(self, spec: str) -> str:
+        """The column."""
+        return _parts(spec)[1]
+
+    def open(self, name: str, spec: str, context: Context) -> Tabular:
+        """Read the column and check it.
+
+        Raises:
+            InvalidTable: the file or the column is missing, or values are unusable.
+        """
+        path, column, maximise = _parts(spec)
+        rows, texts = read_column(path, column)
+        check_column(rows, column, maximise=maximise)
+        index: dict[bytes, int] = {}
+        for number, text in enumerate(texts):
+            try:
+                genome = np.ascontiguousarray(context.space.parse(text), dtype=np.int64)
+            except HwnasError as error:
+                raise InvalidTable(f"{path}, row {number + 2}: {error.message}", hint=error.hint) from error
+            index[genome.tobytes()] = number
+        unit = next((unit for mark, unit in _UNITS if mark in column), "")
+        return Tabular(Objective(name, unit, maximise, "table", spec), index, rows)
+
+
+EVALUATOR = TabularKind()
+
+
+def _parts(spec: str) -> tuple[Path, str, bool]:
+    text = spec.removeprefix("table:")
+    maximise = text.endswith(":max")
+    text = text.removesuffix(":max").removesuffix(":min")
+    path, colon, column = text.rpartition(":")
+    if not colon or not path or not column:
+        raise UsageError(f"cannot read the objective {spec!r}", hint="Write table:FILE.csv:COLUMN, and :max after it to maximise.")
+    return Path(path), column, maximise
+
+
+def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
+    """A numeric column and the column `arch` of a CSV, gzipped or not.
+
+    Raises:
+        InvalidTable: the file cannot be read, or lacks one of them; an empty cell is NaN.
+    """
+    try:
+        opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+        with opened as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or []
+            missing = [name for name in ("arch", column) if name not in names]
+            if missing:
+                raise InvalidTable(f"{path} has no column {missing[0]!r}", hint=f"It has: {', '.join(names[:12])}.")
+            texts, values = [], []
+            for row in reader:
+                texts.append(row["arch"])
+                values.append(float(row[column]) if row[column] not in ("", None) else np.nan)
+    except (OSError, UnicodeDecodeError, ValueError, EOFError) as error:
+        raise InvalidTable(f"cannot read {path}: {error}", hint="Give a CSV file, or one compressed by gzip.") from error
+    return np.array(values), texts
+
+
+def check_column(values: Floats, column: str, *, maximise: bool) -> None:
+    """Refuse what cannot be searched on.
+
+    Raises:
+        InvalidTable: no rows, NaN or infinite values, a constant column, or a cost that is negative.
+    """
+    if len(values) == 0:
+        raise InvalidTable(f"column {column!r} has no rows")
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise InvalidTable(f"column {column!r} has {bad} values that are missing or not finite", hint="Remove those rows.")
+    if np.ptp(values) == 0:
+        raise InvalidTable(f"column {column!r} is constant ({values[0]:g}): there is nothing to search for", hint="Choose another.")
+    if not maximise and (values < 0).any():
+        raise InvalidTable(
+            f"column {column!r} has {int((values < 0).sum())} negative costs, the lowest {values.min():g}",
+            hint="A cost is above 0; tables made by linear extrapolation hold such values. Repair the table.",
+        )

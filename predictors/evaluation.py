@@ -1,0 +1,190 @@
+"""How good a predictor is: on networks it has not seen, beside baselines, beside the noise of the measurement itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.conditions import Conditions
+from device_profiles.errors import InvalidData
+from predictors import models, network
+from predictors.models.protocol import MakeKernelModel
+from predictors.predictor import Predictor, same_conditions
+from predictors.samples import NetworkSamples
+from predictors.samples import kernels as kernel_samples
+from predictors.samples import networks as network_samples
+from profiler import statistics
+from profiler.store import Store
+
+Floats = NDArray[np.float64]
+
+#: What every learned predictor is printed beside.
+BASELINES = ("roofline", "linear")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors of predictions of `n` networks; fractions in 0..1.
+
+    Attributes:
+        mape: mean of |predicted - measured| / measured.
+        within_5: share within +-5 %.
+        within_10: share within +-10 %.
+        spearman: rank correlation; None for fewer than 3 networks or constant values.
+        interval_coverage: share of measured values inside the 90 % intervals; None without intervals.
+        n: networks.
+    """
+
+    mape: float
+    within_5: float
+    within_10: float
+    spearman: float | None
+    interval_coverage: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A predictor beside its baselines on one split.
+
+    Attributes:
+        predictor: its name.
+        target: its target.
+        scores: of the predictor.
+        noise_mape: error that a second measurement would have; no model can be better. None without two processes each.
+        baselines: scores of the others, fitted on the same networks.
+        split: `held out` if the store has networks that the predictor was not fitted on, else `cross-validated`.
+        measured: `(n,)`, ms.
+        predicted: `(n,)`, ms.
+    """
+
+    predictor: str
+    target: str
+    scores: Scores
+    noise_mape: float | None
+    baselines: dict[str, Scores]
+    split: str
+    measured: Floats
+    predicted: Floats
+
+    def table(self) -> str:
+        """The scores as text."""
+        lines = [f"{'':14}{'MAPE':>8}{'within 5 %':>12}{'within 10 %':>13}{'Spearman':>10}{'in 90 % interval':>18}"]
+        for name, scores in {self.predictor: self.scores, **self.baselines}.items():
+            rho = "-" if scores.spearman is None else f"{scores.spearman:.3f}"
+            covered = "-" if scores.interval_coverage is None else f"{scores.interval_coverage:.0%}"
+            lines.append(f"{name:14}{scores.mape:>8.1%}{scores.within_5:>12.0%}{scores.within_10:>13.0%}{rho:>10}{covered:>18}")
+        noise = "unknown" if self.noise_mape is None else f"{self.noise_mape:.1%}"
+        lines.append(f"{self.scores.n} networks, {self.split}; noise ceiling (measured twice): {noise}")
+        return "\n".join(lines)
+
+
+def scores(predicted: Floats, measured: Floats, low: Floats | None = None, high: Floats | None = None) -> Scores:
+    """Scores of predictions `(n,)` against measured values `(n,)`; `low` and `high` are the ends of the intervals."""
+    from scipy.stats import spearmanr
+
+    error = np.abs(predicted - measured) / measured
+    rho = None
+    if len(measured) >= 3 and np.ptp(predicted) > 0 and np.ptp(measured) > 0:
+        rho = float(spearmanr(predicted, measured).statistic)
+    covered = None
+    if low is not None and high is not None:
+        covered = float(((low <= measured) & (measured <= high)).mean())
+    return Scores(float(error.mean()), float((error <= 0.05).mean()), float((error <= 0.10).mean()), rho, covered, len(measured))
+
+
+def noise_mape(store: Store, conditions: Conditions, ids: tuple[str, ...]) -> float | None:
+    """Mean relative difference of two halves of the processes, scaled to that of two full measurements.
+
+    Halves of `p` processes differ by `sqrt(2)` times as much as two measurements of `p` would; a prediction without any error of its own
+    differs from one measurement by `1/sqrt(2)` of the latter: together a factor of 1/2.
+    """
+    rows = store.blocks(conditions)
+    if not rows:
+        return None
+    estimates = statistics.estimates_by_process(rows, statistics.best_sentinel_ns(rows))
+    differences = []
+    for model in ids:
+        values = [estimates[model][process].best_ns for process in sorted(estimates.get(model, {}))]
+        if len(values) >= 2:
+            first, second = float(np.median(values[::2])), float(np.median(values[1::2]))
+            differences.append(abs(first - second) / (0.5 * (first + second)))
+    return 0.5 * float(np.mean(differences)) if differences else None
+
+
+def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = ()) -> Evaluation:
+    """Evaluate on the networks of a store that the predictor was not fitted on, or by cross-validation if there are none.
+
+    Args:
+        predictor: a fitted one.
+        store: measurements of its target.
+        compare: further kernel models to print beside it.
+
+    Raises:
+        InvalidData: the store has fewer than 3 networks to evaluate on.
+        ConditionMismatch: it was measured under other conditions.
+    """
+    conditions = store.require_conditions(predictor.card.target)
+    same_conditions(predictor, conditions)
+    everything = network_samples(store, conditions)
+    trained = set(predictor.card.trained_on)
+    held = [i for i, model in enumerate(everything.ids) if model not in trained]
+    names = tuple(dict.fromkeys((*BASELINES, *compare)))
+    if len(held) >= 3:
+        rest = [i for i, model in enumerate(everything.ids) if model in trained]
+        test = everything.take(held)
+        prediction = predictor.model.predict(test.graphs, missing="skip")
+        own = scores(prediction.value, test.ms, prediction.low, prediction.high)
+        others = {name: _split(name, store, conditions, everything, [(rest, held)])[0] for name in names if rest}
+        return _evaluation(predictor, own, others, "held out", test, prediction.value, store, conditions)
+    if len(everything.ids) < 3:
+        raise InvalidData(
+            f"store {store.url} has {len(everything.ids)} networks of target {predictor.card.target!r}; at least 3 are needed",
+            hint="Profile more networks.",
+        )
+    count = len(everything.ids)
+    folds = [([i for i in range(count) if i % FOLDS != f], [i for i in range(count) if i % FOLDS == f]) for f in range(min(FOLDS, count))]
+    own, predicted = _split(predictor.card.predictor, store, conditions, everything, folds)
+    others = {name: _split(name, store, conditions, everything, folds)[0] for name in names}
+    return _evaluation(predictor, own, others, "cross-validated", everything, predicted, store, conditions)
+
+
+def _evaluation(
+    predictor: Predictor,
+    own: Scores,
+    others: dict[str, Scores],
+    split: str,
+    test: NetworkSamples,
+    predicted: Floats,
+    store: Store,
+    conditions: Conditions,
+) -> Evaluation:
+    baselines = {name: found for name, found in others.items() if name != predictor.card.predictor}
+    noise = noise_mape(store, conditions, test.ids)
+    return Evaluation(predictor.card.predictor, predictor.card.target, own, noise, baselines, split, test.ms, predicted)
+
+
+def _split(
+    name: str, store: Store, conditions: Conditions, everything: NetworkSamples, folds: list[tuple[list[int], list[int]]]
+) -> tuple[Scores, Floats]:
+    """Fit on one side of each fold, predict the other; the kernels of networks left out are left out too."""
+    make: MakeKernelModel = models.REGISTRY.get(name)
+    value = np.full(len(everything.ids), np.nan)
+    low, high = value.copy(), value.copy()
+    for rest, held in folds:
+        train = everything.take(rest)
+        model = network.fit(make, kernel_samples(store, conditions, train.ids), train)
+        found = model.predict([everything.graphs[i] for i in held], missing="skip")
+        value[held] = found.value
+        if found.low is not None and found.high is not None:
+            low[held], high[held] = found.low, found.high
+    rows = np.isfinite(value)
+    intervals = np.isfinite(low[rows]).all()
+    measured = everything.ms[rows]
+    return scores(value[rows], measured, low[rows] if intervals else None, high[rows] if intervals else None), value[rows]
+
+
+__all__ = ["Evaluation", "Scores", "evaluate", "noise_mape", "scores"]
