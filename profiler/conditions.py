@@ -6,7 +6,7 @@ import os
 import platform
 
 from device_profiles.conditions import Conditions
-from device_profiles.detect import host_facts
+from device_profiles.host import host_facts
 from device_profiles.facts import Unknown
 from device_profiles.profile import Target
 from profiler import runtimes

@@ -1,0 +1,107 @@
+"""What this machine is. Whatever cannot be read is `Unknown` with the reason; nothing is guessed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from device_profiles.facts import Unavailable, Unknown
+from device_profiles.profile import Fact, Target, load
+
+ROOT = Path("/")
+
+
+def host_facts(root: Path = ROOT) -> dict[str, Fact | Unknown]:
+    """Facts of this machine, each with its source.
+
+    Args:
+        root: where `/proc` and `/sys` are; another folder in tests.
+    """
+    cpuinfo = _cpuinfo(root / "proc/cpuinfo")
+    cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    caches = root / "sys/devices/system/cpu/cpu0/cache"
+    return {
+        "cpu_model": cpuinfo.get("model name") or cpuinfo.get("Model") or _platform_processor(),
+        "cpu_flags": cpuinfo.get("flags") or cpuinfo.get("Features") or Unknown("/proc/cpuinfo lists no flags"),
+        "cpus": Fact(value=os.cpu_count() or 1, source="os.cpu_count"),
+        "machine": Fact(value=platform.machine(), source="platform.machine"),
+        "system": Fact(value=f"{platform.system()} {platform.release()}", source="platform.uname"),
+        "memory_bytes": _memory(),
+        "governor": _read(cpufreq / "scaling_governor"),
+        "max_frequency_khz": _read(cpufreq / "cpuinfo_max_freq"),
+        **{f"{name}_cache": _read(caches / index / "size") for name, index in (("l1d", "index0"), ("l2", "index2"), ("l3", "index3"))},
+        "gpu": _gpu(),
+    }
+
+
+def energy_source(root: Path = ROOT) -> str | Unavailable:
+    """The first energy sensor of this machine that can be read, by its path, or why there is none."""
+    reasons = []
+    for pattern, what in (
+        ("sys/class/powercap/intel-rapl:*/energy_uj", "RAPL"),
+        ("sys/class/hwmon/hwmon*/power*_input", "hwmon"),
+        ("sys/class/hwmon/hwmon*/in*_input", "INA3221"),
+        ("sys/class/power_supply/*/current_now", "power_supply"),
+    ):
+        found = sorted(root.glob(pattern))
+        readable = [path for path in found if os.access(path, os.R_OK)]
+        if readable:
+            return str(readable[0])
+        reasons.append(f"{what}: {'permission denied' if found else 'not there'}")
+    return Unavailable("; ".join(reasons))
+
+
+def detect() -> Target:
+    """A target for this machine: ONNX Runtime on one thread, with the hardware facts that could be read."""
+    known = {name: fact for name, fact in host_facts().items() if isinstance(fact, Fact)}
+    base = load("local-onnxruntime")
+    return base.model_copy(update={"name": "local", "description": f"This machine: {known['cpu_model'].value}", "hardware": known})
+
+
+def _cpuinfo(path: Path) -> dict[str, Fact]:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return {}
+    found: dict[str, Fact] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon and value.strip():
+            found.setdefault(key.strip(), Fact(value=value.strip(), source="/proc/cpuinfo"))
+    return found
+
+
+def _platform_processor() -> Fact | Unknown:
+    name = platform.processor()
+    return Fact(value=name, source="platform.processor") if name else Unknown("/proc/cpuinfo names no model")
+
+
+def _read(path: Path) -> Fact | Unknown:
+    try:
+        return Fact(value=path.read_text().strip(), source=str(path))
+    except OSError as error:
+        return Unknown(f"{path}: {error.strerror or error}")
+
+
+def _memory() -> Fact | Unknown:
+    try:
+        import psutil
+
+        return Fact(value=int(psutil.virtual_memory().total), source="psutil.virtual_memory")
+    except (ImportError, OSError, RuntimeError) as error:
+        return Unknown(f"psutil: {error}")
+
+
+def _gpu() -> Fact | Unknown:
+    try:
+        import pynvml
+    except ImportError:
+        return Unknown("nvidia-ml-py is not installed")
+    try:
+        pynvml.nvmlInit()
+        name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return Unknown(f"NVML: {error}")
+    return Fact(value=str(name), source="NVML")

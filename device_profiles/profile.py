@@ -1,0 +1,178 @@
+"""A target: a device plus the way it runs models, as one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from device_profiles.errors import InvalidData, UnknownName
+
+Scalar = bool | int | float | str
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fact(_Frozen):
+    """A hardware fact and where it comes from."""
+
+    value: Scalar
+    source: str
+
+
+class Access(_Frozen):
+    """How a device is reached: the name of a transport, and what that transport needs."""
+
+    transport: str = "local"
+    address: str = ""
+    options: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class RuntimeChoice(_Frozen):
+    """What runs the models: a registered runtime and its settings."""
+
+    name: str
+    threads: int = Field(default=1, ge=1)
+    precision: str = "fp32"
+    optimisation: str = "all"
+    options: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class Target(_Frozen):
+    """A device plus the way it runs models.
+
+    Attributes:
+        name: how commands call it.
+        description: for people.
+        access: how it is reached.
+        runtime: what runs the models.
+        batch: inputs in one inference.
+        energy: a registered energy meter.
+        hardware: facts, each with a source.
+    """
+
+    name: str
+    description: str = ""
+    access: Access = Access()
+    runtime: RuntimeChoice
+    batch: int = Field(default=1, ge=1)
+    energy: str = "none"
+    hardware: dict[str, Fact] = Field(default_factory=dict)
+
+    @property
+    def device_id(self) -> str:
+        """The physical device, for the measuring lock: two targets on one device share it."""
+        return f"{self.access.transport}:{self.access.address}" if self.access.address else self.access.transport
+
+
+def names() -> tuple[str, ...]:
+    """Targets that ship with the toolkit."""
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml")))
+
+
+def load(name_or_path: str | Path) -> Target:
+    """A shipped target, or one from a TOML file.
+
+    Args:
+        name_or_path: a shipped name, or a path that ends in `.toml`. A file may say `extends = "NAME or PATH"`.
+
+    Raises:
+        UnknownName: no shipped target has that name.
+        InvalidData: the file is missing, is no TOML, or breaks the profile's rules.
+    """
+    data, source = _merged(str(name_or_path), Path(), ())
+    return _validated(data, source)
+
+
+def to_plain(target: Target) -> dict[str, Any]:
+    """The target as JSON-ready data."""
+    return target.model_dump(mode="json")
+
+
+def from_plain(data: Mapping[str, Any]) -> Target:
+    """Read what `to_plain` made.
+
+    Raises:
+        InvalidData: it breaks the profile's rules.
+    """
+    return _validated(dict(data), "profile")
+
+
+def save(target: Target, path: Path) -> None:
+    """Write a TOML file that `load` reads back as an equal target."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(_toml_lines(target.model_dump(exclude_defaults=True), ())) + "\n")
+
+
+def _shipped() -> Any:
+    return files("device_profiles") / "data"
+
+
+def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    if name in seen:
+        raise InvalidData(f"targets extend each other in a circle: {' -> '.join((*seen, name))}", hint="Remove one 'extends'.")
+    if name.endswith(".toml"):
+        path = Path(name) if Path(name).is_absolute() else base / name
+        if not path.is_file():
+            raise InvalidData(f"there is no target file {path}", hint="`hwnas devices list` shows the shipped targets.")
+        text, source, folder = path.read_text(), str(path), path.parent
+    else:
+        if name not in names():
+            raise UnknownName("target", name, names())
+        text, source, folder = (_shipped() / f"{name}.toml").read_text(), name, base
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidData(f"{source} is not TOML: {error}", hint="Compare it with: hwnas devices show local-onnxruntime") from error
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data, source
+    merged, _ = _merged(str(parent), folder, (*seen, name))
+    return _overlaid(merged, data), source
+
+
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        known = result.get(key)
+        result[key] = _overlaid(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _validated(data: dict[str, Any], source: str) -> Target:
+    try:
+        return Target.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise InvalidData(
+            f"{source}: {field}: {first['msg']}, got {first.get('input')!r}",
+            hint="Compare it with: hwnas devices show local-onnxruntime",
+        ) from error
+
+
+def _toml_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    tables = {key: value for key, value in data.items() if isinstance(value, dict)}
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in data.items() if key not in tables]
+    for key, value in tables.items():
+        lines += ["", f"[{'.'.join(map(_toml_key, (*path, key)))}]", *_toml_lines(value, (*path, key))]
+    return lines
+
+
+def _toml_key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _toml_value(key)
+
+
+def _toml_value(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in value)
+    return f'"{escaped}"'
