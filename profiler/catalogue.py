@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ from device_profiles.cache import cache_folder
 from device_profiles.profile import Target, from_plain, to_plain
 from profiler import runtimes
 from profiler.assembly import Assembly
+from profiler.capture import BlockCache, stitch
+from profiler.fusing import runtime_options
+from profiler.onnx_graph import read_graph
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
 _VERSION = 1
@@ -74,34 +79,89 @@ def compile_all(
     if path.exists():
         progress(len(assemblies), len(assemblies))
         return _read(path)
-    chunks = [list(assemblies[i : i + _CHUNK]) for i in range(0, len(assemblies), _CHUNK)]
-    plain = json.dumps(to_plain(target))
+    spans = [(start, min(start + _CHUNK, len(assemblies))) for start in range(0, len(assemblies), _CHUNK)]
+    count = max(1, min(workers or os.cpu_count() or 1, len(spans)))
     number: dict[Operator, int] = {}
     rows: list[dict[int, int]] = []
-    done = 0
-    count = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
-    results: Any
-    if count == 1:
-        results = (_compile_chunk(plain, [a.key for a in chunk], chunk) for chunk in chunks)
-        pool = None
-    else:
-        import multiprocessing
-
-        _warm_blocks(assemblies)
-        pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"))
-        results = pool.map(_compile_chunk, [plain] * len(chunks), [[a.key for a in c] for c in chunks], chunks)
-    try:
-        for chunk_rows in results:
-            for kernels in chunk_rows:
-                rows.append({number.setdefault(operator_from_plain(k), len(number)): n for k, n in kernels})
-            done += len(chunk_rows)
-            progress(done, len(assemblies))
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+    for chunk in _results(list(assemblies), to_plain(target), cache, spans, count):
+        for kernels in chunk:
+            rows.append({number.setdefault(operator_from_plain(plain), len(number)): uses for plain, uses in kernels})
+        progress(len(rows), len(assemblies))
     counts = np.zeros((len(rows), len(number)), dtype=np.int32)
     for index, row in enumerate(rows):
         counts[index, list(row)] = list(row.values())
     catalogue = Catalogue(tuple(number), counts)
     _write(path, catalogue)
     return catalogue
+
+
+#: What forked workers inherit: assemblies hold functions, which do not travel between processes.
+_WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
+
+Kernels = list[tuple[list[Any], int]]
+
+
+def _results(
+    assemblies: list[Assembly], plain: dict[str, Any], cache: Path | None, spans: list[tuple[int, int]], workers: int
+) -> Iterator[list[Kernels]]:
+    """Kernels of the networks of each span, in order; in forked processes where there are several."""
+    global _WORK  # noqa: PLW0603 - see above
+    _WORK = (assemblies, plain, cache)
+    try:
+        if workers == 1 or not hasattr(os, "fork"):
+            yield from map(_compile_span, spans)
+            return
+        _warm_blocks(assemblies, cache)
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+            yield from pool.map(_compile_span, spans)
+    finally:
+        _WORK = None
+
+
+def _warm_blocks(assemblies: list[Assembly], cache: Path | None) -> None:
+    """Export every distinct block before forking, so that workers only read."""
+    blocks = _block_cache(cache)
+    seen: set[tuple[str, ...]] = set()
+    for assembly in assemblies:
+        kinds = tuple(sorted({block.key for block in assembly.blocks}))
+        if not seen.issuperset({kinds}):
+            seen.add(kinds)
+            stitch(assembly, blocks, shared=True)
+
+
+def _compile_span(span: tuple[int, int]) -> list[Kernels]:
+    assert _WORK is not None
+    assemblies, plain, cache = _WORK
+    target = from_plain(plain)
+    runtime = runtimes.load(target.runtime.name)
+    options = runtime_options(target)
+    blocks = _block_cache(cache)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+    found = []
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        path = Path(place) / "network.onnx"
+        for assembly in assemblies[slice(*span)]:
+            model = stitch(assembly, blocks, shared=True)
+            path.write_bytes(model.SerializeToString())
+            fused = runtime.fuse(path, options)
+            graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
+            found.append([(operator_to_plain(operator), uses) for operator, uses in Counter(graph.operators).items()])
+    return found
+
+
+def _block_cache(cache: Path | None) -> BlockCache:
+    return BlockCache.default() if cache is None else BlockCache(cache / "blocks")
+
+
+def _write(path: Path, catalogue: Catalogue) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernels = json.dumps([operator_to_plain(kernel) for kernel in catalogue.kernels])
+    temporary = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez_compressed(temporary, counts=catalogue.counts, kernels=np.array(kernels))
+    temporary.replace(path)
+
+
+def _read(path: Path) -> Catalogue:
+    with np.load(path, allow_pickle=False) as file:
+        kernels = tuple(operator_from_plain(plain) for plain in json.loads(str(file["kernels"])))
+        return Catalogue(kernels, file["counts"])

@@ -1,0 +1,101 @@
+"""Shapes inside models that ONNX Runtime optimised: its private operators carry none in the file.
+
+Only operators whose rule is known are here; any other is an error that names it, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Shape = tuple[int, ...]
+
+#: Operators of any domain whose first output has the shape of their first input.
+SAME_AS_INPUT = frozenset(
+    {
+        "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "FastGelu", "QuickGelu", "BiasGelu", "Clip", "Elu",
+        "Softplus", "Softmax", "LogSoftmax", "Erf", "Exp", "Sqrt", "Identity", "BatchNormalization", "LayerNormalization",
+        "SkipLayerNormalization", "InstanceNormalization", "GroupNormalization", "ReorderInput", "ReorderOutput", "Silu", "Swish", "Mish",
+        "ThresholdedRelu", "Selu", "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout", "SimplifiedLayerNormalization",
+    }
+)  # fmt: skip
+
+#: Elementwise operators with broadcasting.
+BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Where", "PRelu", "Equal", "Less", "Greater"})
+
+_CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
+_POOL = frozenset({"MaxPool", "AveragePool"})
+_GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
+
+
+def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape | None]) -> Shape | None:
+    """Shape of the first output, or None if no rule is known.
+
+    Args:
+        op_type: the operator, of any domain.
+        attributes: its attributes by name.
+        inputs: shapes of its inputs; None where one is left out. Blocked NCHWc tensors have their logical NCHW shape.
+    """
+    first = inputs[0] if inputs else None
+    if first is None:
+        return None
+    if op_type in _CONV and len(inputs) > 1 and inputs[1] is not None:
+        return _window(first, attributes, kernel=inputs[1][2:], channels=inputs[1][0])
+    if op_type in _POOL:
+        kernel = attributes.get("kernel_shape")
+        assert isinstance(kernel, tuple)
+        return _window(first, attributes, kernel=kernel, channels=first[1])
+    if op_type in _GLOBAL:
+        return (*first[:2], *(1 for _ in first[2:]))
+    if op_type in ("FusedGemm", "Gemm") and len(inputs) > 1 and inputs[1] is not None:
+        rows = first[1] if attributes.get("transA", 0) else first[0]
+        return (rows, inputs[1][0] if attributes.get("transB", 0) else inputs[1][1])
+    if op_type in ("MatMul", "FusedMatMul") and len(inputs) > 1 and inputs[1] is not None:
+        return _matmul(first, inputs[1], attributes)
+    if op_type == "Upsample":
+        scales = attributes.get("scales")
+        assert isinstance(scales, tuple)
+        factors = scales if len(scales) == len(first) else (1, 1, *scales)
+        return tuple(int(extent * factor) for extent, factor in zip(first, factors, strict=True))
+    if op_type in BROADCAST:
+        return broadcast([shape for shape in inputs if shape is not None])
+    if op_type in SAME_AS_INPUT:
+        return first
+    return None
+
+
+def broadcast(shapes: Sequence[Shape]) -> Shape:
+    """Numpy's broadcasting of shapes."""
+    rank = max(len(shape) for shape in shapes)
+    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    return tuple(max(extents) for extents in zip(*padded, strict=True))
+
+
+def _window(shape: Shape, attributes: dict[str, object], *, kernel: Sequence[int], channels: int) -> Shape:
+    spatial = shape[2:]
+    ones = (1,) * len(spatial)
+    strides = attributes.get("strides") or ones
+    dilations = attributes.get("dilations") or ones
+    pads = attributes.get("pads") or (0,) * (2 * len(spatial))
+    automatic = str(attributes.get("auto_pad", "NOTSET"))
+    assert isinstance(strides, tuple) and isinstance(dilations, tuple) and isinstance(pads, tuple)
+    result = []
+    for axis, extent in enumerate(spatial):
+        reach = dilations[axis] * (kernel[axis] - 1) + 1
+        if automatic.startswith("SAME"):
+            result.append(-(-extent // strides[axis]))
+            continue
+        padded = extent + (0 if automatic == "VALID" else pads[axis] + pads[axis + len(spatial)])
+        steps = padded - reach
+        result.append((-(-steps // strides[axis]) if attributes.get("ceil_mode") else steps // strides[axis]) + 1)
+    return (shape[0], channels, *result)
+
+
+def _matmul(left: Shape, right: Shape, attributes: dict[str, object]) -> Shape:
+    if attributes.get("transA"):
+        left = (*left[:-2], left[-1], left[-2])
+    if attributes.get("transB"):
+        right = (*right[:-2], right[-1], right[-2])
+    if len(right) == 1:
+        return left[:-1]
+    batch = broadcast([left[:-2], right[:-2]])
+    return (*batch, left[-2], right[-1])
