@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from nas.spaces.protocol import Archs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_EDGE = re.compile(r"s\d+c\d+e(\d)")
 
 
 def supernet(space: Any) -> Any:
@@ -66,7 +69,8 @@ def _supernet_class() -> Any:
             weights = {}
             for name in network.state_dict():
                 _, block, *rest = name.split(".")
-                shared = f"{block}o{cell[int(block[-1])]}" if block[0] == "s" and block[-2] == "e" else block
+                edge = _EDGE.fullmatch(block)
+                shared = f"{block}o{cell[int(edge.group(1))]}" if edge else block
                 weights[name] = own[".".join(["shared", shared, *rest])]
             network.load_state_dict(weights)
             return network.train(self.training)
