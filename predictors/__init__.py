@@ -1,0 +1,43 @@
+"""What we believe about a device: predictors of cost, with intervals, learned from what was measured.
+
+Example:
+    >>> import device_profiles, profiler, predictors
+    >>> target = device_profiles.load("local-onnxruntime")
+    >>> with profiler.Store("runs/demo.db") as store:                                              # doctest: +SKIP
+    ...     predictors.fit("lookup", store, target=target, space=space).save("runs/latency")
+
+It learns and predicts. It does not measure, and it does not know what a search wants; importing it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from predictors import transfer
+    from predictors.evaluation import Evaluation, evaluate
+    from predictors.prediction import Prediction
+    from predictors.predictor import Predictor, fit, load
+
+__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "transfer"]
+
+_HOMES = {"evaluation": ("Evaluation", "evaluate"), "prediction": ("Prediction",), "predictor": ("Predictor", "fit", "load")}
+
+
+def names() -> tuple[str, ...]:
+    """All registered predictors."""
+    from predictors.models import REGISTRY
+
+    return REGISTRY.names()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "transfer":
+        return import_module("predictors.transfer")
+    for home, exported in _HOMES.items():
+        if name in exported:
+            value = getattr(import_module(f"predictors.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'predictors' has no attribute {name!r}")
