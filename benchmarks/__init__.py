@@ -1,0 +1,1 @@
+"""Scripts that make every published number; each prints JSON and states the machine."""

@@ -1,0 +1,32 @@
+"""Random search without repeats: the baseline that every strategy must beat at the same budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.archive import Seen
+from nas.strategies.protocol import Archs, Costs, Problem
+
+
+class RandomSearch:
+    """Uniform over genomes, each network once.
+
+    Source: Bergstra & Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012; Li & Talwalkar, UAI 2019.
+    """
+
+    def __init__(self, problem: Problem, *, seed: int) -> None:
+        self._problem = problem
+        self._seed = seed
+        self._seen = Seen(problem)
+
+    def ask(self, n: int) -> Archs:
+        """Up to `n` networks that were not told."""
+        rng = np.random.default_rng([self._seed, len(self._seen)])
+        return self._seen.unseen(n, rng, set())
+
+    def tell(self, archs: Archs, costs: Costs, violations: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None) -> None:
+        """Remember what was seen."""
+        self._seen.add(np.asarray(archs, dtype=np.int64))
+
+
+STRATEGY = RandomSearch
