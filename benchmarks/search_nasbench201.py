@@ -1,7 +1,8 @@
 """NSGA-II on the table of NAS-Bench-201 beside pymoo's NSGA-II and random search, in one run.
 
-CIFAR-10 test accuracy after 200 epochs against the latency of one device; cells with an error of 90 % or more are dropped, both axes are
-min-max normalised over the others, the reference is (1, 1). Run: `python -m benchmarks.search_nasbench201`.
+CIFAR-10 test accuracy after 200 epochs against the latency of one device; cells with an error of 90 % or more are
+dropped, both axes are min-max normalised over the others, the reference is (1, 1). Run: `python -m
+benchmarks.search_nasbench201`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ def pymoo_nsga2(costs: np.ndarray, budget: int, seed: int, population: int, oper
         crossover = SBX(prob=0.9, eta=15, vtype=float, repair=RoundingRepair())
         mutation = PM(prob=1.0, prob_var=1 / 6, eta=20.0, vtype=float, repair=RoundingRepair())
     algorithm = NSGA2(
-        pop_size=population, sampling=IntegerRandomSampling(), crossover=crossover, mutation=mutation, eliminate_duplicates=True
+        pop_size=population,
+        sampling=IntegerRandomSampling(),
+        crossover=crossover,
+        mutation=mutation,
+        eliminate_duplicates=True,
     )
     minimize(problem, algorithm, ("n_eval", budget), seed=seed, verbose=False)
     return np.concatenate(problem.seen)[:budget]
@@ -104,7 +109,9 @@ def main() -> None:
     budget = arguments.evaluations
     runs = {
         "hwnas nsga2": lambda seed: ours("nsga2", costs, budget, seed, 20),
-        "hwnas nsga2, isomorphic cells once": lambda seed: ours("nsga2", costs, budget, seed, 20, canonical=space.canonical, valid=space.is_valid),
+        "hwnas nsga2, isomorphic cells once": lambda seed: ours(
+            "nsga2", costs, budget, seed, 20, canonical=space.canonical, valid=space.is_valid
+        ),
         "hwnas random": lambda seed: ours("random", costs, budget, seed, 20),
         "pymoo nsga2, population 20, uniform crossover": lambda seed: pymoo_nsga2(costs, budget, seed, 20, "uniform"),
         "pymoo nsga2, population 20, SBX and PM": lambda seed: pymoo_nsga2(costs, budget, seed, 20, "real"),
@@ -113,7 +120,11 @@ def main() -> None:
     results = {}
     for name, run in runs.items():
         ratios = [indicators.hypervolume(run(seed), REFERENCE) / true for seed in range(arguments.seeds)]
-        results[name] = {"mean": float(np.mean(ratios)), "sd": float(np.std(ratios, ddof=1)), "min": float(np.min(ratios))}
+        results[name] = {
+            "mean": float(np.mean(ratios)),
+            "sd": float(np.std(ratios, ddof=1)),
+            "min": float(np.min(ratios)),
+        }
     print(
         json.dumps(
             {

@@ -15,15 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from device_profiles.conditions import Conditions
-    from device_profiles.host import detect, energy_source, host_facts
     from device_profiles.checks import Check, doctor
+    from device_profiles.conditions import Conditions
     from device_profiles.errors import HwnasError
     from device_profiles.facts import Unavailable, Unknown
+    from device_profiles.host import detect, energy_source, host_facts
     from device_profiles.profile import Access, Fact, RuntimeChoice, Target, load, names, save
 
 __all__ = [
-    "Access", "Check", "Conditions", "Fact", "HwnasError", "RuntimeChoice", "Target", "Unavailable", "Unknown", "detect", "doctor",
+    "Access", "Check", "Conditions", "Fact", "HwnasError", "RuntimeChoice", "Target", "Unavailable", "Unknown",
+    "detect", "doctor",
     "energy_source", "host_facts", "load", "names", "save",
 ]  # fmt: skip
 

@@ -11,11 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from device_profiles.cache import cache_folder
-from device_profiles.host import energy_source
 from device_profiles.facts import Unavailable
+from device_profiles.host import energy_source
 
 PACKAGES = (
-    "torch", "onnx", "onnxruntime", "onnxscript", "lightgbm", "psutil", "nvidia-ml-py", "numpy", "scipy", "scikit-learn", "typer", "rich",
+    "torch", "onnx", "onnxruntime", "onnxscript", "lightgbm", "psutil", "nvidia-ml-py", "numpy", "scipy",
+    "scikit-learn", "typer", "rich",
     "pydantic", "SQLAlchemy", "moocore", "plotly", "safetensors", "pillow",
 )  # fmt: skip
 LEAST_DISK_BYTES = 1 << 30
@@ -40,7 +41,14 @@ class Check:
 
 def doctor() -> list[Check]:
     """All checks, on this machine."""
-    checks = [_python(), *(_package(name) for name in PACKAGES), _pinning(), _timer(), _energy(), _cache(cache_folder())]
+    checks = [
+        _python(),
+        *(_package(name) for name in PACKAGES),
+        _pinning(),
+        _timer(),
+        _energy(),
+        _cache(cache_folder()),
+    ]
     return checks
 
 

@@ -30,7 +30,10 @@ def host_facts(root: Path = ROOT) -> dict[str, Fact | Unknown]:
         "memory_bytes": _memory(),
         "governor": _read(cpufreq / "scaling_governor"),
         "max_frequency_khz": _read(cpufreq / "cpuinfo_max_freq"),
-        **{f"{name}_cache": _read(caches / index / "size") for name, index in (("l1d", "index0"), ("l2", "index2"), ("l3", "index3"))},
+        **{
+            f"{name}_cache": _read(caches / index / "size")
+            for name, index in (("l1d", "index0"), ("l2", "index2"), ("l3", "index3"))
+        },
         "gpu": _gpu(),
     }
 
@@ -56,7 +59,9 @@ def detect() -> Target:
     """A target for this machine: ONNX Runtime on one thread, with the hardware facts that could be read."""
     known = {name: fact for name, fact in host_facts().items() if isinstance(fact, Fact)}
     base = load("local-onnxruntime")
-    return base.model_copy(update={"name": "local", "description": f"This machine: {known['cpu_model'].value}", "hardware": known})
+    return base.model_copy(
+        update={"name": "local", "description": f"This machine: {known['cpu_model'].value}", "hardware": known}
+    )
 
 
 def _cpuinfo(path: Path) -> dict[str, Fact]:

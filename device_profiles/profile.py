@@ -73,7 +73,9 @@ class Target(_Frozen):
 
 def names() -> tuple[str, ...]:
     """Targets that ship with the toolkit."""
-    return tuple(sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml")))
+    return tuple(
+        sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
+    )
 
 
 def load(name_or_path: str | Path) -> Target:
@@ -116,7 +118,9 @@ def _shipped() -> Any:
 
 def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     if name in seen:
-        raise InvalidData(f"targets extend each other in a circle: {' -> '.join((*seen, name))}", hint="Remove one 'extends'.")
+        raise InvalidData(
+            f"targets extend each other in a circle: {' -> '.join((*seen, name))}", hint="Remove one 'extends'."
+        )
     if name.endswith(".toml"):
         path = Path(name) if Path(name).is_absolute() else base / name
         if not path.is_file():
@@ -129,7 +133,9 @@ def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidData(f"{source} is not TOML: {error}", hint="Compare it with: hwnas devices show local-onnxruntime") from error
+        raise InvalidData(
+            f"{source} is not TOML: {error}", hint="Compare it with: hwnas devices show local-onnxruntime"
+        ) from error
     parent = data.pop("extends", None)
     if parent is None:
         return data, source
@@ -174,5 +180,7 @@ def _toml_value(value: Scalar) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
-    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in value)
+    escaped = "".join(
+        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in value
+    )
     return f'"{escaped}"'

@@ -16,9 +16,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The entries of one kind.
 
-    An entry is a module of `package` that defines `attribute`; its name is the module's, with `-` for `_`. Modules named in
-    `skip` and those that begin with `_` are not entries. Other distributions add entries by the entry-point group
-    `hwnas.<kind>`, and a running program by `register`.
+    An entry is a module of `package` that defines `attribute`; its name is the module's, with `-` for `_`. Modules
+    named in `skip` and those that begin with `_` are not entries. Other distributions add entries by the entry-point
+    group `hwnas.<kind>`, and a running program by `register`.
 
     Example:
         >>> from device_profiles.registry import Registry

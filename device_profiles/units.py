@@ -1,7 +1,7 @@
 """The one door where people's units come in and go out: `"40 ms"`, `"96 MiB"`, `"2 %"`, `"60s"`.
 
-Inside the toolkit every quantity carries its unit in its name (`latency_ms`, `energy_mj`, `peak_bytes`), and durations are
-integers of nanoseconds while they are sampled.
+Inside the toolkit every quantity carries its unit in its name (`latency_ms`, `energy_mj`, `peak_bytes`), and durations
+are integers of nanoseconds while they are sampled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _FACTORS: dict[str, dict[str, float]] = {
     "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3, "ns": 1e-6, "min": 6e4},
     "mJ": {"mJ": 1.0, "J": 1e3, "uJ": 1e-3, "µJ": 1e-3, "Wh": 3.6e6},
     "bytes": {
-        "B": 1.0, "bytes": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
+        "B": 1.0, "bytes": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20,
+        "GiB": 2.0**30,
     },
     "fraction": {"%": 1e-2},
 }  # fmt: skip
@@ -26,7 +27,9 @@ _FACTORS: dict[str, dict[str, float]] = {
 def _split(text: str) -> tuple[float, str]:
     match = _NUMBER.match(text)
     if match is None:
-        raise UsageError(f"cannot read {text!r} as a number with a unit", hint="Write it like '40 ms', '96 MiB' or '2 %'.")
+        raise UsageError(
+            f"cannot read {text!r} as a number with a unit", hint="Write it like '40 ms', '96 MiB' or '2 %'."
+        )
     return float(match.group(1)), match.group(2)
 
 

@@ -5,8 +5,8 @@ Example:
     >>> space = nas.spaces.load("nasbench201")
     >>> strategy = nas.strategies.create("nsga2", choices=space.choices, objectives=2, canonical=space.canonical)
 
-It searches with what was measured and predicted. It does not measure by itself (`profiler` does) and holds no model of a device
-(`predictors` do); importing it imports nothing heavy.
+It searches with what was measured and predicted. It does not measure by itself (`profiler` does) and holds no model of
+a device (`predictors` do); importing it imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ class Seen:
 
     def keys(self, archs: Archs) -> list[bytes]:
         """One key for each row; equal keys are the same network."""
-        rows = np.ascontiguousarray(archs if self._problem.canonical is None else self._problem.canonical(archs), dtype=np.int64)
+        rows = np.ascontiguousarray(
+            archs if self._problem.canonical is None else self._problem.canonical(archs), dtype=np.int64
+        )
         raw, width = rows.tobytes(), rows.shape[1] * 8
         return [raw[i : i + width] for i in range(0, len(raw), width)]
 
@@ -34,7 +36,10 @@ class Seen:
         self._keys.update(self.keys(archs))
 
     def fresh(self, archs: Archs, taken: set[bytes]) -> NDArray[np.int64]:
-        """Indices of rows that are valid, were not seen, and are not in `taken`, which they join; the first of equal rows wins."""
+        """Indices of rows that are valid, were not seen, and are not in `taken`, which they join.
+
+        The first of equal rows wins.
+        """
         if len(archs) == 0:
             return np.empty(0, dtype=np.int64)
         valid = np.ones(len(archs), dtype=np.bool_) if self._problem.valid is None else self._problem.valid(archs)
@@ -46,7 +51,10 @@ class Seen:
         return np.array(found, dtype=np.int64)
 
     def unseen(self, count: int, rng: np.random.Generator, taken: set[bytes]) -> Archs:
-        """Up to `count` random networks that were not seen, `(<=count, d)`; they join `taken`. Fewer mean that there are no more."""
+        """Up to `count` random networks that were not seen, `(<=count, d)`.
+
+        They join `taken`. Fewer mean that there are no more.
+        """
         choices = np.array(self._problem.choices, dtype=np.int64)
         parts: list[Archs] = []
         missing = count
@@ -63,7 +71,9 @@ class Seen:
         for options in self._problem.choices:
             size *= options
         if missing > 0 and size <= ENUMERABLE:
-            everything = np.stack(np.unravel_index(rng.permutation(size), self._problem.choices), axis=1).astype(np.int64)
+            everything = np.stack(np.unravel_index(rng.permutation(size), self._problem.choices), axis=1).astype(
+                np.int64
+            )
             kept = everything[self.fresh(everything, taken)]
             parts.append(kept[:missing])
         return np.concatenate(parts) if parts else np.empty((0, len(choices)), dtype=np.int64)

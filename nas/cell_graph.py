@@ -38,13 +38,18 @@ def live_edges(cell: Cell) -> tuple[int, ...]:
 def signature(cell: Cell) -> tuple[object, ...]:
     """What the output computes: equal signatures are equal functions of the input and the weights; () for a dead cell.
 
-    Dead edges are gone, skips are merged into the sums that read them, and sums are unordered. Two uses of one convolution differ
-    from two convolutions of the same input, so operators are coloured by what they read and by what reads them until the colours settle
-    (Weisfeiler & Leman, 1968). NATS-Bench's unique string (Dong et al., TPAMI 2021, section 3.1) neither flattens sums nor drops what
-    no output reads; it counts 6,466 classes.
+    Dead edges are gone, skips are merged into the sums that read them, and sums are unordered. Two uses of one
+    convolution differ from two convolutions of the same input, so operators are coloured by what they read and by what
+    reads them until the colours settle (Weisfeiler & Leman, 1968). NATS-Bench's unique string (Dong et al., TPAMI 2021,
+    section 3.1) neither flattens sums nor drops what no output reads; it counts 6,466 classes.
     """
     alive = live_edges(cell)
-    terms: list[list[int]] = [[-1], [], [], []]  # operators, by edge, whose outputs are summed in each node; -1 is the input
+    terms: list[list[int]] = [
+        [-1],
+        [],
+        [],
+        [],
+    ]  # operators, by edge, whose outputs are summed in each node; -1 is the input
     for edge in alive:
         source, target = EDGES[edge]
         terms[target] += terms[source] if cell[edge] == SKIP else [edge]
@@ -61,7 +66,11 @@ def signature(cell: Cell) -> tuple[object, ...]:
             users[source].append("out")
         colour = {-1: "x"} | {
             # A pool has no weights: two pools of one sum are one pool, whoever reads them.
-            edge: (cell[edge], *sorted(_text(colour[s]) for s in reads[edge]), *(() if cell[edge] == POOL else ("|", *sorted(users[edge]))))
+            edge: (
+                cell[edge],
+                *sorted(_text(colour[s]) for s in reads[edge]),
+                *(() if cell[edge] == POOL else ("|", *sorted(users[edge]))),
+            )
             for edge in operators
         }
     everything = sorted(_text(colour[edge]) for edge in operators if cell[edge] != POOL)
@@ -97,9 +106,9 @@ def tables() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 def structure(cell: Cell) -> tuple[float, ...]:
     """Structural features of a live cell; all 0 for a dead one.
 
-    Live edges of each operator (skip, 1x1, 3x3, pool); live paths; over these paths the least, largest and summed number of
-    convolutions, of 3x3 convolutions, and of weighted operators; paths of skips alone, paths without any convolution; longest path in edges;
-    live nodes; inputs of the output; whether it is dead.
+    Live edges of each operator (skip, 1x1, 3x3, pool); live paths; over these paths the least, largest and summed
+    number of convolutions, of 3x3 convolutions, and of weighted operators; paths of skips alone, paths without any
+    convolution; longest path in edges; live nodes; inputs of the output; whether it is dead.
     """
     alive = live_edges(cell)
     if not alive:

@@ -55,7 +55,8 @@ def load(name: str, input_shape: tuple[int, ...], *, seed: int, limit: int | Non
 
     Args:
         name: `digits`, or a folder with `train/<class>/*` and maybe `test/<class>/*`, or with `<class>/*`.
-        input_shape: `(1, channels, height, width)`; images are resized (bilinear), grey ones repeated or colours averaged.
+        input_shape: `(1, channels, height, width)`; images are resized (bilinear), grey ones repeated or colours
+            averaged.
         seed: of the split.
         limit: use at most that many images of each split, or None for all.
 
@@ -87,7 +88,9 @@ def load(name: str, input_shape: tuple[int, ...], *, seed: int, limit: int | Non
     return Images(name, classes, *splits)
 
 
-def _shuffled(pixels: NDArray[np.uint8], labels: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _shuffled(
+    pixels: NDArray[np.uint8], labels: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     order = rng.permutation(len(labels))
     return pixels[order], labels[order]
 
@@ -96,11 +99,15 @@ def _folder(
     root: Path, input_shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8] | None, NDArray[np.int64] | None, int]:
     if not root.is_dir():
-        raise UsageError(f"there is no image folder {root}", hint="Give 'digits', or a folder with train/<class>/*.jpg.")
+        raise UsageError(
+            f"there is no image folder {root}", hint="Give 'digits', or a folder with train/<class>/*.jpg."
+        )
     train = root / "train" if (root / "train").is_dir() else root
     names = sorted(place.name for place in train.iterdir() if place.is_dir())
     if len(names) < 2:
-        raise InvalidData(f"{train} has {len(names)} class folders; at least 2 are needed", hint="One folder for each class.")
+        raise InvalidData(
+            f"{train} has {len(names)} class folders; at least 2 are needed", hint="One folder for each class."
+        )
     pixels, labels = _shuffled(*_read(train, names, input_shape), rng)
     test = root / "test"
     if train != root and test.is_dir():
@@ -120,7 +127,9 @@ def _read(root: Path, names: list[str], input_shape: tuple[int, ...]) -> tuple[N
             try:
                 with Image.open(path) as image:
                     colour = image.convert("RGB")
-                    pixels.append(np.asarray(colour if colour.size == size else colour.resize(size, Image.Resampling.BILINEAR)))
+                    pixels.append(
+                        np.asarray(colour if colour.size == size else colour.resize(size, Image.Resampling.BILINEAR))
+                    )
             except (UnidentifiedImageError, OSError) as error:
                 raise InvalidData(f"cannot read the image {path}: {error}", hint="Remove or repair it.") from error
             labels.append(label)
@@ -130,7 +139,11 @@ def _read(root: Path, names: list[str], input_shape: tuple[int, ...]) -> tuple[N
 
 
 def _split(
-    pixels: NDArray[np.uint8], labels: NDArray[np.int64], shape: tuple[int, ...], mean: NDArray[np.float64], deviation: NDArray[np.float64]
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    shape: tuple[int, ...],
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
 ) -> Split:
     import torch
     from torch.nn import functional
@@ -140,5 +153,9 @@ def _split(
         images = functional.interpolate(images, size=tuple(shape[2:]), mode="bilinear", align_corners=False)
     channels = shape[1]
     if images.shape[1] != channels:
-        images = images.expand(-1, channels, -1, -1) if images.shape[1] == 1 else images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+        images = (
+            images.expand(-1, channels, -1, -1)
+            if images.shape[1] == 1
+            else images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+        )
     return Split(images.contiguous(), torch.from_numpy(labels))

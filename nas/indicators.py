@@ -1,4 +1,7 @@
-"""How good a set of points is. Costs and fronts are lower-is-better; normalise them by fixed bounds first, or runs cannot be compared."""
+"""How good a set of points is. Costs and fronts are lower-is-better.
+
+Normalise them by fixed bounds first, or runs cannot be compared.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def nondominated(costs: Floats) -> NDArray[np.bool_]:
 def hypervolume(costs: Floats, reference: Floats) -> float:
     """Volume that the points dominate, up to the reference.
 
-    Source: Zitzler & Thiele, IEEE TEVC 3(4), 1999; computed by moocore (Guerreiro, Fonseca & Paquete, ACM CSUR 54(6), 2021).
+    Source: Zitzler & Thiele, IEEE TEVC 3(4), 1999; computed by moocore (Guerreiro, Fonseca & Paquete, ACM CSUR 54(6),
+        2021).
 
     Args:
         costs: `(n, m)`; rows that are not finite, or not better than the reference everywhere, count nothing.
@@ -47,7 +51,8 @@ def hypervolume(costs: Floats, reference: Floats) -> float:
 def igd_plus(costs: Floats, front: Floats) -> float:
     """Mean distance from the points of the true front to what was found, counting only where that is worse.
 
-    Source: Ishibuchi et al., "Modified distance calculation in generational distance and inverted generational distance", EMO 2015.
+    Source: Ishibuchi et al., "Modified distance calculation in generational distance and inverted generational
+        distance", EMO 2015.
 
     Args:
         costs: `(n, m)`, what was found.
@@ -100,7 +105,9 @@ def recall(costs: Floats, front: Floats, *, tolerance: float = 1e-9) -> float:
 def _pair(costs: Floats, front: Floats) -> tuple[Floats, Floats]:
     points, target = np.asarray(costs, dtype=np.float64), np.asarray(front, dtype=np.float64)
     if points.ndim != 2 or target.ndim != 2 or points.shape[1] != target.shape[1] or len(target) == 0:
-        raise UsageError(f"costs must be (n, m) and the front (k, m) with k >= 1, got shapes {points.shape} and {target.shape}")
+        raise UsageError(
+            f"costs must be (n, m) and the front (k, m) with k >= 1, got shapes {points.shape} and {target.shape}"
+        )
     return points[np.isfinite(points).all(axis=1)], target
 
 

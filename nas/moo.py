@@ -51,7 +51,8 @@ def nondominated(costs: Floats) -> NDArray[np.bool_]:
 def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
     """Non-dominated sorting: 0 for the front, 1 for the front of the rest, and so on.
 
-    Feasible points come before infeasible ones, which are ranked by how much they violate; failed points (NaN, infinity) come last.
+    Feasible points come before infeasible ones, which are ranked by how much they violate; failed points (NaN,
+    infinity) come last.
 
     Source: Deb et al., IEEE TEVC 6(2), 2002, sections III-A and VI (constraint domination).
 
@@ -84,7 +85,8 @@ def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
 def crowding_distance(costs: Floats) -> Floats:
     """Crowding distance of points on one front.
 
-    Source: Deb et al., IEEE TEVC 6(2), 2002, section III-B. Of equal points all but the first get 0, so that copies do not crowd.
+    Source: Deb et al., IEEE TEVC 6(2), 2002, section III-B. Of equal points all but the first get 0, so that copies do
+        not crowd.
 
     Args:
         costs: `(n, m)`, no NaN.

@@ -103,7 +103,9 @@ def parse_constraint(text: str, objectives: Sequence[Objective]) -> Constraint:
         if objective.name == name:
             return Constraint(name, parse_quantity(bound, objective.unit), sign.startswith("<"))
     known = ", ".join(objective.name for objective in objectives)
-    raise UsageError(f"the constraint {text!r} bounds {name!r}, which is no objective of this search", hint=f"Objectives: {known}.")
+    raise UsageError(
+        f"the constraint {text!r} bounds {name!r}, which is no objective of this search", hint=f"Objectives: {known}."
+    )
 
 
 def violations(constraints: Sequence[Constraint], values: dict[str, Floats]) -> Floats | None:

@@ -26,7 +26,8 @@ CHECKPOINT_STEPS = 100
 class TrainingPlan:
     """How shared weights are trained.
 
-    Source: single-path uniform sampling, Guo et al., "Single path one-shot NAS with uniform sampling", ECCV 2020, section 3.2; the
+    Source: single-path uniform sampling, Guo et al., "Single path one-shot NAS with uniform sampling", ECCV 2020,
+        section 3.2; the
     optimiser is that of DARTS (Liu et al., ICLR 2019, appendix A).
 
     Attributes:
@@ -51,7 +52,12 @@ class TrainingPlan:
 
 
 def train(
-    space: Space, data: Images, plan: TrainingPlan, *, checkpoint: Path, progress: Callable[[int, int], None] = lambda done, total: None
+    space: Space,
+    data: Images,
+    plan: TrainingPlan,
+    *,
+    checkpoint: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> nn.Module:
     """Train a supernet by uniform single paths, or take it from its checkpoint; an interrupted training goes on.
 
@@ -79,7 +85,9 @@ def train(
         progress(step, plan.steps)
         rng = np.random.default_rng([plan.seed, 2, step])
         for group in optimiser.param_groups:
-            group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (1 + math.cos(math.pi * step / plan.steps))
+            group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
+                1 + math.cos(math.pi * step / plan.steps)
+            )
         images, labels = minibatch(data.train, plan.batch, rng)
         logits = supernet.forward_path(images, space.sample(1, rng)[0])
         if step == done and logits.shape[1] != data.classes:
@@ -89,7 +97,7 @@ def train(
             )
         loss = torch.nn.functional.cross_entropy(logits, labels)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), plan.clip)
         optimiser.step()
         if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == plan.steps:
@@ -169,7 +177,9 @@ def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
         if metadata.get("identity") != identity:
             return 0
         names = set(file.keys())
-        supernet.load_state_dict({name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")})
+        supernet.load_state_dict(
+            {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
+        )
         for number, parameter in enumerate(supernet.parameters()):
             if f"momentum.{number}" in names:
                 optimiser.state[parameter]["momentum_buffer"] = file.get_tensor(f"momentum.{number}")

@@ -7,7 +7,9 @@ import numpy as np
 from nas.strategies.protocol import Archs
 
 
-def uniform_crossover(mothers: Archs, fathers: Archs, rng: np.random.Generator, *, probability: float = 0.9, swap: float = 0.5) -> Archs:
+def uniform_crossover(
+    mothers: Archs, fathers: Archs, rng: np.random.Generator, *, probability: float = 0.9, swap: float = 0.5
+) -> Archs:
     """Children that take each gene from either parent, `(n, d)`.
 
     Source: Syswerda, "Uniform crossover in genetic algorithms", ICGA 1989.

@@ -6,7 +6,8 @@ Example:
     >>> with profiler.Store("runs/demo.db") as store:                                              # doctest: +SKIP
     ...     predictors.fit("lookup", store, target=target, space=space).save("runs/latency")
 
-It learns and predicts. It does not measure, and it does not know what a search wants; importing it imports nothing heavy.
+It learns and predicts. It does not measure, and it does not know what a search wants; importing it imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "transfer"]
 
-_HOMES = {"evaluation": ("Evaluation", "evaluate"), "prediction": ("Prediction",), "predictor": ("Predictor", "fit", "load")}
+_HOMES = {
+    "evaluation": ("Evaluation", "evaluate"),
+    "prediction": ("Prediction",),
+    "predictor": ("Predictor", "fit", "load"),
+}
 
 
 def names() -> tuple[str, ...]:

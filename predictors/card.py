@@ -63,9 +63,13 @@ class Card:
             data = json.loads(path.read_text())
             schema = data.pop("schema")
             if schema != SCHEMA:
-                raise SchemaMismatch(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}", hint="Fit the predictor again.")
+                raise SchemaMismatch(
+                    f"{path} has schema {schema!r}; this version reads {SCHEMA!r}", hint="Fit the predictor again."
+                )
             for name in ("choices", "trained_on", "composition"):
                 data[name] = None if data[name] is None else tuple(data[name])
             return Card(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit") from error
+            raise SchemaMismatch(
+                f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit"
+            ) from error

@@ -1,7 +1,7 @@
 """From kernels to a network: what a sum of kernel times misses, fitted on measured networks.
 
-A profiler adds its own time to each kernel, and a network has costs of its own: `latency = a * sum + b * kernels + c`. On small
-networks these three numbers took raw sums that were 26 % off to 1.5 %.
+A profiler adds its own time to each kernel, and a network has costs of its own: `latency = a * sum + b * kernels + c`.
+On small networks these three numbers took raw sums that were 26 % off to 1.5 %.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Weight of the prior (the plain sum) in units of one network with 1 % noise; it decides only where there are hardly any networks.
+#: Weight of the prior (the plain sum) in units of one network with 1 % noise; it decides only where there are hardly
+#: any networks.
 _PRIOR = 1e-3
 
 

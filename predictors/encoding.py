@@ -1,8 +1,9 @@
 """Predictions at search speed: a space's architectures as rows of integers, a table instead of graphs.
 
-A network's cost is a sum over parts, and each part depends on some of the genes; `CostTable` holds one tensor for each part. In a cell
-space all genes meet in one part; in a chain each layer is its own. The same tensors give the expected cost under independent choices
-exactly (a multilinear form), so the differentiable cost equals the discrete prediction at one-hot probabilities.
+A network's cost is a sum over parts, and each part depends on some of the genes; `CostTable` holds one tensor for each
+part. In a cell space all genes meet in one part; in a chain each layer is its own. The same tensors give the expected
+cost under independent choices exactly (a multilinear form), so the differentiable cost equals the discrete prediction
+at one-hot probabilities.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class CostTable:
         choices: options per gene, `(d,)`.
         genes: for each part the genes it depends on, ascending.
         costs: for each part a tensor with one axis for each of its genes.
-        coverage: as `costs`, for one part alone: share of the cost that stands on known kernels, or None for 1 everywhere.
+        coverage: as `costs`, for one part alone: share of the cost that stands on known kernels, or None for 1
+            everywhere.
     """
 
     choices: tuple[int, ...]
@@ -67,11 +69,14 @@ class CostTable:
         archs = np.asarray(archs)
         if archs.ndim != 2 or archs.shape[1] != len(self.choices) or not np.issubdtype(archs.dtype, np.integer):
             raise UsageError(
-                f"architectures must be an integer matrix (n, {len(self.choices)}), got shape {archs.shape} of {archs.dtype}"
+                f"architectures must be an integer matrix (n, {len(self.choices)}), "
+                f"got shape {archs.shape} of {archs.dtype}"
             )
         if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= self._limits).any())):
-            raise UsageError(f"a gene is outside of the space: options per gene are {self.choices}, and genes count from 0")
-        return archs.astype(np.int64, copy=False)
+            raise UsageError(
+                f"a gene is outside of the space: options per gene are {self.choices}, and genes count from 0"
+            )
+        return np.asarray(archs, dtype=np.int64)
 
     @cached_property
     def _limits(self) -> NDArray[np.int64]:
@@ -86,17 +91,17 @@ class CostTable:
 
     @staticmethod
     def _index(archs: Archs, strides: NDArray[np.int64], genes: tuple[int, ...]) -> NDArray[np.int64]:
-        index = archs[:, genes[0]] * strides[0]
+        index = np.asarray(archs[:, genes[0]] * strides[0])
         for stride, gene in zip(strides[1:], genes[1:], strict=True):
             index += archs[:, gene] * stride
-        return index
+        return np.asarray(index, dtype=np.int64)
 
 
 class DifferentiableTable:
     """Expected cost under independent choices: `E[cost] = sum over architectures of probability * cost`, exactly.
 
-    At one-hot probabilities it equals `CostTable.predict`; it is multilinear, so its gradient with respect to one option's probability is
-    the expected cost given that option. The unit is the table's.
+    At one-hot probabilities it equals `CostTable.predict`; it is multilinear, so its gradient with respect to one
+    option's probability is the expected cost given that option. The unit is the table's.
     """
 
     def __init__(self, table: CostTable) -> None:
@@ -141,5 +146,7 @@ class DifferentiableTable:
 
         key = (like.dtype, like.device)
         if key not in self._tensors:
-            self._tensors[key] = [torch.as_tensor(cost, dtype=like.dtype, device=like.device) for cost in self._table.costs]
+            self._tensors[key] = [
+                torch.as_tensor(cost, dtype=like.dtype, device=like.device) for cost in self._table.costs
+            ]
         return self._tensors[key]

@@ -1,4 +1,7 @@
-"""How good a predictor is: on networks it has not seen, beside baselines, beside the noise of the measurement itself."""
+"""How good a predictor is.
+
+On networks it has not seen, beside baselines, beside the noise of the measurement itself.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,9 @@ class Evaluation:
         for name, scores in {self.predictor: self.scores, **self.baselines}.items():
             rho = "-" if scores.spearman is None else f"{scores.spearman:.3f}"
             covered = "-" if scores.interval_coverage is None else f"{scores.interval_coverage:.0%}"
-            lines.append(f"{name:14}{scores.mape:>8.1%}{scores.within_5:>12.0%}{scores.within_10:>13.0%}{rho:>10}{covered:>18}")
+            lines.append(
+                f"{name:14}{scores.mape:>8.1%}{scores.within_5:>12.0%}{scores.within_10:>13.0%}{rho:>10}{covered:>18}"
+            )
         noise = "unknown" if self.noise_mape is None else f"{self.noise_mape:.1%}"
         lines.append(f"{self.scores.n} networks, {self.split}; noise ceiling (measured twice): {noise}")
         return "\n".join(lines)
@@ -93,14 +98,16 @@ def scores(predicted: Floats, measured: Floats, low: Floats | None = None, high:
     covered = None
     if low is not None and high is not None:
         covered = float(((low <= measured) & (measured <= high)).mean())
-    return Scores(float(error.mean()), float((error <= 0.05).mean()), float((error <= 0.10).mean()), rho, covered, len(measured))
+    return Scores(
+        float(error.mean()), float((error <= 0.05).mean()), float((error <= 0.10).mean()), rho, covered, len(measured)
+    )
 
 
 def noise_mape(store: Store, conditions: Conditions, ids: tuple[str, ...]) -> float | None:
     """Mean relative difference of two halves of the processes, scaled to that of two full measurements.
 
-    Halves of `p` processes differ by `sqrt(2)` times as much as two measurements of `p` would; a prediction without any error of its own
-    differs from one measurement by `1/sqrt(2)` of the latter: together a factor of 1/2.
+    Halves of `p` processes differ by `sqrt(2)` times as much as two measurements of `p` would; a prediction without any
+    error of its own differs from one measurement by `1/sqrt(2)` of the latter: together a factor of 1/2.
     """
     rows = store.blocks(conditions)
     if not rows:
@@ -116,7 +123,7 @@ def noise_mape(store: Store, conditions: Conditions, ids: tuple[str, ...]) -> fl
 
 
 def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = ()) -> Evaluation:
-    """Evaluate on the networks of a store that the predictor was not fitted on, or by cross-validation if there are none.
+    """Evaluate on the networks that a predictor was not fitted on, or by cross-validation if there are none.
 
     Args:
         predictor: a fitted one.
@@ -142,11 +149,15 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
         return _evaluation(predictor, own, others, "held out", test, prediction.value, store, conditions)
     if len(everything.ids) < 3:
         raise InvalidData(
-            f"store {store.url} has {len(everything.ids)} networks of target {predictor.card.target!r}; at least 3 are needed",
+            f"store {store.url} has {len(everything.ids)} networks of target {predictor.card.target!r}; "
+            "at least 3 are needed",
             hint="Profile more networks.",
         )
     count = len(everything.ids)
-    folds = [([i for i in range(count) if i % FOLDS != f], [i for i in range(count) if i % FOLDS == f]) for f in range(min(FOLDS, count))]
+    folds = [
+        ([i for i in range(count) if i % FOLDS != f], [i for i in range(count) if i % FOLDS == f])
+        for f in range(min(FOLDS, count))
+    ]
     own, predicted = _split(predictor.card.predictor, store, conditions, everything, folds)
     others = {name: _split(name, store, conditions, everything, folds)[0] for name in names}
     return _evaluation(predictor, own, others, "cross-validated", everything, predicted, store, conditions)
@@ -168,7 +179,11 @@ def _evaluation(
 
 
 def _split(
-    name: str, store: Store, conditions: Conditions, everything: NetworkSamples, folds: list[tuple[list[int], list[int]]]
+    name: str,
+    store: Store,
+    conditions: Conditions,
+    everything: NetworkSamples,
+    folds: list[tuple[list[int], list[int]]],
 ) -> tuple[Scores, Floats]:
     """Fit on one side of each fold, predict the other; the kernels of networks left out are left out too."""
     make: MakeKernelModel = models.REGISTRY.get(name)
@@ -184,7 +199,9 @@ def _split(
     rows = np.isfinite(value)
     intervals = np.isfinite(low[rows]).all()
     measured = everything.ms[rows]
-    return scores(value[rows], measured, low[rows] if intervals else None, high[rows] if intervals else None), value[rows]
+    return scores(value[rows], measured, low[rows] if intervals else None, high[rows] if intervals else None), value[
+        rows
+    ]
 
 
 __all__ = ["Evaluation", "Scores", "evaluate", "noise_mape", "scores"]

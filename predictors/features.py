@@ -1,4 +1,7 @@
-"""One feature function for training and for serving; its schema is stored with every model and checked when it is loaded."""
+"""One feature function for training and for serving.
+
+Its schema is stored with every model and checked when it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,12 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
     """Work in natural units, `(k, 4)`: operations, activation bytes, weight bytes, 1."""
     return np.array(
         [
-            (2.0 * work.macs(op) + work.elementwise(op), work.bytes_moved(op) - work.weight_bytes(op), work.weight_bytes(op), 1.0)
+            (
+                2.0 * work.macs(op) + work.elementwise(op),
+                work.bytes_moved(op) - work.weight_bytes(op),
+                work.weight_bytes(op),
+                1.0,
+            )
             for op in operators
         ]
     ).reshape(-1, 4)

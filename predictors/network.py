@@ -41,7 +41,8 @@ class NetworkModel:
 
         Args:
             graphs: what the target's runtime made of the networks.
-            missing: `raise`, or `skip` to leave kernels out that the model has nothing to say about; the coverage then tells.
+            missing: `raise`, or `skip` to leave kernels out that the model has nothing to say about; the coverage then
+                tells.
 
         Raises:
             MissingKernel: a kernel is unknown, the model has no fall-back, and `missing` is `raise`.
@@ -54,16 +55,18 @@ class NetworkModel:
                 counts[row, index[operator]] += 1
         return self.predict_counts(catalogue, counts, missing=missing)
 
-    def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64], *, missing: str = "raise") -> Prediction:
+    def predict_counts(
+        self, catalogue: Sequence[Operator], counts: NDArray[np.float64], *, missing: str = "raise"
+    ) -> Prediction:
         """Predict networks given how often each runs each kernel: `counts` is `(n, len(catalogue))`."""
         found = self.kernels.predict(catalogue)
         silent = ~np.isfinite(found.ms)
         if silent.any() and missing == "raise":
-            names = [str(catalogue[i]) for i in np.flatnonzero(silent & (counts.sum(axis=0) > 0))]
+            names = [str(catalogue[int(i)]) for i in np.flatnonzero(silent & (counts.sum(axis=0) > 0))]
             if names:
                 raise MissingKernel(
                     f"{len(names)} kernels were never measured on this device: {'; '.join(names[:3])}",
-                    hint="Profile networks that have them, use a predictor that generalises (lightgbm), or ask for partial ones.",
+                    hint="Profile networks that have them, or use a predictor that generalises (lightgbm).",
                 )
         ms = np.where(silent, 0.0, found.ms)
         sums = counts @ ms
@@ -74,7 +77,7 @@ class NetworkModel:
         known = counts @ (weight * (found.known & ~silent))
         coverage = np.divide(known, total, out=np.ones_like(total), where=total > 0)
         unknown = tuple(
-            tuple(catalogue[j].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
+            tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
             for i, row in enumerate(counts)
         )
         low = high = None
@@ -95,13 +98,15 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples)
     """
     model = make.fit(kernels)
     fitted = _compose(model, networks)
-    errors = []
+    errors: list[float] = []
     count = len(networks.ids)
     for fold in range(min(FOLDS, count)):
         held = [i for i in range(count) if i % FOLDS == fold]
         rest = [i for i in range(count) if i % FOLDS != fold]
         if rest:
-            guess = _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held], missing="skip").value
+            guess = (
+                _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held], missing="skip").value
+            )
             errors.extend(np.abs(networks.ms[held] - guess) / guess)
     return NetworkModel(model, fitted.composition, intervals.relative_half_width(np.array(errors)))
 

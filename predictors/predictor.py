@@ -42,14 +42,25 @@ class TabulatedSpace(Protocol):
     """What a predictor needs of a space; those of `nas.spaces` have it."""
 
     @property
-    def spec(self) -> str: ...
+    def spec(self) -> str:
+        """Name and options."""
+
     @property
-    def choices(self) -> tuple[int, ...]: ...
+    def choices(self) -> tuple[int, ...]:
+        """Options per gene."""
+
     @property
-    def size(self) -> int: ...
-    def canonical(self, archs: Archs) -> Archs: ...
-    def is_valid(self, archs: Archs) -> NDArray[np.bool_]: ...
-    def assembly(self, arch: Archs) -> Assembly: ...
+    def size(self) -> int:
+        """Number of genomes."""
+
+    def canonical(self, archs: Archs) -> Archs:
+        """One representative for each network."""
+
+    def is_valid(self, archs: Archs) -> NDArray[np.bool_]:
+        """Which genomes have a function."""
+
+    def assembly(self, arch: Archs) -> Assembly:
+        """The network as blocks."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +77,15 @@ class Predictor:
     model: NetworkModel
     table: CostTable | None
 
-    def predict(self, what: Archs | OperatorGraph | str | Path | Sequence[Any], *, missing: str = "raise") -> Prediction:
+    def predict(
+        self, what: Archs | OperatorGraph | str | Path | Sequence[Any], *, missing: str = "raise"
+    ) -> Prediction:
         """Predict architectures, operator graphs, or ONNX files.
 
         Args:
-            what: an integer matrix `(n, d)`; or one or several operator graphs or paths of `.onnx` files. Graphs must hold the
-                target's own kernels (`profiler.fusing.fused_graph`); files are compiled by the target's runtime here.
+            what: an integer matrix `(n, d)`; or one or several operator graphs or paths of `.onnx` files. Graphs must
+                hold the target's own kernels (`profiler.fusing.fused_graph`); files are compiled by the target's
+                runtime here.
             missing: `raise` or `skip`, see `NetworkModel.predict`.
 
         Raises:
@@ -142,7 +156,9 @@ class Predictor:
 
     def _require_table(self) -> CostTable:
         if self.table is None:
-            raise UsageError("this predictor was fitted without a space and takes no architectures", hint="Fit it with --space NAME.")
+            raise UsageError(
+                "this predictor was fitted without a space and takes no architectures", hint="Fit it with --space NAME."
+            )
         return self.table
 
     def _graph(self, item: Any) -> OperatorGraph:
@@ -219,7 +235,9 @@ def fit(
 
 
 def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, progress: Progress) -> CostTable:
-    """The cost of every architecture of a space, from the kernels that the target's runtime makes of each distinct network.
+    """The cost of every architecture of a space.
+
+    From the kernels that the target's runtime makes of each distinct network.
 
     Architectures whose output does not depend on the input are charged for what remains: the composition's constant.
 
@@ -227,7 +245,10 @@ def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, prog
         UsageError: the space is too large to be tabulated.
     """
     if space.size > TABLE_LIMIT:
-        raise UsageError(f"space {space.spec} has {space.size} architectures; {TABLE_LIMIT} can be tabulated", hint="Fit without --space.")
+        raise UsageError(
+            f"space {space.spec} has {space.size} architectures; {TABLE_LIMIT} can be tabulated",
+            hint="Fit without --space.",
+        )
     archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
     canonical = space.canonical(archs)
     distinct, inverse = np.unique(canonical, axis=0, return_inverse=True)
@@ -266,7 +287,9 @@ def load(folder: str | Path) -> Predictor:
                 costs = tuple(file.get_tensor(f"cost{i}") for i in range(len(genes)))
                 coverage = file.get_tensor("coverage") if "coverage" in file.keys() else None  # noqa: SIM118 - not a dict
         except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise SchemaMismatch(f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again.") from error
+            raise SchemaMismatch(
+                f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
+            ) from error
         table = CostTable(card.choices, genes, costs, coverage)
     return Predictor(card, NetworkModel(kernels, Composition(*card.composition), card.half_width), table)
 
@@ -277,4 +300,6 @@ def same_conditions(predictor: Predictor, conditions: Conditions) -> None:
     Raises:
         ConditionMismatch: they differ.
     """
-    Conditions.from_plain(predictor.card.conditions).require_same(conditions, what=f"predictor for {predictor.card.target!r}")
+    Conditions.from_plain(predictor.card.conditions).require_same(
+        conditions, what=f"predictor for {predictor.card.target!r}"
+    )

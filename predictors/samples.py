@@ -105,7 +105,10 @@ def kernels(store: Store, conditions: Conditions, models: Sequence[str] | None =
 
 
 def match(graph: OperatorGraph, profile: Sequence[Sequence[object]]) -> list[tuple[Operator, float]]:
-    """Pair the kernels of a profile with the nodes of the fused graph: by name, and by order where names do not tell."""
+    """Pair the kernels of a profile with the nodes of the fused graph.
+
+    By name, and by order where names do not tell.
+    """
     by_name: dict[str, Operator] = {}
     ambiguous: set[str] = set()
     by_type: dict[str, list[Operator]] = defaultdict(list)

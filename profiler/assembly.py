@@ -1,8 +1,8 @@
 """A network as a graph of blocks: one description gives the torch module, the stitched ONNX model and the cache keys.
 
-A space says how a network is put together from blocks; equal `key` and equal input shapes mean equal graphs. The exporter then
-sees each distinct block once (3-6 s for a whole network, and a campaign has hundreds), and the same blocks make the module that
-is trained, so the network that is measured is the network that is searched.
+A space says how a network is put together from blocks; equal `key` and equal input shapes mean equal graphs. The
+exporter then sees each distinct block once (3-6 s for a whole network, and a campaign has hundreds), and the same
+blocks make the module that is trained, so the network that is measured is the network that is searched.
 """
 
 from __future__ import annotations
@@ -58,14 +58,18 @@ class Assembly:
             unknown = [name for name in block.inputs if name not in seen]
             if unknown or block.name in seen:
                 raise InvalidModel(
-                    f"block {block.name!r} reads {unknown or 'nothing new'}: names must be unique, inputs must come earlier",
+                    f"block {block.name!r} reads {unknown or 'nothing new'}: "
+                    "names must be unique, inputs must come earlier",
                     hint="List the blocks in topological order.",
                 )
             seen.add(block.name)
 
     @property
     def key(self) -> str:
-        """The network's structure as text; equal keys are equal networks, whatever the names of their blocks and weights."""
+        """The network's structure as text.
+
+        Equal keys are equal networks, whatever the names of their blocks and weights.
+        """
         position = {INPUT: 0} | {block.name: i for i, block in enumerate(self.blocks, start=1)}
         wiring = (f"{block.key}({','.join(str(position[name]) for name in block.inputs)})" for block in self.blocks)
         return f"{'x'.join(map(str, self.input_shape))}:" + ";".join(wiring)

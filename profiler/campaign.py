@@ -1,6 +1,7 @@
 """Campaigns: measure models in fresh processes until the intervals are narrow enough or the budget is spent.
 
-A campaign goes on where it stopped: blocks that a killed one committed count, models that are known well enough are left alone.
+A campaign goes on where it stopped: blocks that a killed one committed count, models that are known well enough are
+left alone.
 """
 
 from __future__ import annotations
@@ -138,7 +139,9 @@ class _Campaign:
                 for group in groups:
                     self._process(folder, group, self._seconds(limit, group, len(groups)))
                 pending = self._pending(subjects)
-                if self.spent_s >= limit and all(self._counts(pending)[name] >= self.budget.min_processes for name in pending):
+                if self.spent_s >= limit and all(
+                    self._counts(pending)[name] >= self.budget.min_processes for name in pending
+                ):
                     return
 
     def _write_models(self, folder: Path, subjects: list[Subject]) -> None:
@@ -177,7 +180,9 @@ class _Campaign:
             nonce=uuid.uuid4().hex,
             runtime=self.target.runtime.name,
             candidates=candidates,
-            plan=Plan(seed=self.seed + self.processes, rounds=self.budget.rounds, seconds=seconds, best_sentinel_ns=best),
+            plan=Plan(
+                seed=self.seed + self.processes, rounds=self.budget.rounds, seconds=seconds, best_sentinel_ns=best
+            ),
             threads=self.target.runtime.threads,
             precision=self.target.runtime.precision,
             optimisation=self.target.runtime.optimisation,
@@ -217,7 +222,9 @@ class _Campaign:
         for row in self.store.blocks(self.conditions):
             blocks[row.model, row.process] = blocks.get((row.model, row.process), 0) + 1
         least = Plan().min_rounds
-        return {name: sum(1 for (model, _), count in blocks.items() if model == name and count >= least) for name in names}
+        return {
+            name: sum(1 for (model, _), count in blocks.items() if model == name and count >= least) for name in names
+        }
 
     def _fail(self, model: str, kind: str, reason: str, hint: str) -> None:
         self.store.add_failure(model, self.conditions, kind=kind, reason=reason, hint=hint)
@@ -246,7 +253,9 @@ class _Reader:
         except DeviceError as error:
             if not self._loading:
                 raise
-            campaign._fail(self._loading, "RuntimeCrash", f"the runtime crashed while loading it: {error.message}", error.hint)
+            campaign._fail(
+                self._loading, "RuntimeCrash", f"the runtime crashed while loading it: {error.message}", error.hint
+            )
         finally:
             campaign.spent_s = self._spent_before_s + time.monotonic() - self._started_s
             campaign.store.end_process(

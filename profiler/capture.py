@@ -1,7 +1,7 @@
 """From torch to ONNX: whole modules, and networks stitched from exports of their distinct blocks.
 
-The exporter takes seconds for a network and half a second for a block; a space has few distinct blocks and many networks. So each block is
-exported once, kept on disk, and networks are put together from the pieces in milliseconds.
+The exporter takes seconds for a network and half a second for a block; a space has few distinct blocks and many
+networks. So each block is exported once, kept on disk, and networks are put together from the pieces in milliseconds.
 """
 
 from __future__ import annotations
@@ -93,14 +93,17 @@ class BlockCache:
             try:
                 return onnx.load(path)
             except Exception as error:  # protobuf's error types differ between its implementations
-                raise SchemaMismatch(f"the cached block {path} is damaged: {error}", hint="Delete that file.") from error
+                raise SchemaMismatch(
+                    f"the cached block {path} is damaged: {error}", hint="Delete that file."
+                ) from error
         module = block.build()
         proto = capture_module(module, shapes)
         kept = {weight.name for weight in proto.graph.initializer}
         lost = [parameter for parameter, _ in module.named_parameters() if parameter not in kept]
         if lost:
             raise InvalidModel(
-                f"the export of block {block.key!r} computes with {lost[0]!r} ahead of time, so trained weights could not be put in",
+                f"the export of block {block.key!r} computes with {lost[0]!r} ahead of time, "
+                "so trained weights could not be put in",
                 hint="Use the parameter in an operation with the input.",
             )
         parameters = [parameter for parameter in module.state_dict() if parameter in kept]
@@ -117,7 +120,9 @@ _DEFAULT: BlockCache | None = None
 
 
 def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> onnx.ModelProto:
-    """Export a module in eval mode, with fixed shapes; parameters keep their torch names, batch norm stays a node of its own.
+    """Export a module in eval mode, with fixed shapes.
+
+    Parameters keep their torch names, batch norm stays a node of its own.
 
     Args:
         module: with one output.
@@ -137,9 +142,15 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
     level = quiet.level
     quiet.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(module.eval(), arguments, dynamo=True, optimize=False, opset_version=OPSET, verbose=False)
+            program = torch.onnx.export(
+                module.eval(), arguments, dynamo=True, optimize=False, opset_version=OPSET, verbose=False
+            )
             assert program is not None
             proto = program.model_proto
             # A convolution without bias is exported with a computed bias of zeros; as a constant it folds away.
@@ -147,7 +158,9 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
             onnxscript.optimizer.remove_unused_nodes(program.model)
             proto = program.model_proto
     except Exception as error:  # the exporter raises many types that share no base but Exception
-        raise InvalidModel(f"PyTorch cannot export {type(module).__name__}: {error}", hint="Try torch.onnx.export on it.") from error
+        raise InvalidModel(
+            f"PyTorch cannot export {type(module).__name__}: {error}", hint="Try torch.onnx.export on it."
+        ) from error
     finally:
         quiet.setLevel(level)
     model: onnx.ModelProto = onnx.shape_inference.infer_shapes(proto)
@@ -179,9 +192,10 @@ def stitch(
     Args:
         assembly: the network.
         cache: exports of blocks.
-        module: the network's own module (`assembly.to_module()`, trained or not), whose weights to use; seeded random ones if None.
-        seed: of random weights. Their biases and statistics are never trivial: a zero bias lets a runtime fuse a network differently
-            from a trained one.
+        module: the network's own module (`assembly.to_module()`, trained or not), whose weights to use; seeded random
+            ones if None.
+        seed: of random weights. Their biases and statistics are never trivial: a zero bias lets a runtime fuse a
+            network differently from a trained one.
         shared: equal blocks share one set of random weights: enough to see how a runtime fuses, and much smaller.
 
     Returns:
@@ -190,7 +204,9 @@ def stitch(
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    state = {} if module is None else {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    state = (
+        {} if module is None else {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    )
     rng = np.random.default_rng(seed)
     values: dict[str, tuple[str, Shape]] = {INPUT: ("input", assembly.input_shape)}
     model = onnx.ModelProto(ir_version=IR_VERSION)
@@ -214,7 +230,9 @@ def stitch(
             names[name] = f"{owner}/{name}"
             if names[name] not in written:
                 written.add(names[name])
-                array = state[f"blocks.{block.name}.{name}"] if module is not None else random_parameter(name, shape, rng)
+                array = (
+                    state[f"blocks.{block.name}.{name}"] if module is not None else random_parameter(name, shape, rng)
+                )
                 graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), names[name]))
         if block.name == last:
             names[piece.output] = "output"
@@ -222,8 +240,8 @@ def stitch(
             copy = graph.node.add()
             copy.CopyFrom(node)
             copy.name = f"{block.name}/{node.name}"
-            copy.input[:] = [names[value] if value in names else f"{block.name}/{value}" if value else "" for value in node.input]
-            copy.output[:] = [names[value] if value in names else f"{block.name}/{value}" if value else "" for value in node.output]
+            copy.input[:] = [names.get(value, f"{block.name}/{value}" if value else "") for value in node.input]
+            copy.output[:] = [names.get(value, f"{block.name}/{value}" if value else "") for value in node.output]
         for name, (element, shape) in piece.shapes.items():
             if name not in names:
                 graph.value_info.append(helper.make_tensor_value_info(f"{block.name}/{name}", element, shape))

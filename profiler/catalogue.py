@@ -1,7 +1,7 @@
 """The fused kernels of many networks of one space, as counts: compiled once for each distinct network, kept on disk.
 
-A predictor that answers a million architectures a second needs the kernels of all of them beforehand. They come from the target's own
-runtime, network by network; nothing about fusion is guessed.
+A predictor that answers a million architectures a second needs the kernels of all of them beforehand. They come from
+the target's own runtime, network by network; nothing about fusion is guessed.
 """
 
 from __future__ import annotations

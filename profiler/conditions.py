@@ -6,8 +6,8 @@ import os
 import platform
 
 from device_profiles.conditions import Conditions
-from device_profiles.host import host_facts
 from device_profiles.facts import Unknown
+from device_profiles.host import host_facts
 from device_profiles.profile import Target
 from profiler import runtimes
 from profiler.agent.job import PROTOCOL_VERSION
@@ -24,7 +24,12 @@ def pinned_cpus(target: Target) -> tuple[int, ...]:
 def worker_environment(target: Target, process: int) -> dict[str, str]:
     """Variables of a worker: thread pools are sized before numpy or a runtime is imported."""
     threads = str(target.runtime.threads)
-    return {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": threads, "HWNAS_PROCESS": str(process)}
+    return {
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": threads,
+        "HWNAS_PROCESS": str(process),
+    }
 
 
 def conditions_of(target: Target) -> Conditions:

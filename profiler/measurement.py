@@ -62,7 +62,8 @@ class Measurement:
         latency: see `Latency`.
         energy_mj: energy of one inference, or why there is none.
         memory: see `Memory`.
-        closure: (sum of kernels - model) / model: how far the runtime's profiler is from the unprofiled time; None if unprofiled.
+        closure: (sum of kernels - model) / model: how far the runtime's profiler is from the unprofiled time; None if
+            unprofiled.
     """
 
     model: str

@@ -8,8 +8,8 @@ from profiler.operators import OperatorGraph
 def planned_peak_bytes(graph: OperatorGraph) -> int:
     """Largest sum of live activations over the nodes, and all weights.
 
-    A value lives from the node that writes it to the last that reads it; the network's outputs live to the end. In-place reuse and
-    the allocator's rounding are the runtime's own and are not part of this figure.
+    A value lives from the node that writes it to the last that reads it; the network's outputs live to the end.
+    In-place reuse and the allocator's rounding are the runtime's own and are not part of this figure.
     """
     weights = {
         (name, tensor)

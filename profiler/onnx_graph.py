@@ -1,4 +1,7 @@
-"""ONNX files, of networks and of what a runtime made of them, as operator graphs; what cannot be measured is refused with the reason."""
+"""ONNX files, of networks and of what a runtime made of them, as operator graphs.
+
+What cannot be measured is refused with the reason.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> O
         The operators that the outputs depend on, in order. Constants are tensors, not nodes.
 
     Raises:
-        InvalidModel: the file is missing, not ONNX, has dynamic or missing shapes, or keeps weights outside of its folder.
+        InvalidModel: the file is missing, not ONNX, has dynamic or missing shapes, or keeps weights outside of its
+            folder.
         ConstantNetwork: the output does not depend on the input.
     """
     proto = _parse(model)
@@ -71,12 +75,16 @@ def _parse(model: Any) -> Any:
             raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
         size = model.stat().st_size
         if size > LARGEST_BYTES:
-            raise InvalidModel(f"{name} has {size} bytes, at most {LARGEST_BYTES} can be read", hint="Use external data.")
+            raise InvalidModel(
+                f"{name} has {size} bytes, at most {LARGEST_BYTES} can be read", hint="Use external data."
+            )
     content = model.read_bytes() if isinstance(model, Path) else model
     try:
         proto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
-        raise InvalidModel(f"{name} is not an ONNX model: {error}", hint="Export it with torch.onnx.export(..., dynamo=True).") from error
+        raise InvalidModel(
+            f"{name} is not an ONNX model: {error}", hint="Export it with torch.onnx.export(..., dynamo=True)."
+        ) from error
     if not proto.graph.node and not proto.graph.output:
         raise InvalidModel(f"{name} holds no graph: it is empty or not ONNX", hint="Export it again.")
     _check_external(proto, model.parent if isinstance(model, Path) else None, name)
@@ -97,7 +105,9 @@ def _check_external(proto: Any, folder: Path | None, name: str) -> None:
                 hint="Put the data file beside the model, or save the model in one file.",
             )
         if place is not None and not place.is_file():
-            raise InvalidModel(f"{name} needs the data file {location!r}, which is missing", hint="Copy it beside the model.")
+            raise InvalidModel(
+                f"{name} needs the data file {location!r}, which is missing", hint="Copy it beside the model."
+            )
 
 
 def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:
@@ -169,7 +179,9 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str) -> Node:
     operands = tuple(tensors.get(tensor) if tensor else None for tensor in inputs)
     for position, tensor in enumerate(inputs):
         if tensor and operands[position] is None:
-            raise InvalidModel(f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again.")
+            raise InvalidModel(
+                f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again."
+            )
     outputs = tuple(output for output in proto_node.output if output)
     for position, output in enumerate(outputs):
         if output not in tensors:
@@ -192,7 +204,9 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str) -> Node:
     return Node(operator, inputs, outputs, proto_node.name)
 
 
-def _inferred(op_type: str, attributes: dict[str, object], operands: tuple[Tensor | None, ...]) -> tuple[int, ...] | None:
+def _inferred(
+    op_type: str, attributes: dict[str, object], operands: tuple[Tensor | None, ...]
+) -> tuple[int, ...] | None:
     if op_type == "Constant":
         return ()
     return output_shape(op_type, attributes, [None if operand is None else operand.shape for operand in operands])

@@ -1,7 +1,7 @@
 """Operators and graphs of operators: immutable, hashable, in the words of ONNX, without torch.
 
-An `OperatorGraph` is what a network asks for (captured from a model) or what a runtime made of it (its fused kernels); the type
-is the same, `runtime` tells them apart.
+An `OperatorGraph` is what a network asks for (captured from a model) or what a runtime made of it (its fused kernels);
+the type is the same, `runtime` tells them apart.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from device_profiles.errors import SchemaMismatch
 
 #: Bytes of one element; ONNX tensor element types by their numpy names.
 DTYPE_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
+    "uint8": 1, "bool": 1,
     "uint64": 8, "uint32": 4, "uint16": 2,
 }  # fmt: skip
 
@@ -52,12 +53,16 @@ class Tensor:
 
     def __str__(self) -> str:
         mark = "w" if self.constant else ""
-        return f"{mark}{'x'.join(map(str, self.shape)) or 'scalar'}" + ("" if self.dtype == "float32" else f":{self.dtype}")
+        return f"{mark}{'x'.join(map(str, self.shape)) or 'scalar'}" + (
+            "" if self.dtype == "float32" else f":{self.dtype}"
+        )
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator, or one fused kernel of a runtime. Equal operators cost the same: names of nodes and values are not part of it.
+    """One operator, or one fused kernel of a runtime.
+
+    Equal operators cost the same: names of nodes and values are not part of it.
 
     Attributes:
         domain: the operator set: `""` is ONNX's own; `com.microsoft.nchwc` holds ONNX Runtime's blocked kernels.

@@ -12,15 +12,18 @@ Shape = tuple[int, ...]
 #: Operators of any domain whose first output has the shape of their first input.
 SAME_AS_INPUT = frozenset(
     {
-        "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "FastGelu", "QuickGelu", "BiasGelu", "Clip", "Elu",
-        "Softplus", "Softmax", "LogSoftmax", "Erf", "Exp", "Sqrt", "Identity", "BatchNormalization", "LayerNormalization",
-        "SkipLayerNormalization", "InstanceNormalization", "GroupNormalization", "ReorderInput", "ReorderOutput", "Silu", "Swish", "Mish",
-        "ThresholdedRelu", "Selu", "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout", "SimplifiedLayerNormalization",
+        "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "FastGelu", "QuickGelu", "BiasGelu",
+        "Clip", "Elu", "Softplus", "Softmax", "LogSoftmax", "Erf", "Exp", "Sqrt", "Identity", "BatchNormalization",
+        "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "InstanceNormalization",
+        "GroupNormalization", "ReorderInput", "ReorderOutput", "Silu", "Swish", "Mish", "ThresholdedRelu", "Selu",
+        "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout",
     }
 )  # fmt: skip
 
 #: Elementwise operators with broadcasting.
-BROADCAST = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Where", "PRelu", "Equal", "Less", "Greater"})
+BROADCAST = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Where", "PRelu", "Equal", "Less", "Greater"}
+)
 
 _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 _POOL = frozenset({"MaxPool", "AveragePool"})

@@ -13,11 +13,16 @@ SCHEMA_VERSION = 1
 METADATA = sa.MetaData()
 
 #: What the file is: `schema_version`, `written_by`.
-META = sa.Table("meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False))
+META = sa.Table(
+    "meta", METADATA, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False)
+)
 
 #: Facts that numbers of one table share.
 CONDITIONS = sa.Table(
-    "conditions", METADATA, sa.Column("id", sa.String(16), primary_key=True), sa.Column("facts", sa.Text, nullable=False)
+    "conditions",
+    METADATA,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("facts", sa.Text, nullable=False),
 )
 
 #: Under which conditions a target was measured in this store.

@@ -1,9 +1,10 @@
 """From raw blocks to a latency with an honest interval.
 
-Three facts decide the estimator (`benchmarks/estimators.py` shows them on any machine). The lowest block of a process repeats best, within
-1 %: interruptions only ever add time. Yet a whole process can run in a slow state of the machine, which no counter of the operating system
-shows and the guard sentinel does: a process that never saw the best state is divided by its sentinel's slow-down. And the spread inside
-one process says nothing about the next: so the interval is taken across fresh processes, with a floor, since three can agree by luck.
+Three facts decide the estimator (`benchmarks/estimators.py` shows them on any machine). The lowest block of a process
+repeats best, within 1 %: interruptions only ever add time. Yet a whole process can run in a slow state of the machine,
+which no counter of the operating system shows and the guard sentinel does: a process that never saw the best state is
+divided by its sentinel's slow-down. And the spread inside one process says nothing about the next: so the interval is
+taken across fresh processes, with a floor, since three can agree by luck.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from profiler.store import BlockRow
 #: A block is in the best state if its sentinel is within this of the device's best (Jetpack's benchmark rule).
 BEST_STATE = 1.10
 
-#: Fewest blocks in the best state that a process's estimate rests on; with fewer, all blocks count and the slow-down is divided out.
+#: Fewest blocks in the best state that a process's estimate rests on; with fewer, all blocks count and the slow-down is
+#: divided out.
 LEAST_BEST = 3
 
-#: Relative standard deviation between processes that is assumed beside what was seen, with the weight of `FLOOR_PROCESSES`.
+#: Relative standard deviation between processes that is assumed beside what was seen, with the weight of
+#: `FLOOR_PROCESSES`.
 FLOOR_SPREAD = 0.008
 FLOOR_PROCESSES = 3
 
@@ -59,7 +62,8 @@ def process_estimate(per_call_ns: NDArray[np.float64], slowdown: NDArray[np.floa
         slowdown: `(b,)`, sentinel of the block over the device's best.
 
     Returns:
-        The lowest block of those in the best state; where there are fewer than three, the lowest of all, divided by the slow-down of the
+        The lowest block of those in the best state; where there are fewer than three, the lowest of all, divided by the
+        slow-down of the
         process: the lowest tenth of its sentinels.
     """
     calm = slowdown <= BEST_STATE
@@ -74,8 +78,9 @@ def process_estimate(per_call_ns: NDArray[np.float64], slowdown: NDArray[np.floa
 def combine(processes: Sequence[ProcessEstimate]) -> Latency:
     """One latency from the processes that measured a model.
 
-    The interval is the one that a repeated measurement with as many processes falls into with 95 % confidence: Student's t across
-    processes times `sqrt(2)`, since the repeat has an error of its own. Its variance is that of the processes pooled with the floor.
+    The interval is the one that a repeated measurement with as many processes falls into with 95 % confidence:
+    Student's t across processes times `sqrt(2)`, since the repeat has an error of its own. Its variance is that of the
+    processes pooled with the floor.
 
     Args:
         processes: at least one; with one alone the interval rests on the floor and is wide.
@@ -104,7 +109,9 @@ def combine(processes: Sequence[ProcessEstimate]) -> Latency:
 
 
 def best_sentinel_ns(rows: Iterable[BlockRow]) -> float:
-    """The device's best state: the lowest tenth of the sentinels that its best process saw (one lucky reading is no state).
+    """The device's best state.
+
+    The lowest tenth of the sentinels that its best process saw (one lucky reading is no state).
 
     Raises:
         ValueError: no blocks.

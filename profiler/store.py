@@ -1,14 +1,14 @@
 """Measurements in a database: an SQLite file by default, any SQLAlchemy URL for a lab.
 
-Rows are raw: blocks, sentinels, profiles. Summaries are computed when they are asked for, so that a table can be normalised again.
-Every block is committed as it comes, so a killed campaign loses at most the block in flight.
+Rows are raw: blocks, sentinels, profiles. Summaries are computed when they are asked for, so that a table can be
+normalised again. Every block is committed as it comes, so a killed campaign loses at most the block in flight.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,7 +79,9 @@ class Store:
         path = None if "://" in self.url else Path(self.url)
         if path is not None:
             if not path.exists() and not create:
-                raise InvalidData(f"there is no store at {path}", hint="Make one with: hwnas profile TARGET --store " + str(path))
+                raise InvalidData(
+                    f"there is no store at {path}", hint="Make one with: hwnas profile TARGET --store " + str(path)
+                )
             _check_sqlite_file(path)
             path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = sa.create_engine(self.url if path is None else f"sqlite:///{path}")
@@ -97,7 +99,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -125,7 +129,8 @@ class Store:
         except sa.exc.DatabaseError as error:
             raise _translated(error, self.url) from error
 
-    # -- targets and conditions ------------------------------------------------------------------------------------------
+    # -- targets and conditions
+    # ------------------------------------------------------------------------------------------
 
     def bind(self, target: str, profile: str, conditions: Conditions) -> None:
         """State under which conditions `target` is measured here.
@@ -138,9 +143,14 @@ class Store:
             known.require_same(conditions, what=f"target {target!r} in store {self.url}")
             return
         with self.transaction() as connection:
-            if connection.execute(sa.select(schema.CONDITIONS).where(schema.CONDITIONS.c.id == conditions.id)).first() is None:
+            if (
+                connection.execute(sa.select(schema.CONDITIONS).where(schema.CONDITIONS.c.id == conditions.id)).first()
+                is None
+            ):
                 connection.execute(
-                    schema.CONDITIONS.insert().values(id=conditions.id, facts=json.dumps(conditions.to_plain(), sort_keys=True))
+                    schema.CONDITIONS.insert().values(
+                        id=conditions.id, facts=json.dumps(conditions.to_plain(), sort_keys=True)
+                    )
                 )
             connection.execute(schema.TARGETS.insert().values(name=target, conditions=conditions.id, profile=profile))
 
@@ -175,21 +185,26 @@ class Store:
             )
         return found
 
-    # -- what a campaign writes ------------------------------------------------------------------------------------------
+    # -- what a campaign writes
+    # ------------------------------------------------------------------------------------------
 
     def add_model(self, row: ModelRow, graph: OperatorGraph) -> None:
         """Remember a model; a second time changes nothing."""
         with self.transaction() as connection:
             if connection.execute(sa.select(schema.MODELS.c.id).where(schema.MODELS.c.id == row.id)).first() is None:
                 connection.execute(
-                    schema.MODELS.insert().values(id=row.id, name=row.name, space=row.space, arch=row.arch, graph=graph.to_json())
+                    schema.MODELS.insert().values(
+                        id=row.id, name=row.name, space=row.space, arch=row.arch, graph=graph.to_json()
+                    )
                 )
 
     def add_fused(self, model: str, conditions: Conditions, graph: OperatorGraph) -> None:
         """Remember what a runtime made of a model; a second time changes nothing."""
         if self.fused(model, conditions) is None:
             with self.transaction() as connection:
-                connection.execute(schema.FUSED.insert().values(model=model, conditions=conditions.id, graph=graph.to_json()))
+                connection.execute(
+                    schema.FUSED.insert().values(model=model, conditions=conditions.id, graph=graph.to_json())
+                )
 
     def start_process(self, conditions: Conditions, invocation: str, seed: int) -> int:
         """A new worker process; its number."""
@@ -217,7 +232,12 @@ class Store:
 
     def add_profile(self, process: int, model: str, kernels: list[Any], allocator_peak_bytes: int | None) -> None:
         """Commit one profile."""
-        row = {"process": process, "model": model, "kernels": json.dumps(kernels), "allocator_peak_bytes": allocator_peak_bytes}
+        row = {
+            "process": process,
+            "model": model,
+            "kernels": json.dumps(kernels),
+            "allocator_peak_bytes": allocator_peak_bytes,
+        }
         with self.transaction() as connection:
             connection.execute(schema.PROFILES.insert().values(**row))
 
@@ -235,13 +255,14 @@ class Store:
             row = {"model": model, "conditions": conditions.id, "kind": kind, "reason": reason, "hint": hint}
             connection.execute(schema.FAILURES.insert().values(**row))
 
-    def end_process(self, process: int, *, state: str, device_s: float, facts: list[Mapping[str, Any]]) -> None:
+    def end_process(self, process: int, *, state: str, device_s: float, facts: Sequence[Mapping[str, Any]]) -> None:
         """Close a process with what it said of the machine."""
         row = {"state": state, "device_s": device_s, "facts": json.dumps(facts)}
         with self.transaction() as connection:
             connection.execute(schema.PROCESSES.update().where(schema.PROCESSES.c.id == process).values(**row))
 
-    # -- what others read ------------------------------------------------------------------------------------------------
+    # -- what others read
+    # ------------------------------------------------------------------------------------------------
 
     def models(self, ids: list[str] | None = None) -> dict[str, ModelRow]:
         """Known models by id."""
@@ -268,7 +289,10 @@ class Store:
         return None if text is None else OperatorGraph.from_json(text)
 
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
-        """All blocks taken under conditions, in the order they were taken; the sentinel is the better of the two around."""
+        """All blocks taken under conditions, in the order they were taken.
+
+        The sentinel is the better of the two around.
+        """
         b, p = schema.BLOCKS.c, schema.PROCESSES.c
         query = (
             sa.select(b.process, p.invocation, b.model, b.calls, b.ns, b.sentinel_before_ns, b.sentinel_after_ns)
@@ -280,7 +304,10 @@ class Store:
             return [BlockRow(*row[:5], min(row[5], row[6])) for row in connection.execute(query)]
 
     def profiles(self, conditions: Conditions) -> list[tuple[str, list[Any], int | None]]:
-        """Profiles taken under conditions: model, kernels `[[node, op_type, mean_ns, runs], ...]`, allocator's peak in bytes."""
+        """Profiles taken under conditions.
+
+        Model, kernels `[[node, op_type, mean_ns, runs], ...]`, allocator's peak in bytes.
+        """
         f, p = schema.PROFILES.c, schema.PROCESSES.c
         query = (
             sa.select(f.model, f.kernels, f.allocator_peak_bytes)
@@ -306,14 +333,18 @@ class Store:
     def failures(self, conditions: Conditions) -> dict[str, tuple[str, str, str]]:
         """Kind, reason and hint of what failed under conditions, by model."""
         columns = schema.FAILURES.c
-        query = sa.select(columns.model, columns.kind, columns.reason, columns.hint).where(columns.conditions == conditions.id)
+        query = sa.select(columns.model, columns.kind, columns.reason, columns.hint).where(
+            columns.conditions == conditions.id
+        )
         with self._engine.connect() as connection:
             return {model: (kind, reason, hint) for model, kind, reason, hint in connection.execute(query)}
 
     def device_s(self, conditions: Conditions) -> float:
         """Seconds of device time spent under conditions."""
         columns = schema.PROCESSES.c
-        query = sa.select(sa.func.coalesce(sa.func.sum(columns.device_s), 0.0)).where(columns.conditions == conditions.id)
+        query = sa.select(sa.func.coalesce(sa.func.sum(columns.device_s), 0.0)).where(
+            columns.conditions == conditions.id
+        )
         with self._engine.connect() as connection:
             return float(connection.scalar(query) or 0.0)
 
@@ -336,12 +367,12 @@ class Store:
         tables = set(inspector.get_table_names())
         if "meta" in tables:
             with self._engine.connect() as connection:
-                meta = {key: value for key, value in connection.execute(sa.select(schema.META))}
+                meta: dict[str, str] = dict(connection.execute(sa.select(schema.META)).tuples().all())
             found = int(meta.get("schema_version", "0"))
             if found != schema.SCHEMA_VERSION:
                 raise SchemaMismatch(
-                    f"store {self.url} has schema version {found}, written by hwnas {meta.get('written_by', 'unknown')}; "
-                    f"this version reads {schema.SCHEMA_VERSION}",
+                    f"store {self.url} has schema version {found}, written by hwnas "
+                    f"{meta.get('written_by', 'unknown')}; this version reads {schema.SCHEMA_VERSION}",
                     hint="Use the version that wrote it, or a newer one; nothing was changed.",
                 )
         elif tables:
@@ -403,7 +434,8 @@ def _translated(error: sa.exc.DatabaseError, url: str) -> InvalidData | StoreFul
     text = str(error.orig) if error.orig is not None else str(error)
     if "full" in text or "disk I/O" in text:
         return StoreFull(
-            f"cannot write to store {url}: {text}", hint="Free some space and run the same command again; it goes on from there."
+            f"cannot write to store {url}: {text}",
+            hint="Free some space and run the same command again; it goes on from there.",
         )
     if "malformed" in text or "not a database" in text:
         return SchemaMismatch(f"store {url} is damaged: {text}", hint="Restore it from a copy; nothing was changed.")

@@ -1,7 +1,9 @@
-"""How much work operators do: multiply-accumulates, elementwise operations, bytes. The only thing listed by hand about operators.
+"""How much work operators do: multiply-accumulates, elementwise operations, bytes.
 
-MACs count products of convolutions, matrix products and attention; one MAC is two floating-point operations. Tools that hook torch
-modules count 0 for `nn.MultiheadAttention` in eval mode; counting on the exported graph does not.
+The only thing listed by hand about operators.
+
+MACs count products of convolutions, matrix products and attention; one MAC is two floating-point operations. Tools that
+hook torch modules count 0 for `nn.MultiheadAttention` in eval mode; counting on the exported graph does not.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInt
 _GEMM = frozenset({"Gemm", "FusedGemm"})
 _MATMUL = frozenset({"MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul", "DynamicQuantizeMatMul"})
 _POOL = frozenset({"MaxPool", "AveragePool", "LpPool"})
-_REDUCE = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"})
+_REDUCE = frozenset(
+    {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"}
+)
 _FREE = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 #: Elementwise operations for each element of an output, where it is not 1.
-_PER_ELEMENT = {"Softmax": 4, "LogSoftmax": 4, "LayerNormalization": 6, "SkipLayerNormalization": 7, "Gelu": 8, "Erf": 6, "Sigmoid": 4,
-                "HardSwish": 3, "HardSigmoid": 2, "BatchNormalization": 2, "Exp": 4, "Tanh": 5}  # fmt: skip
+_PER_ELEMENT = {
+    "Softmax": 4, "LogSoftmax": 4, "LayerNormalization": 6, "SkipLayerNormalization": 7, "Gelu": 8, "Erf": 6,
+    "Sigmoid": 4, "HardSwish": 3, "HardSigmoid": 2, "BatchNormalization": 2, "Exp": 4, "Tanh": 5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,12 @@ def elementwise(operator: Operator) -> int:
     kind = operator.op_type
     out = prod(operator.outputs[0].shape) if operator.outputs else 0
     if kind in _FREE or macs(operator):
-        fused = sum(1 for tensor in operator.inputs[2:] if tensor is not None) + (operator.attribute("activation") is not None)
+        fused = sum(1 for tensor in operator.inputs[2:] if tensor is not None) + (
+            operator.attribute("activation") is not None
+        )
         return out * fused if macs(operator) else 0
     if kind in _POOL:
-        return out * prod(operator.attribute("kernel_shape", (1,)))
+        return int(out * prod(operator.attribute("kernel_shape", (1,))))
     if kind in _REDUCE:
         first = operator.inputs[0]
         return first.elements if first is not None else 0
@@ -107,8 +115,8 @@ def graph_macs(graph: OperatorGraph) -> int:
 def graph_work(graph: OperatorGraph) -> Work:
     """All counts of a graph.
 
-    Parameters are what trained networks keep: float constants of at least one dimension. Statistics of batch norm (its fourth and fifth
-    input) and zero biases that an exporter added (unnamed constants) are left out.
+    Parameters are what trained networks keep: float constants of at least one dimension. Statistics of batch norm (its
+    fourth and fifth input) and zero biases that an exporter added (unnamed constants) are left out.
     """
     weights = {}
     activations = 0
@@ -118,7 +126,11 @@ def graph_work(graph: OperatorGraph) -> Work:
                 continue
             if not tensor.constant:
                 activations += tensor.bytes
-            elif tensor.dtype.startswith("float") and tensor.shape and not _exporters_own(node.operator.op_type, position, name):
+            elif (
+                tensor.dtype.startswith("float")
+                and tensor.shape
+                and not _exporters_own(node.operator.op_type, position, name)
+            ):
                 weights[name] = tensor
         activations += sum(tensor.bytes for tensor in node.operator.outputs)
     return Work(
@@ -136,7 +148,10 @@ def _exporters_own(op_type: str, position: int, name: str) -> bool:
 
 
 def _attention(operator: Operator, shapes: list[tuple[int, ...]]) -> int:
-    """Scores and weighted values; com.microsoft's `Attention` projects its input to queries, keys and values as well."""
+    """Scores and weighted values.
+
+    Com.microsoft's `Attention` projects its input to queries, keys and values as well.
+    """
     query = shapes[0]
     if operator.domain == "com.microsoft" and operator.op_type == "Attention":
         batch, length, _ = query

@@ -39,4 +39,6 @@ def open_objective(text: str, context: Context) -> Evaluator:
         forms.append(kind.forms)
         if kind.claims(spec):
             return kind.open(name or kind.default_name(spec), spec, context)
-    raise UsageError(f"no evaluator takes the objective {spec!r}", hint=f"Objectives: {' · '.join(forms)}; each may be NAME=SPEC.")
+    raise UsageError(
+        f"no evaluator takes the objective {spec!r}", hint=f"Objectives: {' · '.join(forms)}; each may be NAME=SPEC."
+    )

@@ -14,6 +14,7 @@ from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 from profiler import campaign
 from profiler.store import Store
+from profiler.subjects import Subject
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Measured:
 
     def evaluate(self, archs: Archs) -> Values:
         """Measure those that the store does not know yet, together."""
-        subjects = []
+        subjects: list[Subject | None] = []
         for arch in archs:
             try:
                 subjects.append(subject(self.space, arch))
@@ -67,8 +68,12 @@ class MeasuredKind:
             UsageError: the search has no target.
         """
         if context.target is None:
-            raise UsageError("latency:measured needs a device", hint="Give one with --target; `hwnas devices list` shows them.")
-        return Measured(Objective(name, "ms", False, "measured", spec), context.space, context.target, context.store, context.seed)
+            raise UsageError(
+                "latency:measured needs a device", hint="Give one with --target; `hwnas devices list` shows them."
+            )
+        return Measured(
+            Objective(name, "ms", False, "measured", spec), context.space, context.target, context.store, context.seed
+        )
 
 
 EVALUATOR = MeasuredKind()

@@ -46,7 +46,8 @@ class Context:
 class Evaluator(Protocol):
     """Values of one objective.
 
-    The same architecture always gets the same value within a run, in any order and any batch; so a resumed search replays exactly.
+    The same architecture always gets the same value within a run, in any order and any batch; so a resumed search
+    replays exactly.
     """
 
     @property
@@ -55,7 +56,10 @@ class Evaluator(Protocol):
 
     @property
     def free(self) -> bool:
-        """True if values cost nothing: such an objective is `known` to strategies, and may be asked for a million rows."""
+        """True if values cost nothing.
+
+        Such an objective is `known` to strategies, and may be asked for a million rows.
+        """
 
     def evaluate(self, archs: Archs) -> Values:
         """Values of `(n, d)` architectures; NaN where one failed."""

@@ -52,7 +52,10 @@ class SharedAccuracy:
         return supernet.inherit(self.supernet, arch, self.images, seed=self.context.seed)
 
     def evaluate(self, archs: Archs) -> Values:
-        """Accuracies with Wilson's 90 % intervals for the validation images; a dead network guesses its largest class."""
+        """Accuracies with Wilson's 90 % intervals for the validation images.
+
+        A dead network guesses its largest class.
+        """
         canonical = self.context.space.canonical(archs)
         valid = self.context.space.is_valid(canonical)
         found = []

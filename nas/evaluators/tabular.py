@@ -6,6 +6,7 @@ import csv
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ class Tabular:
 
     def evaluate(self, archs: Archs) -> Values:
         """Look up; NaN for architectures that the table does not have."""
-        rows = np.array([self.index.get(np.ascontiguousarray(arch, dtype=np.int64).tobytes(), -1) for arch in archs], dtype=np.int64)
+        rows = np.array(
+            [self.index.get(np.ascontiguousarray(arch, dtype=np.int64).tobytes(), -1) for arch in archs], dtype=np.int64
+        )
         if len(rows) == 0:
             return Values(np.empty(0))
         return Values(np.where(rows >= 0, self.column[rows], np.nan))
@@ -84,7 +87,9 @@ def _parts(spec: str) -> tuple[Path, str, bool]:
     text = text.removesuffix(":max").removesuffix(":min")
     path, colon, column = text.rpartition(":")
     if not colon or not path or not column:
-        raise UsageError(f"cannot read the objective {spec!r}", hint="Write table:FILE.csv:COLUMN, and :max after it to maximise.")
+        raise UsageError(
+            f"cannot read the objective {spec!r}", hint="Write table:FILE.csv:COLUMN, and :max after it to maximise."
+        )
     return Path(path), column, maximise
 
 
@@ -95,8 +100,7 @@ def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
         InvalidTable: the file cannot be read, or lacks one of them; an empty cell is NaN.
     """
     try:
-        opened = gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
-        with opened as file:
+        with _opened(path) as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []
             missing = [name for name in ("arch", column) if name not in names]
@@ -107,8 +111,14 @@ def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
                 texts.append(row["arch"])
                 values.append(float(row[column]) if row[column] not in ("", None) else np.nan)
     except (OSError, UnicodeDecodeError, ValueError, EOFError) as error:
-        raise InvalidTable(f"cannot read {path}: {error}", hint="Give a CSV file, or one compressed by gzip.") from error
+        raise InvalidTable(
+            f"cannot read {path}: {error}", hint="Give a CSV file, or one compressed by gzip."
+        ) from error
     return np.array(values), texts
+
+
+def _opened(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
 
 
 def check_column(values: Floats, column: str, *, maximise: bool) -> None:
@@ -121,9 +131,13 @@ def check_column(values: Floats, column: str, *, maximise: bool) -> None:
         raise InvalidTable(f"column {column!r} has no rows")
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise InvalidTable(f"column {column!r} has {bad} values that are missing or not finite", hint="Remove those rows.")
+        raise InvalidTable(
+            f"column {column!r} has {bad} values that are missing or not finite", hint="Remove those rows."
+        )
     if np.ptp(values) == 0:
-        raise InvalidTable(f"column {column!r} is constant ({values[0]:g}): there is nothing to search for", hint="Choose another.")
+        raise InvalidTable(
+            f"column {column!r} is constant ({values[0]:g}): there is nothing to search for", hint="Choose another."
+        )
     if not maximise and (values < 0).any():
         raise InvalidTable(
             f"column {column!r} has {int((values < 0).sum())} negative costs, the lowest {values.min():g}",

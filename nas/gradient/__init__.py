@@ -1,7 +1,8 @@
 """Strategies that own gradients: architecture probabilities are trained beside shared weights.
 
-Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it finds is judged
-by the same evaluators and ends in the same study and front as what a strategy that asks and tells finds.
+Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it
+finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
+finds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 
 __all__ = ["REGISTRY", "Found", "GradientProblem", "min_norm_weights", "names"]
 
-REGISTRY: Registry[MakeGradient] = Registry("gradient strategy", "nas.gradient", attribute="GRADIENT", skip=("protocol", "modnas"))
+REGISTRY: Registry[MakeGradient] = Registry(
+    "gradient strategy", "nas.gradient", attribute="GRADIENT", skip=("protocol", "modnas")
+)
 
 
 def names() -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """GDAS: sample one path by Gumbel noise, send its gradient to all probabilities, add the expected hardware cost.
 
-Source: Dong & Yang, "Searching for a robust neural architecture in four GPU hours", CVPR 2019, sections 3.2-3.3. The hardware term is
-the expected latency of ProxylessNAS (Cai et al., ICLR 2019, section 3.3), here exact over the whole space, swept over its weight.
+Source: Dong & Yang, "Searching for a robust neural architecture in four GPU hours", CVPR 2019, sections 3.2-3.3. The
+    hardware term is
+the expected latency of ProxylessNAS (Cai et al., ICLR 2019, section 3.3), here exact over the whole space, swept over
+its weight.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ def gdas(
 
     Args:
         problem: space, supernet, data and cost.
-        weights: of the cost, each at least 0; the loss is `cross entropy + weight * (E[cost] - fastest) / (median - fastest)`.
-        steps: of each run; every step trains shared weights on one training batch, then probabilities on one validation batch.
+        weights: of the cost, each at least 0; the loss is `cross entropy + weight * (E[cost] - fastest) / (median -
+            fastest)`.
+        steps: of each run; every step trains shared weights on one training batch, then probabilities on one validation
+            batch.
         batch: images in one.
         rate: Adam's rate for the logits of the probabilities.
         weight_rate: SGD's rate for shared weights.
@@ -54,7 +58,9 @@ def gdas(
         UsageError: a weight is negative, or a temperature is not above 0.
     """
     if min(weights, default=-1.0) < 0 or min(tau_first, tau_last) <= 0:
-        raise UsageError(f"GDAS needs weights of at least 0 and temperatures above 0, got {weights}, {tau_first}, {tau_last}")
+        raise UsageError(
+            f"GDAS needs weights of at least 0 and temperatures above 0, got {weights}, {tau_first}, {tau_last}"
+        )
     runs = weights[: problem.budget]
     share = [problem.budget // len(runs) + (i < problem.budget % len(runs)) for i in range(len(runs))]
     lowest, median = cost_scale(problem)
@@ -88,7 +94,9 @@ def gumbel_gates(logits: list[Tensor], tau: float, generator: Any) -> list[Tenso
 
     gates = []
     for logit in logits:
-        noise = -torch.log(-torch.log(torch.rand(logit.shape, generator=generator, dtype=logit.dtype).clamp(1e-9, 1 - 1e-7)))
+        noise = -torch.log(
+            -torch.log(torch.rand(logit.shape, generator=generator, dtype=logit.dtype).clamp(1e-9, 1 - 1e-7))
+        )
         soft = torch.softmax((torch.log_softmax(logit, dim=0) + noise) / tau, dim=0)
         hard = torch.zeros_like(soft)
         hard[int(soft.argmax())] = 1.0
@@ -96,7 +104,9 @@ def gumbel_gates(logits: list[Tensor], tau: float, generator: Any) -> list[Tenso
     return gates
 
 
-def most_probable(logits: NDArray[np.float64] | list[NDArray[np.float64]], count: int, problem: GradientProblem) -> NDArray[np.int64]:
+def most_probable(
+    logits: NDArray[np.float64] | list[NDArray[np.float64]], count: int, problem: GradientProblem
+) -> NDArray[np.int64]:
     """The `count` most probable networks, distinct and with a function, `(<=count, d)`, best first.
 
     The search is over the options of each gene in falling order of probability, by best first.
@@ -107,7 +117,9 @@ def most_probable(logits: NDArray[np.float64] | list[NDArray[np.float64]], count
     order = [np.argsort(-row, kind="stable") for row in scores]
     start = (0,) * len(scores)
     queue = [(-sum(float(row[o[0]]) for row, o in zip(scores, order, strict=True)), start)]
-    seen, networks, found = {start}, set(), []
+    seen = {start}
+    networks: set[bytes] = set()
+    found: list[NDArray[np.int64]] = []
     while queue and len(found) < count:
         cost, ranks = heapq.heappop(queue)
         arch = np.array([[o[rank] for o, rank in zip(order, ranks, strict=True)]], dtype=np.int64)
@@ -170,7 +182,7 @@ def _run(
             path = np.array([int(gate.argmax()) for gate in gumbel_gates(logits, tau, generator)])
         images, labels = minibatch(data.train, batch, rng)
         weights.zero_grad(set_to_none=True)
-        functional.cross_entropy(supernet.forward_path(images, path), labels).backward()
+        functional.cross_entropy(supernet.forward_path(images, path), labels).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
         weights.step()
 

@@ -1,4 +1,7 @@
-"""MODNAS: one search for many devices and preferences. Not part of this version; the name answers with an error that says so."""
+"""MODNAS: one search for many devices and preferences.
+
+Not part of this version; the name answers with an error that says so.
+"""
 
 from __future__ import annotations
 

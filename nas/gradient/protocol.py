@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class DifferentiableCost(Protocol):
-    """Expected cost of independent choices; at one-hot probabilities it equals the discrete prediction (1e-4 relative)."""
+    """Expected cost of independent choices.
+
+    At one-hot probabilities it equals the discrete prediction (1e-4 relative).
+    """
 
     def __call__(self, probabilities: Sequence[Tensor]) -> Tensor:
         """Per choice `(..., options)`; the result is `(...)`, in the cost's unit."""

@@ -6,8 +6,8 @@ Example:
     >>> space.choices
     (5, 5, 5, 5, 5, 5)
 
-A space is one file here that defines `SPACE(**options)` (see `protocol.Space`); `nas.testing.check_space` is its conformance kit.
-This package does not evaluate or search.
+A space is one file here that defines `SPACE(**options)` (see `protocol.Space`); `nas.testing.check_space` is its
+conformance kit. This package does not evaluate or search.
 """
 
 from __future__ import annotations

@@ -37,17 +37,20 @@ def stem(image_channels: int, channels: int) -> nn.Module:
 
 def reduction(channels: int) -> nn.Module:
     """The residual block between stages: half the resolution, twice the channels."""
-    return _classes()["reduction"](channels)
+    block: nn.Module = _classes()["reduction"](channels)
+    return block
 
 
 def add() -> nn.Module:
     """A sum of two or three inputs."""
-    return _classes()["add"]()
+    block: nn.Module = _classes()["add"]()
+    return block
 
 
 def head(channels: int, classes: int) -> nn.Module:
     """Batch norm, ReLU, global average, linear."""
-    return _classes()["head"](channels, classes)
+    block: nn.Module = _classes()["head"](channels, classes)
+    return block
 
 
 @cache
@@ -64,7 +67,8 @@ def _classes() -> dict[str, Any]:
 
         def forward(self, x: Tensor) -> Tensor:
             shortcut: Tensor = self.shortcut(x)
-            return shortcut + self.second(self.first(x))
+            total: Tensor = shortcut + self.second(self.first(x))
+            return total
 
     class Add(nn.Module):
         def forward(self, first: Tensor, second: Tensor, *others: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-
 from nas.cell_graph import CONV1, CONV3, EDGES, NONE, POOL, SKIP, live_edges
 from nas.spaces import _nasbench201_blocks as blocks
 from nas.spaces.protocol import Archs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    Options = dict[int, list[tuple[int, Tensor | None]]]
 
 _EDGE = re.compile(r"s\d+c\d+e(\d)")
 
@@ -28,7 +29,10 @@ def _supernet_class() -> Any:
     from torch import nn
 
     class NasBench201Supernet(nn.Module):
-        """One set of weights for each stage, cell, edge and operator; names are those of the stand-alone networks' blocks."""
+        """One set of weights for each stage, cell, edge and operator.
+
+        Names are those of the stand-alone networks' blocks.
+        """
 
         def __init__(self, space: Any) -> None:
             super().__init__()
@@ -50,12 +54,12 @@ def _supernet_class() -> Any:
             """Logits of one architecture."""
             cell = tuple(int(gene) for gene in arch)
             alive = frozenset(live_edges(cell))
-            options = {edge: [(cell[edge], None)] for edge in alive}
+            options: Options = {edge: [(cell[edge], None)] for edge in alive}
             return self._run(images, options)
 
         def forward_mixed(self, images: Tensor, gates: list[Tensor]) -> Tensor:
             """Logits with each option weighted by its gate; options whose gate is 0 are not run."""
-            options = {}
+            options: Options = {}
             for edge, gate in enumerate(gates):
                 values = gate.detach().tolist()
                 options[edge] = [(code, gate[code]) for code, value in enumerate(values) if value != 0.0]
@@ -63,7 +67,7 @@ def _supernet_class() -> Any:
 
         def subnet(self, arch: Archs) -> nn.Module:
             """The stand-alone network with a copy of its weights."""
-            network = self.space.to_module(arch)
+            network: nn.Module = self.space.to_module(arch)
             own = self.state_dict()
             cell = tuple(int(gene) for gene in arch)
             weights = {}
@@ -73,9 +77,10 @@ def _supernet_class() -> Any:
                 shared = f"{block}o{cell[int(edge.group(1))]}" if edge else block
                 weights[name] = own[".".join(["shared", shared, *rest])]
             network.load_state_dict(weights)
-            return network.train(self.training)
+            network.train(self.training)
+            return network
 
-        def _run(self, images: Tensor, options: dict[int, list[tuple[int, Tensor | None]]]) -> Tensor:
+        def _run(self, images: Tensor, options: Options) -> Tensor:
             x = self.shared["stem"](images)
             for stage in range(3):
                 if stage:

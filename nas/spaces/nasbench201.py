@@ -1,6 +1,7 @@
 """The cell space of NAS-Bench-201: six edges, five operators, one cell repeated in three stages.
 
-Source: Dong & Yang, "NAS-Bench-201: extending the scope of reproducible neural architecture search", ICLR 2020, section 2.1.
+Source: Dong & Yang, "NAS-Bench-201: extending the scope of reproducible neural architecture search", ICLR 2020, section
+    2.1.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class NasBench201:
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"space option {option.name} must be a whole number of at least 1, got {value!r}")
         if self.resolution % 4:
-            raise UsageError(f"space option resolution must be a multiple of 4 (two stages halve it), got {self.resolution}")
+            raise UsageError(
+                f"space option resolution must be a multiple of 4 (two stages halve it), got {self.resolution}"
+            )
 
     @property
     def name(self) -> str:
@@ -78,7 +81,7 @@ class NasBench201:
     @property
     def size(self) -> int:
         """15,625."""
-        return SIZE
+        return int(SIZE)
 
     def sample(self, n: int, rng: np.random.Generator) -> Archs:
         """`n` live cells, `(n, 6)`, distinct networks as long as there are that many."""
@@ -129,7 +132,8 @@ class NasBench201:
             genes = self._parse_string(stripped)
         if len(genes) != len(EDGES) or (genes >= len(OPERATORS)).any():
             raise UsageError(
-                f"{text!r} has {len(genes)} genes up to {max(genes, default=0)}; a cell has {len(EDGES)}, each in 0..{len(OPERATORS) - 1}",
+                f"{text!r} has {len(genes)} genes up to {max(genes, default=0)}; "
+                f"a cell has {len(EDGES)}, each in 0..{len(OPERATORS) - 1}",
                 hint=f"Operators in order: {', '.join(OPERATORS)}.",
             )
         return genes
@@ -153,7 +157,14 @@ class NasBench201:
                 hint="Choose another; a predictor charges it with the cost of what remains.",
             )
         channels = self.channels
-        parts = [Block("stem", f"stem {self.image_channels}->{channels}", (INPUT,), partial(blocks.stem, self.image_channels, channels))]
+        parts = [
+            Block(
+                "stem",
+                f"stem {self.image_channels}->{channels}",
+                (INPUT,),
+                partial(blocks.stem, self.image_channels, channels),
+            )
+        ]
         current = "stem"
         for stage in range(_STAGES):
             if stage:
@@ -164,7 +175,9 @@ class NasBench201:
             for number in range(self.cells):
                 added, current = _cell_blocks(cell, alive, current, f"s{stage}c{number}", channels)
                 parts += added
-        parts.append(Block("head", f"head {channels}->{self.classes}", (current,), partial(blocks.head, channels, self.classes)))
+        parts.append(
+            Block("head", f"head {channels}->{self.classes}", (current,), partial(blocks.head, channels, self.classes))
+        )
         return Assembly(tuple(parts), self.input_shape)
 
     def to_module(self, arch: Archs, **options: Any) -> nn.Module:
@@ -194,7 +207,10 @@ class NasBench201:
         for term, (source, _) in zip(terms, EDGES, strict=False):
             match = _TERM.match(term.strip())
             if match is None or match.group(1) not in OPERATORS or int(match.group(2)) != source:
-                raise UsageError(f"{text!r} is no cell: {term!r} should be an operator of {', '.join(OPERATORS)} and '~{source}'", hint=hint)
+                raise UsageError(
+                    f"{text!r} is no cell: {term!r} should be an operator of {', '.join(OPERATORS)} and '~{source}'",
+                    hint=hint,
+                )
             genes.append(OPERATORS.index(match.group(1)))
         if len(terms) != len(EDGES) or text.count("+") != 2:
             raise UsageError(f"{text!r} is no cell: it has {len(terms)} edges of {len(EDGES)}", hint=hint)
@@ -208,7 +224,9 @@ def _genes(numbers: NDArray[np.int64]) -> Archs:
     return np.asarray(numbers[:, None] // _WEIGHTS % len(OPERATORS), dtype=np.int64)
 
 
-def _cell_blocks(cell: tuple[int, ...], alive: set[int], entry: str, prefix: str, channels: int) -> tuple[list[Block], str]:
+def _cell_blocks(
+    cell: tuple[int, ...], alive: set[int], entry: str, prefix: str, channels: int
+) -> tuple[list[Block], str]:
     """Blocks of one cell, and the name of what it gives on."""
     names = {0: entry}
     parts: list[Block] = []

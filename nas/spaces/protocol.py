@@ -18,7 +18,9 @@ Archs = NDArray[np.int64]
 
 @runtime_checkable
 class Space(Protocol):
-    """A product of categorical choices. An architecture is a row of integers, one gene per choice, `0 <= gene < choices[i]`.
+    """A product of categorical choices.
+
+    An architecture is a row of integers, one gene per choice, `0 <= gene < choices[i]`.
 
     A space is immutable. It is made by its module's `SPACE(**options)`; `spec` holds the name and the options, so that
     `nas.spaces.load(spec)` makes an equal space anywhere.
@@ -92,8 +94,9 @@ class Supernet(Protocol):
     def forward_mixed(self, images: Any, gates: Any) -> Any:
         """Logits where each gene's option `o` is weighted by `gates[i][o]`.
 
-        `gates` is one tensor `(choices[i],)` per gene. An option whose gate is exactly 0 is not run where all other gates of the
-        gene but one are 0 too (a straight-through one-hot sample runs one path); gradients still reach the gate that is 1.
+        `gates` is one tensor `(choices[i],)` per gene. An option whose gate is exactly 0 is not run where all other
+        gates of the gene but one are 0 too (a straight-through one-hot sample runs one path); gradients still reach the
+        gate that is 1.
         """
 
     def subnet(self, arch: Archs) -> nn.Module:

@@ -6,8 +6,8 @@ Example:
     >>> strategy.ask(10).shape
     (10, 6)
 
-A strategy is one file here that defines `STRATEGY(problem, *, seed, **settings)` (see `protocol.Strategy` for the contract);
-`nas.testing.check_strategy` is its conformance kit. Strategies that own a supernet are in `nas.gradient`.
+A strategy is one file here that defines `STRATEGY(problem, *, seed, **settings)` (see `protocol.Strategy` for the
+contract); `nas.testing.check_strategy` is its conformance kit. Strategies that own a supernet are in `nas.gradient`.
 This package never evaluates an architecture.
 """
 
@@ -64,8 +64,8 @@ def create(
     """
     if len(choices) == 0 or min(choices) < 1 or objectives < 1:
         raise UsageError(
-            f"a problem needs at least one gene of at least one option and one objective, got choices={tuple(choices)}, "
-            f"objectives={objectives}"
+            "a problem needs at least one gene of at least one option and one objective, "
+            f"got choices={tuple(choices)}, objectives={objectives}"
         )
     problem = Problem(
         choices=tuple(int(c) for c in choices),

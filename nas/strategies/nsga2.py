@@ -14,29 +14,39 @@ from nas.strategies.protocol import Archs, Costs, Problem
 class Nsga2:
     """Non-dominated sorting genetic algorithm.
 
-    Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEVC 6(2), 2002, section III. Generations are
-    not waited for: survivors are chosen at every tell among the last survivors and what was told, so that any batch size works.
+    Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEVC 6(2), 2002, section
+        III. Generations are
+    not waited for: survivors are chosen at every tell among the last survivors and what was told, so that any batch
+    size works.
 
     Args:
         problem: what is searched.
         seed: of all randomness.
         population: survivors, at least 4; until so many were told, networks are random.
         crossover: probability that a pair is crossed.
-        mutation: probability that a gene is reset, or None for 1 / genes.
+        mutation: probability that a gene is reset, or None for half a gene a child, `1 / (2 genes)`: what crossover makes
+            of few categories is already new, and no network is asked for twice.
     """
 
     def __init__(
-        self, problem: Problem, *, seed: int, population: int = 20, crossover: float = 0.9, mutation: float | None = None
+        self,
+        problem: Problem,
+        *,
+        seed: int,
+        population: int = 16,
+        crossover: float = 0.9,
+        mutation: float | None = None,
     ) -> None:
         if population < 4 or not 0 <= crossover <= 1 or not (mutation is None or 0 < mutation <= 1):
             raise UsageError(
-                f"nsga2 needs population >= 4, crossover in 0..1 and mutation in 0..1, got {population}, {crossover}, {mutation}"
+                "nsga2 needs population >= 4, crossover in 0..1 and mutation in 0..1, "
+                f"got {population}, {crossover}, {mutation}"
             )
         self._problem = problem
         self._seed = seed
         self._size = population
         self._crossover = crossover
-        self._mutation = mutation if mutation is not None else 1.0 / len(problem.choices)
+        self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
         self._seen = Seen(problem)
         self._tells = 0
         self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
@@ -70,12 +80,16 @@ class Nsga2:
         """Survivors of the last ones and these."""
         archs, costs = np.asarray(archs, dtype=np.int64), np.asarray(costs, dtype=np.float64)
         if archs.ndim != 2 or costs.shape != (len(archs), self._problem.objectives):
-            raise UsageError(f"archs must be (n, d) and costs (n, {self._problem.objectives}), got {archs.shape} and {costs.shape}")
+            raise UsageError(
+                f"archs must be (n, d) and costs (n, {self._problem.objectives}), got {archs.shape} and {costs.shape}"
+            )
         self._seen.add(archs)
         self._tells += 1
         everyone = np.concatenate([self._archs, archs])
         scores = np.concatenate([self._costs, costs])
-        amounts = np.concatenate([self._violations, np.zeros(len(archs)) if violations is None else np.asarray(violations)])
+        amounts = np.concatenate(
+            [self._violations, np.zeros(len(archs)) if violations is None else np.asarray(violations)]
+        )
         ranks = moo.ranks(scores, amounts)
         crowding = np.zeros(len(ranks))
         kept: list[NDArray[np.int64]] = []
@@ -100,14 +114,20 @@ class Nsga2:
         return variation.reset_mutation(children, self._problem.choices, rng, rate=self._mutation)
 
     def _parents(self, count: int, rng: np.random.Generator) -> Archs:
-        """Binary tournaments: the lower rank wins, then the larger crowding distance, then chance. Failures do not take part."""
+        """Binary tournaments: the lower rank wins, then the larger crowding distance, then chance.
+
+        Failures do not take part.
+        """
         able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
         left, right = able[rng.integers(0, len(able), size=(2, count))]
         better = (self._ranks[right] < self._ranks[left]) | (
             (self._ranks[right] == self._ranks[left])
-            & ((self._crowding[right] > self._crowding[left]) | ((self._crowding[right] == self._crowding[left]) & (rng.random(count) < 0.5)))
+            & (
+                (self._crowding[right] > self._crowding[left])
+                | ((self._crowding[right] == self._crowding[left]) & (rng.random(count) < 0.5))
+            )
         )
-        return self._archs[np.where(better, right, left)]
+        return np.asarray(self._archs[np.where(better, right, left)], dtype=np.int64)
 
 
 STRATEGY = Nsga2

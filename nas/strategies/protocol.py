@@ -40,20 +40,27 @@ class Strategy(Protocol):
 
     The contract, which `nas.testing.check_strategy` holds every strategy to:
 
-    1. The state is a pure function of the problem, the seed, the settings, and the tells in their order: `ask` twice without a
-       `tell` between gives the same rows, and a new instance that is told the same continues the same. So resuming is replay.
-    2. `ask(n)` gives at most `n` rows, all inside the space, no two of them the same network, and none that was told before.
+    1. The state is a pure function of the problem, the seed, the settings, and the tells in their order: `ask` twice
+    without a
+       `tell` between gives the same rows, and a new instance that is told the same continues the same. So resuming is
+       replay.
+    2. `ask(n)` gives at most `n` rows, all inside the space, no two of them the same network, and none that was told
+    before.
        Fewer rows, or none, mean that the space is exhausted.
     3. `tell` takes any rows in the space, asked for or not (an archive, another strategy's finds), any number at once.
-    4. A cost row with a NaN or an infinity is a failure: it is remembered as seen and never becomes a parent while others exist.
-    5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats more (Deb 2000).
+    4. A cost row with a NaN or an infinity is a failure: it is remembered as seen and never becomes a parent while
+    others exist. 5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats
+    more (Deb 2000).
     """
 
     def ask(self, n: int) -> Archs:
         """Up to `n` architectures to evaluate next, `(<=n, d)`."""
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
-        """What they cost: `archs` `(n, d)`, `costs` `(n, m)`, `violations` `(n,)` at least 0, or None if there are none."""
+        """What they cost.
+
+        `archs` is `(n, d)`, `costs` `(n, m)`, `violations` `(n,)` at least 0, or None if there are none.
+        """
 
 
 MakeStrategy = Callable[..., Strategy]

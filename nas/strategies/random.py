@@ -11,7 +11,8 @@ from nas.strategies.protocol import Archs, Costs, Problem
 class RandomSearch:
     """Uniform over genomes, each network once.
 
-    Source: Bergstra & Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012; Li & Talwalkar, UAI 2019.
+    Source: Bergstra & Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012; Li & Talwalkar, UAI
+        2019.
     """
 
     def __init__(self, problem: Problem, *, seed: int) -> None:
@@ -24,7 +25,9 @@ class RandomSearch:
         rng = np.random.default_rng([self._seed, len(self._seen)])
         return self._seen.unseen(n, rng, set())
 
-    def tell(self, archs: Archs, costs: Costs, violations: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None) -> None:
+    def tell(
+        self, archs: Archs, costs: Costs, violations: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None
+    ) -> None:
         """Remember what was seen."""
         self._seen.add(np.asarray(archs, dtype=np.int64))
 

@@ -25,7 +25,8 @@ LEAST_KERNELS = 8
 class LightGbm:
     """`time = speed of light / utilisation`, the utilisation learned in log space.
 
-    Source: Ke et al., "LightGBM", NeurIPS 2017; learning the utilisation instead of the time is AIConfigurator's and NeuSight's
+    Source: Ke et al., "LightGBM", NeurIPS 2017; learning the utilisation instead of the time is AIConfigurator's and
+        NeuSight's
     (Lee et al., ASPLOS 2025, section 4) lesson.
 
     Attributes:
@@ -71,7 +72,9 @@ class LightGbm:
             "num_threads": 1,
             "verbosity": -1,
         }
-        data = lightgbm.Dataset(columns, label=target, weight=np.sqrt(samples.weights), categorical_feature=[columns.shape[1] - 1])
+        data = lightgbm.Dataset(
+            columns, label=target, weight=np.sqrt(samples.weights), categorical_feature=[columns.shape[1] - 1]
+        )
         booster = lightgbm.train(settings, data, num_boost_round=ROUNDS)
         return LightGbm(booster.model_to_string(), kinds, samples.device)
 
@@ -101,13 +104,15 @@ class LightGbm:
             data = json.loads((folder / "lightgbm.json").read_text())
             if data["schema"] != _SCHEMA or data["features"] != features.SCHEMA:
                 raise SchemaMismatch(
-                    f"{folder}/lightgbm.json has schema {data['schema']!r} and features {data['features']!r}; this version reads "
-                    f"{_SCHEMA!r} and {features.SCHEMA!r}",
+                    f"{folder}/lightgbm.json has schema {data['schema']!r} and features {data['features']!r}; "
+                    f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
                     hint="Fit the predictor again.",
                 )
             return LightGbm((folder / "lightgbm.txt").read_text(), tuple(data["kinds"]), DeviceFacts(**data["device"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(f"cannot read {folder}/lightgbm.json: {error}", hint="Fit the predictor again.") from error
+            raise SchemaMismatch(
+                f"cannot read {folder}/lightgbm.json: {error}", hint="Fit the predictor again."
+            ) from error
 
     @cached_property
     def _booster(self) -> Any:

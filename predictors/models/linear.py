@@ -26,7 +26,8 @@ class Linear:
 
     Attributes:
         kinds: kinds with lines of their own.
-        lines: `(kinds + 1, 4)`, ms for each operation, activation byte, weight byte, and kernel; the last row is for all other kinds.
+        lines: `(kinds + 1, 4)`, ms for each operation, activation byte, weight byte, and kernel; the last row is for
+            all other kinds.
     """
 
     composed: ClassVar[bool] = True
@@ -53,7 +54,9 @@ class Linear:
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Times on the lines; kinds without one of their own take the common one and are not known."""
-        index = np.array([self.kinds.index(op.kind) if op.kind in self.kinds else -1 for op in operators], dtype=np.int64)
+        index = np.array(
+            [self.kinds.index(op.kind) if op.kind in self.kinds else -1 for op in operators], dtype=np.int64
+        )
         ms = (work_columns(operators) * self.lines[index]).sum(axis=1)
         return KernelPrediction(np.maximum(ms, 1e-6), index >= 0)
 
@@ -71,7 +74,9 @@ class Linear:
                 raise SchemaMismatch(f"{folder}/linear.json is of another schema", hint="Fit the predictor again.")
             return Linear(tuple(data["kinds"]), np.array(data["lines"], dtype=np.float64))
         except (OSError, ValueError, KeyError) as error:
-            raise SchemaMismatch(f"cannot read {folder}/linear.json: {error}", hint="Fit the predictor again.") from error
+            raise SchemaMismatch(
+                f"cannot read {folder}/linear.json: {error}", hint="Fit the predictor again."
+            ) from error
 
 
 MODEL = Linear

@@ -22,7 +22,8 @@ _SCHEMA = "hwnas.lookup/1"
 class Lookup:
     """Kernel times by the kernel's key.
 
-    Source: the latency tables of ProxylessNAS (Cai et al., ICLR 2019, section 3.3), here over the runtime's own fused kernels.
+    Source: the latency tables of ProxylessNAS (Cai et al., ICLR 2019, section 3.3), here over the runtime's own fused
+        kernels.
 
     Attributes:
         keys: kernels, as `Operator.key`.
@@ -66,10 +67,14 @@ class Lookup:
         try:
             data = json.loads((folder / "lookup.json").read_text())
             if data["schema"] != _SCHEMA:
-                raise SchemaMismatch(f"{folder}/lookup.json has schema {data['schema']!r}; this version reads {_SCHEMA!r}")
+                raise SchemaMismatch(
+                    f"{folder}/lookup.json has schema {data['schema']!r}; this version reads {_SCHEMA!r}"
+                )
             return Lookup(tuple(data["kernels"]), np.array(list(data["kernels"].values()), dtype=np.float64))
         except (OSError, ValueError, KeyError) as error:
-            raise SchemaMismatch(f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again.") from error
+            raise SchemaMismatch(
+                f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again."
+            ) from error
 
     @cached_property
     def _index(self) -> dict[str, int]:

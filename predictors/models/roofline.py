@@ -1,4 +1,7 @@
-"""The roofline: no samples at all, the device's speed of light alone. The baseline that a model must beat to be worth its samples."""
+"""The roofline: no samples at all, the device's speed of light alone.
+
+The baseline that a model must beat to be worth its samples.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class Roofline:
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Bounds from below, for any kernel."""
         return KernelPrediction(
-            np.array([roofline_ms(operator, self.device) for operator in operators], dtype=np.float64), np.ones(len(operators), dtype=np.bool_)
+            np.array([roofline_ms(operator, self.device) for operator in operators], dtype=np.float64),
+            np.ones(len(operators), dtype=np.bool_),
         )
 
     def save(self, folder: Path) -> None:
@@ -53,7 +57,9 @@ class Roofline:
                 raise SchemaMismatch(f"{folder}/roofline.json is of another schema", hint="Fit the predictor again.")
             return Roofline(DeviceFacts(**data))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(f"cannot read {folder}/roofline.json: {error}", hint="Fit the predictor again.") from error
+            raise SchemaMismatch(
+                f"cannot read {folder}/roofline.json: {error}", hint="Fit the predictor again."
+            ) from error
 
 
 MODEL = Roofline

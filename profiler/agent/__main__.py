@@ -49,7 +49,13 @@ def main(arguments: list[str]) -> int:
         warmup = protocol.warm_up(session.run, clock)
         counts[candidate.id] = protocol.block_calls(session.run, clock, job.plan)
         sessions[candidate.id] = session
-        emit("loaded", id=candidate.id, warmup_calls=warmup.calls, warmup_agreed=warmup.agreed, calls=counts[candidate.id])
+        emit(
+            "loaded",
+            id=candidate.id,
+            warmup_calls=warmup.calls,
+            warmup_agreed=warmup.agreed,
+            calls=counts[candidate.id],
+        )
     emit("state", **_state(workloads, clock))
     if sessions:
         calls = {name: session.run for name, session in sessions.items()}

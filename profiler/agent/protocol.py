@@ -1,7 +1,8 @@
 """The measuring loop: pure functions of callables, a clock and a plan.
 
-Candidates are measured in rounds, in an order that is rotated per round (a cyclic Latin square over a seeded permutation), so
-that drift hits all alike. Every block is bracketed by the guard sentinel; the sentinel after one block is the one before the next.
+Candidates are measured in rounds, in an order that is rotated per round (a cyclic Latin square over a seeded
+permutation), so that drift hits all alike. Every block is bracketed by the guard sentinel; the sentinel after one block
+is the one before the next.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def order(round_index: int, count: int, seed: int) -> list[int]:
     return permutation[shift:] + permutation[:shift]
 
 
-def measure(calls: Mapping[str, Call], counts: Mapping[str, int], guard: Call, clock: Clock, plan: Plan) -> Iterator[Block]:
+def measure(
+    calls: Mapping[str, Call], counts: Mapping[str, int], guard: Call, clock: Clock, plan: Plan
+) -> Iterator[Block]:
     """Take interleaved blocks; each is yielded as soon as it is taken.
 
     One call is discarded at the start of every block: after other candidates ran, its weights are out of the caches.

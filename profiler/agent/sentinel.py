@@ -1,7 +1,8 @@
 """Sentinels: small fixed workloads whose time shows the state of the machine.
 
-A sentinel must do the same kind of work as what it guards: when a virtual machine slows down, an interpreter loop was seen 1.7x
-slower, a matrix product 1.2x, and networks 1.15-1.27x. So `gemm` guards; `alu` and `memory` are kept for diagnosis.
+A sentinel must do the same kind of work as what it guards: when a virtual machine slows down, an interpreter loop was
+seen 1.7x slower, a matrix product 1.2x, and networks 1.15-1.27x. So `gemm` guards; `alu` and `memory` are kept for
+diagnosis.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ MEMORY_BYTES = 8 << 20
 
 
 def sentinels() -> Mapping[str, Callable[[], None]]:
-    """The workloads by name: `gemm` (40 products of 64x64, fp32), `alu` (an interpreter loop), `memory` (a copy of 8 MiB)."""
+    """The workloads by name.
+
+    `gemm` (40 products of 64x64, fp32), `alu` (an interpreter loop), `memory` (a copy of 8 MiB).
+    """
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((GEMM_SIZE, GEMM_SIZE)).astype(np.float32) for _ in range(2))
     product = np.empty((GEMM_SIZE, GEMM_SIZE), dtype=np.float32)

@@ -1,4 +1,7 @@
-"""Meters of energy: one file each, found by name. Latency is taken by the agent's clock, memory by the agent and `profiler.memory`."""
+"""Meters of energy: one file each, found by name.
+
+Latency is taken by the agent's clock, memory by the agent and `profiler.memory`.
+"""
 
 from __future__ import annotations
 

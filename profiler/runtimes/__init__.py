@@ -1,4 +1,7 @@
-"""Runtimes: one file each, found by name; `protocol.Runtime` is what they are, `profiler.testing.check_runtime` checks them."""
+"""Runtimes: one file each, found by name.
+
+`protocol.Runtime` is what they are, `profiler.testing.check_runtime` checks them.
+"""
 
 from __future__ import annotations
 

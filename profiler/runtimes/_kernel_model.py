@@ -11,7 +11,8 @@ def build(operator: list[Any], copies: int) -> bytes:
     """An ONNX model of `copies` equal nodes that read the same activations and weights of their own.
 
     Args:
-        operator: domain, op_type, attributes, inputs and outputs, as `profiler.operators.operator_to_plain` writes them.
+        operator: domain, op_type, attributes, inputs and outputs, as `profiler.operators.operator_to_plain` writes
+            them.
         copies: number of nodes, at least 1.
 
     Returns:

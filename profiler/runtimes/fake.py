@@ -24,8 +24,8 @@ SENTINEL_NS = 400_000.0
 class FakeMachine:
     """A clock, and a state that makes everything slower.
 
-    Options of the target: `seed`; `noise`, the relative noise of a call; `slow`, the chance that a process runs in the slow state;
-    `slowdown`, by how much; `unsupported`, an operator that it refuses.
+    Options of the target: `seed`; `noise`, the relative noise of a call; `slow`, the chance that a process runs in the
+    slow state; `slowdown`, by how much; `unsupported`, an operator that it refuses.
     """
 
     def __init__(self) -> None:

@@ -39,7 +39,11 @@ class OrtSession:
                     hint="Export the model with fixed shapes.",
                 )
             dtype = _NUMPY_TYPES[value.type]
-            drawn = rng.standard_normal(value.shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, value.shape)
+            drawn = (
+                rng.standard_normal(value.shape)
+                if np.issubdtype(dtype, np.floating)
+                else rng.integers(0, 2, value.shape)
+            )
             self._feed[value.name] = ort.OrtValue.ortvalue_from_numpy(np.asarray(drawn, dtype=dtype))
         self._names = [value.name for value in self._session.get_outputs()]
 
@@ -63,7 +67,9 @@ class OrtSession:
         per_run = len(nodes) // (runs + warm)
         if per_run == 0:
             return None
-        durations = np.array([event["dur"] for event in nodes[warm * per_run :]], dtype=np.float64).reshape(runs, per_run)
+        durations = np.array([event["dur"] for event in nodes[warm * per_run :]], dtype=np.float64).reshape(
+            runs, per_run
+        )
         kernels = tuple(
             KernelTime(event["name"].removesuffix(_SUFFIX), event["args"]["op_name"], float(mean) * 1e3, runs)
             for event, mean in zip(nodes[:per_run], _trimmed_mean(durations), strict=True)
@@ -145,7 +151,11 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
         return ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
         text = str(error).split("\n")[0]
-        if "NOT_IMPLEMENTED" in text or "is not a registered function" in text or "Could not find an implementation" in text:
+        if (
+            "NOT_IMPLEMENTED" in text
+            or "is not a registered function" in text
+            or "Could not find an implementation" in text
+        ):
             raise UnsupportedOperator(f"ONNX Runtime cannot run {model.name}: {text}") from error
         raise InvalidModel(f"ONNX Runtime cannot load {model.name}: {text}") from error
 

@@ -1,7 +1,7 @@
 """What a runtime is: it compiles a model into its own kernels, runs it, and says what it made of it.
 
-A runtime does not time, repeat or judge. Runtimes run on the device, so their files import the standard library, numpy and the
-runtime's own package alone.
+A runtime does not time, repeat or judge. Runtimes run on the device, so their files import the standard library, numpy
+and the runtime's own package alone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Profile:
 
     Attributes:
         kernels: one entry for each kernel of the fused model, in the order they ran.
-        allocator_peak_bytes: largest sum of live buffers that the runtime's allocator reported, or None if it reports none.
+        allocator_peak_bytes: largest sum of live buffers that the runtime's allocator reported, or None if it reports
+            none.
     """
 
     kernels: tuple[KernelTime, ...]
@@ -87,7 +88,7 @@ class Runtime(Protocol):
         """Nanoseconds, monotonic: `time.perf_counter_ns` for everything real."""
 
     def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
-        """Workloads that show the machine's state, by name, or None for the agent's own (see `profiler.agent.sentinel`)."""
+        """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`."""
 
     def load(self, model: Path, options: RuntimeOptions) -> Session:
         """Compile a model and fill its inputs with seeded values.
@@ -101,7 +102,7 @@ class Runtime(Protocol):
         """The model as the runtime optimised it, as ONNX; None means that it runs the nodes as they are."""
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
-        """An ONNX model that runs one fused kernel `copies` times over rotated weights, or None if it cannot be replayed alone.
+        """An ONNX model that runs one fused kernel `copies` times over rotated weights, or None if it cannot.
 
         Args:
             operator: the kernel as `profiler.operators.operator_to_plain` writes it.

@@ -1,7 +1,7 @@
 """A runtime that replays recorded times: the same loop, the numbers of another day.
 
-The target's option `recording` names a JSON file `{"models": {<id>: [ns, ...]}, "sentinel": [ns, ...]}`; a model's id is the stem of
-its file. `profiler.store.Store.recording` makes one.
+The target's option `recording` names a JSON file `{"models": {<id>: [ns, ...]}, "sentinel": [ns, ...]}`; a model's id
+is the stem of its file. `profiler.store.Store.recording` makes one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class ReplayRuntime:
             times = recording["models"][model.stem]
         except (OSError, ValueError, KeyError) as error:
             raise InvalidData(
-                f"no recorded times of {model.stem} in {path}", hint="Set the target's option 'recording' to a recording of it."
+                f"no recorded times of {model.stem} in {path}",
+                hint="Set the target's option 'recording' to a recording of it.",
             ) from error
         if recording.get("sentinel"):
             self._sentinel = itertools.cycle(recording["sentinel"])

@@ -52,7 +52,9 @@ class LocalTransport:
                     process.kill()
                     process.wait()
             if timed_out.is_set():
-                raise DeviceError(f"the agent was stopped after {timeout_s:.0f} s", hint="Measure fewer models at once.")
+                raise DeviceError(
+                    f"the agent was stopped after {timeout_s:.0f} s", hint="Measure fewer models at once."
+                )
             if process.returncode != 0:
                 errors.seek(0)
                 tail = "\n".join(errors.read().strip().splitlines()[-5:])

@@ -21,7 +21,8 @@ class Transport(Protocol):
             timeout_s: the agent is killed after this.
 
         Raises:
-            DeviceError: the agent ended with an error or ran out of time; the message carries the end of its standard error.
+            DeviceError: the agent ended with an error or ran out of time; the message carries the end of its standard
+                error.
         """
 
 
