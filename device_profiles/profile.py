@@ -109,7 +109,12 @@ def from_plain(data: Mapping[str, Any]) -> Target:
 def save(target: Target, path: Path) -> None:
     """Write a TOML file that `load` reads back as an equal target."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_toml_lines(target.model_dump(exclude_defaults=True), ())) + "\n")
+    path.write_text(to_toml(target))
+
+
+def to_toml(target: Target) -> str:
+    """The target as TOML text; defaults are left out."""
+    return "\n".join(_toml_lines(target.model_dump(exclude_defaults=True), ())) + "\n"
 
 
 def _shipped() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from device_profiles.facts import Unavailable
 
@@ -74,6 +75,28 @@ class Measurement:
     energy_mj: float | Unavailable
     memory: Memory
     closure: float | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """What was measured as JSON-ready data; what is missing says why."""
+        latency = self.latency
+        return {
+            "latency_ms": {
+                "value": latency.value_ms,
+                "low": latency.low_ms,
+                "high": latency.high_ms,
+                "typical": latency.typical_ms,
+                "state": latency.state,
+                "processes": latency.processes,
+                "blocks": latency.blocks,
+            },
+            "energy_mj": _plain(self.energy_mj),
+            "memory_bytes": {name: _plain(getattr(self.memory, name)) for name in ("planned", "allocator", "process")},
+            "closure": self.closure,
+        }
+
+
+def _plain(value: float | Unavailable) -> Any:
+    return {"unavailable": value.reason} if isinstance(value, Unavailable) else value
 
 
 @dataclass(frozen=True)

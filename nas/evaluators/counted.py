@@ -19,6 +19,7 @@ class Counted:
     objective: Objective
     space: Space
     free: bool = False
+    identity: str = ""
     known: dict[bytes, float] = field(default_factory=dict)
 
     def evaluate(self, archs: Archs) -> Values:

@@ -27,6 +27,7 @@ class Measured:
     store: Store
     seed: int
     free: bool = False
+    identity: str = ""
 
     def evaluate(self, archs: Archs) -> Values:
         """Measure those that the store does not know yet, together."""

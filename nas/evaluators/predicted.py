@@ -7,7 +7,7 @@ from pathlib import Path
 
 import predictors
 from device_profiles.errors import ConditionMismatch, UsageError
-from nas.evaluators.protocol import Archs, Context
+from nas.evaluators.protocol import Archs, Context, digest
 from nas.objectives import Objective, Values
 from predictors.predictor import Predictor
 
@@ -20,6 +20,7 @@ class Predicted:
 
     objective: Objective
     predictor: Predictor
+    identity: str
     free: bool = True
 
     def evaluate(self, archs: Archs) -> Values:
@@ -63,7 +64,7 @@ class PredictedKind:
             )
         if context.target is not None:
             predictor.require_target(context.target.name)
-        return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor)
+        return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor, digest(Path(folder)))
 
 
 EVALUATOR = PredictedKind()

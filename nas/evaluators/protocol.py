@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.profile import Target
+from nas.data import Images
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 from profiler.store import Store
@@ -61,8 +63,31 @@ class Evaluator(Protocol):
         Such an objective is `known` to strategies, and may be asked for a million rows.
         """
 
+    @property
+    def identity(self) -> str:
+        """Digest of what the values come from: a run is not continued with another predictor or table; "" for none."""
+
     def evaluate(self, archs: Archs) -> Values:
         """Values of `(n, d)` architectures; NaN where one failed."""
+
+
+@runtime_checkable
+class OwnsWeights(Protocol):
+    """An evaluator whose architectures have trained weights, which can be exported."""
+
+    @property
+    def images(self) -> Images:
+        """What they were trained and judged on."""
+
+    @property
+    def supernet(self) -> Any:
+        """The trained `nas.spaces.Supernet`; a gradient strategy starts from it."""
+
+    def network(self, arch: Archs) -> Any:
+        """The network of one architecture `(d,)` with its weights, in eval mode."""
+
+    def test_accuracy(self, arch: Archs) -> float:
+        """Accuracy on images that took no part in the search."""
 
 
 class EvaluatorKind(Protocol):
@@ -83,3 +108,11 @@ class EvaluatorKind(Protocol):
         Raises:
             HwnasError: the spec cannot be served: a file is missing or bad, data or a target was not given.
         """
+
+
+def digest(path: Path) -> str:
+    """16 hexadecimal digits of a file's content, or of all files of a folder."""
+    found = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        found.update(file.name.encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()[:16]

@@ -27,6 +27,7 @@ class SharedAccuracy:
     context: Context
     plan: TrainingPlan
     free: bool = False
+    identity: str = ""
     known: dict[bytes, float] = field(default_factory=dict)
 
     @cached_property

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, InvalidTable, UsageError
-from nas.evaluators.protocol import Archs, Context
+from nas.evaluators.protocol import Archs, Context, digest
 from nas.objectives import Objective, Values
 
 Floats = NDArray[np.float64]
@@ -28,11 +28,13 @@ class Tabular:
         objective: what the column holds.
         index: row of each genome, by its bytes.
         column: `(rows,)` values.
+        identity: digest of the file.
     """
 
     objective: Objective
     index: dict[bytes, int]
     column: Floats
+    identity: str
     free: bool = False
 
     def evaluate(self, archs: Archs) -> Values:
@@ -75,7 +77,7 @@ class TabularKind:
                 raise InvalidTable(f"{path}, row {number + 2}: {error.message}", hint=error.hint) from error
             index[genome.tobytes()] = number
         unit = next((unit for mark, unit in _UNITS if mark in column), "")
-        return Tabular(Objective(name, unit, maximise, "table", spec), index, rows)
+        return Tabular(Objective(name, unit, maximise, "table", spec), index, rows, digest(path))
 
 
 EVALUATOR = TabularKind()

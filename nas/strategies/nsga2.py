@@ -24,8 +24,8 @@ class Nsga2:
         seed: of all randomness.
         population: survivors, at least 4; until so many were told, networks are random.
         crossover: probability that a pair is crossed.
-        mutation: probability that a gene is reset, or None for half a gene a child, `1 / (2 genes)`: what crossover makes
-            of few categories is already new, and no network is asked for twice.
+        mutation: probability that a gene is reset, or None for half a gene a child, `1 / (2 genes)`: what crossover
+            makes of few categories is already new, and no network is asked for twice.
     """
 
     def __init__(

@@ -1,0 +1,180 @@
+"""`hwnas profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas_cli.answer import Answer, Json, answers, say, table
+
+if TYPE_CHECKING:
+    from device_profiles import Target
+    from device_profiles.errors import HwnasError
+    from profiler import Failure, Measurement
+    from profiler.subjects import Subject
+
+
+@answers("profile")
+def profile(
+    target: Annotated[str, typer.Argument(help="A shipped target or a TOML file; see `hwnas devices list`.")],
+    model: Annotated[list[Path] | None, typer.Option(help="ONNX files to measure.")] = None,
+    space: Annotated[str | None, typer.Option(help="Space to sample networks from.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Networks to sample.")] = None,
+    arch: Annotated[list[str] | None, typer.Option(help="Architectures, as text of the space or integers.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sample and of the order of measuring.")] = 0,
+    store: Annotated[str | None, typer.Option(help="Where measurements go; runs/TARGET.db if not given.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Device time, such as 60s.")] = None,
+    spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
+    until: Annotated[str | None, typer.Option(help="Not part of this version.")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Measure latency and memory of models on a target. The same command again goes on where it stopped.
+
+    Examples:
+
+        hwnas profile local-onnxruntime --space nasbench201 --samples 60 --budget 60s --store runs/a.db
+
+        hwnas profile local-onnxruntime --model mobilenet.onnx --spread 1%
+    """
+    import device_profiles
+    import profiler
+    from device_profiles.errors import UsageError
+    from device_profiles.units import parse_duration_s, parse_fraction
+    from hwnas_cli.progress import Live
+
+    if until is not None:
+        raise UsageError("--until is not part of this version", hint="Give --budget or --spread.")
+    limits = profiler.Budget(
+        spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
+    )
+    chosen = device_profiles.load(target)
+    with Live() as live:
+        subjects, refused = _subjects(chosen, model, space, samples, arch, seed, live)
+        place = store or f"runs/{chosen.name}.db"
+        with profiler.Store(place) as opened:
+            outcome = profiler.measure(
+                subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
+            )
+    return _answer(chosen.name, place, outcome.measurements, outcome.failures, refused)
+
+
+def _subjects(
+    target: Target,
+    models: Sequence[Path] | None,
+    space: str | None,
+    samples: int | None,
+    archs: Sequence[str] | None,
+    seed: int,
+    live: Any,
+) -> tuple[list[Subject], list[tuple[str, HwnasError]]]:
+    """What to measure, and the files that cannot be; all of them refused is an error."""
+    import numpy as np
+
+    from device_profiles.errors import HwnasError, UsageError
+    from profiler import subjects
+
+    if sum([bool(models), samples is not None, bool(archs)]) != 1:
+        raise UsageError(
+            "say what to measure in one way", hint="Give --model FILE, or --space NAME --samples N, or --arch TEXT."
+        )
+    found: list[Subject] = []
+    refused: list[tuple[str, HwnasError]] = []
+    if models:
+        for path in models:
+            try:
+                found.append(subjects.from_file(path))
+            except HwnasError as error:
+                refused.append((str(path), error))
+        if not found:
+            for _, refusal in refused[:-1]:
+                say(f"error: {refusal.message}")
+            raise refused[-1][1]
+        return found, refused
+    import nas
+    from nas.networks import subject
+
+    if samples is not None:
+        if space is None:
+            raise UsageError("--samples needs --space", hint=f"Spaces: {', '.join(nas.spaces.names())}.")
+        opened = nas.spaces.load(space)
+        genomes = opened.sample(samples, np.random.default_rng(seed))
+    else:
+        opened = nas.spaces.load(space) if space is not None else _space_of(archs or ())
+        genomes = np.array([opened.parse(text) for text in archs or ()])
+    for number, genome in enumerate(genomes):
+        live("building networks", number, len(genomes))
+        found.append(subject(opened, genome))
+    live("building networks", len(genomes), len(genomes))
+    return found, refused
+
+
+def _space_of(archs: Sequence[str]) -> Any:
+    """The one space that reads all these texts."""
+    import nas
+    from device_profiles.errors import HwnasError, UsageError
+
+    reading = []
+    last: HwnasError | None = None
+    for name in nas.spaces.names():
+        space = nas.spaces.load(name)
+        try:
+            for text in archs:
+                space.parse(text)
+            reading.append(space)
+        except HwnasError as error:
+            last = error
+    if len(reading) == 1:
+        return reading[0]
+    if not reading and last is not None:
+        raise last
+    raise UsageError("several spaces read these architectures", hint="Say which one with --space.")
+
+
+def _answer(
+    target: str,
+    store: str,
+    measurements: Sequence[Measurement],
+    failures: Sequence[Failure],
+    refused: Sequence[tuple[str, HwnasError]],
+) -> Answer:
+    from device_profiles.errors import InvalidData
+
+    def named(row: Any) -> dict[str, Any]:
+        return {"arch": row.arch} if row.arch else {"model": row.name}
+
+    failed = [
+        *({**named(f), "type": f.kind, "reason": f.reason, "hint": f.hint} for f in failures),
+        *({"model": n, "type": type(e).__name__, "reason": e.message, "hint": e.hint} for n, e in refused),
+    ]
+    degraded = [m for m in measurements if m.latency.state != "stable"]
+    data = {
+        "target": target,
+        "store": store,
+        "measurements": [{**named(m), **m.to_plain()} for m in measurements],
+        "failed": failed,
+        "needs_attention": bool(failed or degraded),
+    }
+    rows = [
+        [
+            m.arch or m.name,
+            f"{m.latency.value_ms:.4g}",
+            f"{m.latency.low_ms:.4g} to {m.latency.high_ms:.4g}",
+            m.latency.state,
+            str(m.latency.processes),
+            "-" if m.closure is None else f"{m.closure:+.0%}",
+        ]
+        for m in measurements
+    ]
+    lines = [table(["", "latency [ms]", "95 % interval", "state", "processes", "closure"], rows)] if rows else []
+    lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
+    lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
+    if degraded:
+        lines.append(f"{len(degraded)} were measured in a slow state of the machine; run again when it is calm")
+    error = None
+    if failed and not measurements:
+        first = failed[0]
+        error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
+    return Answer(data, "\n".join(lines), 4 if error else 0, error)

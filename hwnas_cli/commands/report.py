@@ -1,0 +1,32 @@
+"""`hwnas report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas_cli.answer import Answer, Json, answers
+
+
+@answers("report")
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a search.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
+    as_json: Json = False,
+) -> Answer:
+    """Write a run as one self-contained HTML page: front, table, kernels, hypervolume.
+
+    Examples:
+
+        hwnas report runs/s -o front.html
+
+        hwnas report runs/s -o front.html --json
+    """
+    from nas import report as page
+    from nas.study import open_study
+
+    study = open_study(run)
+    path = page.write(study, output)
+    return Answer({"path": str(path), "front": len(study.front())}, f"written to {path}")

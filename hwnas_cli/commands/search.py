@@ -1,0 +1,157 @@
+"""`hwnas search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwnas_cli.answer import Answer, Json, answers, table
+
+if TYPE_CHECKING:
+    from nas.search import SearchResult
+
+
+@answers("search")
+def search(
+    space: Annotated[str, typer.Option(help="Space to search.")],
+    objective: Annotated[list[str], typer.Option(help="NAME, SPEC or NAME=SPEC; give it once for each objective.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    strategy: Annotated[list[str], typer.Option(help="One or several; all end on one front.")] = ["nsga2"],  # noqa: B006
+    evaluations: Annotated[int, typer.Option(min=1, help="Architectures that each strategy has judged.")] = 200,
+    constraint: Annotated[list[str] | None, typer.Option(help='A bound, such as "latency <= 2 ms".')] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    data: Annotated[str | None, typer.Option(help="digits, or a folder of images.")] = None,
+    target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
+    finalists: Annotated[int, typer.Option(min=0, help="Architectures of the front to export and measure.")] = 0,
+    store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Search for architectures by several objectives. The same command again goes on where it stopped.
+
+    Objectives: accuracy · params · macs · latency:DIR · latency:measured · table:FILE.csv[.gz]:COLUMN[:max].
+
+    Examples:
+
+        hwnas search --space nasbench201 --objective accuracy --objective latency:runs/latency --data digits -o runs/s
+
+        hwnas search --space nasbench201 --objective err=table:t.csv:error --objective macs --evaluations 500 -o runs/t
+    """
+    import device_profiles
+    import nas
+    from device_profiles.errors import InfeasibleBudget
+    from hwnas_cli.progress import Live
+
+    error = None
+    chosen = None if target is None else device_profiles.load(target)
+    with Live() as live:
+        try:
+            result = nas.search(
+                space,
+                objectives=objective,
+                folder=output,
+                strategy=strategy,
+                evaluations=evaluations,
+                constraints=constraint or (),
+                seed=seed,
+                data=data,
+                target=chosen,
+                settings=dict(_setting(text) for text in settings or ()),
+                store=store,
+                progress=live,
+            )
+        except InfeasibleBudget as infeasible:
+            error = infeasible
+        else:
+            if finalists:
+                result.measure_finalists(finalists)
+    if error is not None:
+        empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": 0, "front": []}
+        return Answer({**empty, "hypervolume": 0.0, "reference": None}, "", error.exit_code, error)
+    data_fields = fields(result)
+    return Answer(data_fields, text(result, data_fields))
+
+
+def fields(result: SearchResult) -> dict[str, Any]:
+    """The JSON fields of a search."""
+    import numpy as np
+
+    study, space = result.study, result.context.space
+    objectives = study.objectives()
+    known = study.finalists()
+    front = []
+    for point in result.front:
+        facts = known.get(point.arch, {})
+        values = {}
+        for objective in objectives:
+            value, low, high = point.result[objective.name]
+            values[objective.name] = {
+                "value": value,
+                "low": low,
+                "high": high,
+                "unit": objective.unit,
+                "source": objective.source,
+            }
+        front.append(
+            {
+                "arch": list(point.arch),
+                "text": space.format(np.array(point.arch)),
+                "objectives": values,
+                "measured": facts.get("measured"),
+                "test_accuracy": facts.get("test_accuracy"),
+                "found_by": list(point.found_by),
+                "onnx": str(result.folder / facts["onnx"]) if facts.get("onnx") else None,
+            }
+        )
+    reference = study.fact("reference")
+    return {
+        "space": space.spec,
+        "strategy": ",".join(result.plan.strategies),
+        "seed": result.plan.seed,
+        "evaluations": result.evaluations,
+        "front": front,
+        "hypervolume": result.hypervolume,
+        "reference": None
+        if reference is None
+        else {o.name: float(o.value(np.array(r))) for o, r in zip(objectives, reference, strict=True)},
+        "path": str(result.folder),
+    }
+
+
+def text(result: SearchResult, data: dict[str, Any]) -> str:
+    """The front for people."""
+    objectives = result.study.objectives()
+    heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
+    heads += ["measured [ms]", "test accuracy", "found by"]
+    rows = []
+    for point in data["front"]:
+        cells = [point["text"], *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]
+        latency = (point["measured"] or {}).get("latency_ms")
+        cells.append("-" if latency is None else f"{latency['value']:.4g}")
+        cells.append("-" if point["test_accuracy"] is None else f"{point['test_accuracy']:.3f}")
+        rows.append([*cells, ", ".join(point["found_by"])])
+    lines = [table(heads, rows)]
+    sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
+    lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations; {sources}")
+    lines.append(f"hypervolume {data['hypervolume']:.4g}; run {data['path']}")
+    exported = [point["onnx"] for point in data["front"] if point["onnx"]]
+    if exported:
+        lines.append(f"{len(exported)} networks with their weights in {Path(exported[0]).parent}")
+    lines.append(f"a page of it: hwnas report {data['path']} -o front.html")
+    return "\n".join(lines)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    from device_profiles.errors import UsageError
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"cannot read --set {text!r}", hint="Write NAME=VALUE, such as train_steps=200.")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value

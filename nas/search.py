@@ -1,0 +1,417 @@
+"""The loop: a strategy asks, evaluators judge, the study remembers; evolution and gradients end on one front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import InfeasibleBudget, UnknownName, UsageError
+from device_profiles.profile import Target, to_plain
+from nas import finalists, gradient, indicators, spaces, strategies
+from nas.evaluators import Context, Evaluator, open_objective
+from nas.evaluators.predicted import Predicted
+from nas.evaluators.protocol import OwnsWeights
+from nas.gradient.protocol import GradientProblem
+from nas.objectives import Constraint, parse_constraint, violations
+from nas.spaces.protocol import Archs, Space
+from nas.strategies.protocol import Strategy
+from nas.study import DATABASE, Point, Result, Study, Trial, costs_of
+from profiler.store import Store
+
+Progress = Callable[[str, int, int], None]
+
+#: Architectures that are asked for at once.
+BATCH = 10
+#: Spaces up to this size are looked through for an architecture that meets the constraints before anything is trained.
+ENUMERABLE = 100_000
+#: Samples that fix the reference point of the hypervolume where a quantity is free to know.
+REFERENCE_SAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search is asked for, resolved.
+
+    Attributes:
+        space: spec of the space.
+        objectives: `NAME`, `SPEC` or `NAME=SPEC`, see `nas.evaluators`.
+        strategies: registered names, of those that ask and tell and of those that own gradients.
+        evaluations: architectures that each strategy has judged.
+        constraints: such as `latency <= 2 ms`.
+        seed: of everything random.
+        data: `digits`, an image folder, or None.
+        target: where `latency:measured` and the finalists are measured, or None.
+        settings: of evaluators (`train_steps`) and of strategies (`gdas.steps`).
+    """
+
+    space: str
+    objectives: tuple[str, ...]
+    strategies: tuple[str, ...] = ("nsga2",)
+    evaluations: int = 200
+    constraints: tuple[str, ...] = ()
+    seed: int = 0
+    data: str | None = None
+    target: Target | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search. Everything is in its folder; this gives it names.
+
+    Attributes:
+        plan: what was asked for.
+        folder: the run.
+        study: trials and finalists.
+        context: what the evaluators share.
+        evaluators: of the objectives, in order.
+    """
+
+    plan: SearchPlan
+    folder: Path
+    study: Study
+    context: Context
+    evaluators: tuple[Evaluator, ...]
+
+    @property
+    def front(self) -> list[Point]:
+        """Feasible architectures that none dominates."""
+        return self.study.front()
+
+    @property
+    def hypervolume(self) -> float:
+        """Of the front, in the units of the objectives, up to the reference."""
+        return hypervolume(self.study)
+
+    @property
+    def evaluations(self) -> int:
+        """Architectures judged, all searches together."""
+        return sum(trial.result is not None for trial in self.study.trials())
+
+    def measure_finalists(self, count: int) -> None:
+        """Export and measure the finalists; see `nas.finalists.settle`."""
+        finalists.settle(self.study, self.context, self.evaluators, count)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the HTML page; see `nas.report.write`."""
+        from nas import report
+
+        page: Path = report.write(self.study, Path(path))
+        return page
+
+
+def search(
+    space: Space | str,
+    *,
+    objectives: Sequence[str],
+    folder: str | Path,
+    strategy: str | Sequence[str] = "nsga2",
+    evaluations: int = 200,
+    constraints: Sequence[str] = (),
+    seed: int = 0,
+    data: str | None = None,
+    target: Target | None = None,
+    settings: Mapping[str, Any] | None = None,
+    store: str | Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> SearchResult:
+    """Search a space, or go on with the search in `folder`.
+
+    Args:
+        space: a space or its spec.
+        objectives: `NAME`, `SPEC` or `NAME=SPEC`.
+        folder: of the run; made if it is not there.
+        strategy: one or several; each has `evaluations` of its own, and all end on one front.
+        evaluations: architectures that each strategy has judged.
+        constraints: such as `latency <= 2 ms`.
+        seed: of everything random.
+        data: `digits`, an image folder, or None.
+        target: where measured objectives and finalists are measured.
+        settings: see `SearchPlan`.
+        store: where measurements go; the run's own database if None.
+        progress: told `(what, done, total)`.
+
+    Raises:
+        ConditionMismatch: the folder holds a search with other options.
+        InfeasibleBudget: no architecture met the constraints.
+        UsageError: an objective, a constraint, a strategy or a setting is not one.
+    """
+    plan = SearchPlan(
+        space=space if isinstance(space, str) else space.spec,
+        objectives=tuple(objectives),
+        strategies=(strategy,) if isinstance(strategy, str) else tuple(strategy),
+        evaluations=evaluations,
+        constraints=tuple(constraints),
+        seed=seed,
+        data=data,
+        target=target,
+        settings=dict(settings or {}),
+    )
+    return run(plan, folder, store=store, progress=progress)
+
+
+def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
+    """`search` from a plan."""
+    if plan.evaluations < 1 or not plan.strategies or not plan.objectives:
+        raise UsageError(
+            f"a search needs at least one objective, one strategy and one evaluation, got {plan.objectives}, "
+            f"{plan.strategies}, {plan.evaluations}"
+        )
+    for name in plan.strategies:
+        if name not in (*strategies.names(), *gradient.names()):
+            raise UnknownName("strategy", name, (*strategies.names(), *gradient.names()))
+    place = Path(folder)
+    space = spaces.load(plan.space)
+    study = Study(Store(place / DATABASE))
+    context = Context(
+        space=space,
+        folder=place,
+        store=Store(store) if store is not None else study.store,
+        seed=plan.seed,
+        data=plan.data,
+        target=plan.target,
+        settings={name: value for name, value in plan.settings.items() if "." not in name},
+        progress=progress,
+    )
+    evaluators = tuple(open_objective(text, context) for text in plan.objectives)
+    names = [evaluator.objective.name for evaluator in evaluators]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
+    constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
+    study.bind(_facts(plan, space, evaluators, constraints))
+    if store is not None and study.fact("store") is None:
+        study.set_fact("store", str(store))
+    _check_feasible(space, evaluators, constraints)
+    loop = _Loop(plan, space, study, context, evaluators, constraints)
+    for name in plan.strategies:
+        if name in gradient.names():
+            loop.descend(name)
+        else:
+            loop.ask_and_tell(name)
+    result = SearchResult(plan, place, study, context, evaluators)
+    if constraints and not result.front:
+        raise InfeasibleBudget(
+            f"none of {result.evaluations} architectures met {' and '.join(map(str, constraints))}; "
+            + _closest(study.trials(), constraints),
+            hint="Loosen the bound, or search longer: the run goes on from here.",
+        )
+    return result
+
+
+def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:
+    """Hypervolume of the study's feasible trials, or of some of them, in the units of the objectives."""
+    reference = study.fact("reference")
+    if reference is None:
+        return 0.0
+    return indicators.hypervolume(feasible_costs(study, trials), np.array(reference, dtype=np.float64))
+
+
+def feasible_costs(study: Study, trials: Iterable[Trial] | None = None) -> NDArray[np.float64]:
+    """Costs `(n, m)` of judged trials; NaN where one failed or broke a constraint."""
+    judged = [trial for trial in (study.trials() if trials is None else trials) if trial.result is not None]
+    costs = costs_of([trial.result for trial in judged], study.objectives())
+    for constraint in study.constraints():
+        outside = constraint.violation(np.array([trial.value(constraint.name) for trial in judged])) > 0
+        costs[outside] = np.nan
+    return costs
+
+
+class _Loop:
+    """One call of `run`."""
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        space: Space,
+        study: Study,
+        context: Context,
+        evaluators: tuple[Evaluator, ...],
+        constraints: tuple[Constraint, ...],
+    ) -> None:
+        self.plan = plan
+        self.space = space
+        self.study = study
+        self.context = context
+        self.evaluators = evaluators
+        self.constraints = constraints
+
+    def ask_and_tell(self, name: str) -> None:
+        """Replay what is known, then go on."""
+        search = self.study.search(name, self._settings(name))
+        strategy = self._strategy(name)
+        total = self.plan.evaluations
+        recorded: dict[int, list[Trial]] = {}
+        for trial in self.study.trials(search):
+            recorded.setdefault(trial.batch, []).append(trial)
+        done = batch = 0
+        while done < total:
+            asked = recorded.get(batch)
+            if asked is None:
+                archs = strategy.ask(min(BATCH, total - done))
+                if len(archs) == 0:
+                    break  # the space is exhausted
+                asked = self.study.add_batch(search, name, batch, archs)
+            self._tell(strategy, asked, self._judge(asked, name, done))
+            done += len(asked)
+            batch += 1
+        self.context.progress(name, done, done)
+
+    def _tell(self, strategy: Strategy, asked: list[Trial], results: list[Result]) -> None:
+        objectives = [evaluator.objective for evaluator in self.evaluators]
+        values = {o.name: np.array([result[o.name][0] for result in results]) for o in objectives}
+        archs = np.array([trial.arch for trial in asked], dtype=np.int64)
+        strategy.tell(archs, costs_of(results, objectives), violations(self.constraints, values))
+
+    def descend(self, name: str) -> None:
+        """Run a gradient strategy; runs that were finished before are not run again."""
+        owner = next((e for e in self.evaluators if isinstance(e, OwnsWeights)), None)
+        priced = next((e for e in self.evaluators if isinstance(e, Predicted)), None)
+        if owner is None or priced is None:
+            raise UsageError(
+                f"strategy {name!r} needs an objective with shared weights and a predicted one",
+                hint="--objective accuracy --data digits --objective latency:DIR",
+            )
+        search = self.study.search(name, {**self._settings(name), "evaluations": self.plan.evaluations})
+        known = self.study.trials(search)
+        bounds = [c.bound for c in self.constraints if c.name == priced.objective.name and c.upper]
+        problem = GradientProblem(
+            space=self.space,
+            supernet=lambda: owner.supernet,
+            data=lambda: owner.images,
+            cost=priced.predictor.differentiable(),
+            budget=self.plan.evaluations,
+            seed=self.plan.seed,
+            bound=min(bounds, default=None),
+            skip=frozenset(trial.batch for trial in known),
+            progress=self.context.progress,
+        )
+        self._judge(known, name, 0)
+        done = len(known)
+        for found in gradient.REGISTRY.get(name)(problem, **self._settings(name)):
+            self._judge(self.study.add_batch(search, name, found.run, found.archs, found.note), name, done)
+            done += len(found.archs)
+        self.context.progress(name, done, done)
+
+    def _strategy(self, name: str) -> Strategy:
+        known = {
+            index: (lambda archs, e=evaluator: e.objective.cost(e.evaluate(archs).value))
+            for index, evaluator in enumerate(self.evaluators)
+            if evaluator.free
+        }
+        # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
+        tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
+        return strategies.create(
+            name,
+            choices=self.space.choices,
+            objectives=len(self.evaluators),
+            seed=self.plan.seed,
+            known=known,
+            features=self.space.features,
+            canonical=None if tabular else self.space.canonical,
+            valid=self.space.is_valid,
+            **self._settings(name),
+        )
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): value for key, value in self.plan.settings.items() if key.startswith(prefix)}
+
+    def _judge(self, trials: list[Trial], name: str, done: int) -> list[Result]:
+        """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
+        results = {trial.id: trial.result for trial in trials if trial.result is not None}
+        waiting = [trial for trial in trials if trial.id not in results]
+        together = all(e.objective.source in ("table", "predicted", "measured") for e in self.evaluators)
+        chunks = [waiting] if together and waiting else [[trial] for trial in waiting]
+        for chunk in chunks:
+            self.context.progress(name, done + len(results), self.plan.evaluations)
+            archs = np.array([trial.arch for trial in chunk], dtype=np.int64)
+            fresh = dict(zip([trial.id for trial in chunk], self._evaluate(archs), strict=True))
+            self.study.judge(fresh)
+            results |= fresh
+        self._fix_reference(list(results.values()))
+        return [results[trial.id] for trial in trials]
+
+    def _evaluate(self, archs: Archs) -> list[Result]:
+        rows: list[Result] = [{} for _ in archs]
+        for evaluator in self.evaluators:
+            values = evaluator.evaluate(archs)
+            for i, row in enumerate(rows):
+                low = None if values.low is None else float(values.low[i])
+                high = None if values.high is None else float(values.high[i])
+                row[evaluator.objective.name] = (float(values.value[i]), low, high)
+        return rows
+
+    def _fix_reference(self, results: list[Result]) -> None:
+        """Once: a point that nearly everything dominates, so that hypervolumes of one run can be compared.
+
+        No accuracy at all; for what is free to know the worst of 2,000 random architectures; else the worst of the
+        first batch and a tenth of its range more.
+        """
+        if self.study.fact("reference") is not None or not results:
+            return
+        reference = []
+        sample = self.space.sample(min(REFERENCE_SAMPLES, self.space.size), np.random.default_rng([self.plan.seed, 6]))
+        for evaluator in self.evaluators:
+            objective = evaluator.objective
+            if objective.unit == "fraction" and objective.maximise:
+                reference.append(0.0)
+                continue
+            instant = evaluator.free or objective.source == "table"
+            values = evaluator.evaluate(sample).value if instant else np.array([r[objective.name][0] for r in results])
+            costs = objective.cost(values[np.isfinite(values)])
+            if len(costs) == 0:
+                return
+            margin = 0.01 if instant else 0.1
+            reference.append(float(costs.max() + margin * max(float(np.ptp(costs)), 1e-9)))
+        self.study.set_fact("reference", reference)
+
+
+def _facts(
+    plan: SearchPlan, space: Space, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]
+) -> dict[str, Any]:
+    settings = {key: value for key, value in plan.settings.items() if "." not in key}
+    return {
+        "space": space.spec,
+        "objectives": [asdict(evaluator.objective) for evaluator in evaluators],
+        "sources": [evaluator.identity for evaluator in evaluators],
+        "constraints": [asdict(constraint) for constraint in constraints],
+        "seed": plan.seed,
+        "data": plan.data or "",
+        "target": "" if plan.target is None else to_plain(plan.target),
+        "settings": settings,
+    }
+
+
+def _check_feasible(space: Space, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]) -> None:
+    """Refuse bounds on free quantities that no architecture of a small space meets, before anything is trained."""
+    free = {evaluator.objective.name: evaluator for evaluator in evaluators if evaluator.free}
+    mine = [constraint for constraint in constraints if constraint.name in free]
+    if not mine or space.size > ENUMERABLE:
+        return
+    archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+    archs = archs[space.is_valid(archs)]
+    values = {constraint.name: free[constraint.name].evaluate(archs).value for constraint in mine}
+    total = violations(mine, values)
+    assert total is not None
+    if total.min() > 0:
+        best = int(total.argmin())
+        found = ", ".join(f"{name} = {value[best]:.4g}" for name, value in values.items())
+        raise InfeasibleBudget(
+            f"no architecture of {space.spec} meets {' and '.join(map(str, mine))}; the closest has {found}",
+            hint="Loosen the bound, or choose another space.",
+        )
+
+
+def _closest(trials: list[Trial], constraints: tuple[Constraint, ...]) -> str:
+    judged = [trial for trial in trials if trial.result is not None]
+    values = {c.name: np.array([trial.value(c.name) for trial in judged]) for c in constraints}
+    total = violations(constraints, values)
+    if total is None or not judged:
+        return "none was judged"
+    best = int(np.argmin(total))
+    return "the closest has " + ", ".join(f"{name} = {value[best]:.4g}" for name, value in values.items())

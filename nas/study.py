@@ -1,0 +1,319 @@
+"""A study: what was asked for, every trial, and what became of the finalists, in the database of its run.
+
+Trials are raw and in order, so a search is resumed by replay: a strategy made anew from its seed is told them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
+from nas import moo
+from nas.objectives import Constraint, Objective
+from profiler.store import Store
+
+#: Version of the tables below. 1: first (2026-11).
+STUDY_VERSION = 1
+DATABASE = "run.db"
+
+METADATA = sa.MetaData()
+
+#: What the study is about, as JSON: `version`, `space`, `objectives`, `constraints`, `seed`, `data`, `target`,
+#: `settings`; and `reference`, fixed when the first batch was judged.
+STUDY = sa.Table(
+    "study", METADATA, sa.Column("key", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False)
+)
+
+#: One search of the study: a strategy with its settings.
+SEARCHES = sa.Table(
+    "searches",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("strategy", sa.String(64), nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+)
+
+#: One architecture that a search asked for; `result` is NULL until it is judged, then
+#: `{objective: [value, low, high]}`.
+TRIALS = sa.Table(
+    "trials",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("search", sa.ForeignKey("searches.id"), nullable=False, index=True),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("arch", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("result", sa.Text),
+)
+
+#: What became of an architecture that was chosen at the end, as JSON: `measured`, `onnx`, `test_accuracy`.
+FINALISTS = sa.Table(
+    "finalists",
+    METADATA,
+    sa.Column("arch", sa.Text, primary_key=True),
+    sa.Column("facts", sa.Text, nullable=False),
+)
+
+Result = dict[str, tuple[float, float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One architecture that was asked for.
+
+    Attributes:
+        id: in the order they were asked for.
+        search: number of the search.
+        strategy: its strategy.
+        batch: of the search, from 0; those of one batch were asked for together.
+        arch: genes.
+        note: of the strategy, for people.
+        result: for each objective value, low and high; NaN where it failed; None if it was not judged yet.
+    """
+
+    id: int
+    search: int
+    strategy: str
+    batch: int
+    arch: tuple[int, ...]
+    note: str
+    result: Result | None
+
+    def value(self, name: str) -> float:
+        """Value of an objective; NaN if there is none."""
+        return self.result[name][0] if self.result is not None else float("nan")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One architecture of a front.
+
+    Attributes:
+        arch: genes.
+        result: for each objective value, low and high.
+        found_by: strategies that asked for it, in the order they did.
+    """
+
+    arch: tuple[int, ...]
+    result: Result
+    found_by: tuple[str, ...]
+
+
+class Study:
+    """The tables of one run.
+
+    Args:
+        store: the run's database.
+
+    Raises:
+        SchemaMismatch: its study is of another version.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        version = self.fact("version") if sa.inspect(store.engine).has_table(STUDY.name) else None
+        if version not in (None, STUDY_VERSION):
+            raise SchemaMismatch(
+                f"{store.url} holds a study of version {version}; this version reads {STUDY_VERSION}",
+                hint="Use the version that wrote it; nothing was changed.",
+            )
+        METADATA.create_all(store.engine)
+
+    def fact(self, key: str) -> Any:
+        """A fact about the study, or None."""
+        with self.store.engine.connect() as connection:
+            text = connection.scalar(sa.select(STUDY.c.value).where(STUDY.c.key == key))
+        return None if text is None else json.loads(text)
+
+    def bind(self, facts: Mapping[str, Any]) -> None:
+        """State what the study is about, or check that it is about the same.
+
+        Raises:
+            ConditionMismatch: this run is about something else; nothing is changed.
+        """
+        wanted = {"version": STUDY_VERSION, **json.loads(json.dumps(dict(facts)))}
+        known = {key: self.fact(key) for key in wanted}
+        if all(value is None for value in known.values()):
+            with self.store.transaction() as connection:
+                rows = [{"key": key, "value": json.dumps(value)} for key, value in wanted.items()]
+                connection.execute(STUDY.insert(), rows)
+            return
+        different = [key for key in wanted if known[key] != wanted[key]]
+        if different:
+            raise ConditionMismatch(
+                "this run belongs to another search",
+                expected={key: known[key] for key in different},
+                got={key: wanted[key] for key in different},
+                hint="Give the same options to go on with it, or another folder with -o.",
+            )
+
+    def set_fact(self, key: str, value: Any) -> None:
+        """State a further fact, once."""
+        with self.store.transaction() as connection:
+            connection.execute(STUDY.insert().values(key=key, value=json.dumps(value)))
+
+    def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
+        """The number of a search; the same strategy with the same settings is the same search."""
+        text = json.dumps(dict(settings), sort_keys=True)
+        query = sa.select(SEARCHES.c.id).where((SEARCHES.c.strategy == strategy) & (SEARCHES.c.settings == text))
+        with self.store.transaction() as connection:
+            found = connection.scalar(query)
+            if found is None:
+                key = connection.execute(
+                    SEARCHES.insert().values(strategy=strategy, settings=text)
+                ).inserted_primary_key
+                assert key is not None
+                found = key[0]
+        return int(found)
+
+    def add_batch(
+        self, search: int, strategy: str, batch: int, archs: NDArray[np.int64], note: str = ""
+    ) -> list[Trial]:
+        """Commit what was asked for, before it is judged; the trials, in order."""
+        texts = [_text(arch) for arch in archs]
+        if not texts:
+            return []
+        rows = [{"search": search, "batch": batch, "arch": text, "note": note, "result": None} for text in texts]
+        insert = TRIALS.insert().returning(TRIALS.c.id, sort_by_parameter_order=True)
+        with self.store.transaction() as connection:
+            ids = connection.scalars(insert, rows).all()
+        return [
+            Trial(number, search, strategy, batch, _genes(text), note, None)
+            for number, text in zip(ids, texts, strict=True)
+        ]
+
+    def judge(self, results: Mapping[int, Result]) -> None:
+        """Commit results by trial."""
+        with self.store.transaction() as connection:
+            for trial, result in results.items():
+                text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
+                connection.execute(TRIALS.update().where(TRIALS.c.id == trial).values(result=text))
+
+    def trials(self, search: int | None = None) -> list[Trial]:
+        """Trials in order, of one search or of all."""
+        columns = TRIALS.c
+        query = (
+            sa.select(
+                columns.id,
+                columns.search,
+                SEARCHES.c.strategy,
+                columns.batch,
+                columns.arch,
+                columns.note,
+                columns.result,
+            )
+            .join(SEARCHES, SEARCHES.c.id == columns.search)
+            .order_by(columns.id)
+        )
+        if search is not None:
+            query = query.where(columns.search == search)
+        with self.store.engine.connect() as connection:
+            return [Trial(*row[:4], _genes(row[4]), row[5], _result(row[6])) for row in connection.execute(query)]
+
+    def set_finalist(self, arch: Sequence[int], facts: Mapping[str, Any]) -> None:
+        """State facts about a chosen architecture; what is known of it already stays."""
+        text = _text(arch)
+        with self.store.transaction() as connection:
+            known = connection.scalar(sa.select(FINALISTS.c.facts).where(FINALISTS.c.arch == text))
+            merged = json.dumps({**(json.loads(known) if known else {}), **facts})
+            if known is None:
+                connection.execute(FINALISTS.insert().values(arch=text, facts=merged))
+            else:
+                connection.execute(FINALISTS.update().where(FINALISTS.c.arch == text).values(facts=merged))
+
+    def finalists(self) -> dict[tuple[int, ...], dict[str, Any]]:
+        """Facts about the chosen architectures."""
+        with self.store.engine.connect() as connection:
+            rows = connection.execute(sa.select(FINALISTS.c.arch, FINALISTS.c.facts))
+            return {_genes(arch): json.loads(facts) for arch, facts in rows}
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives, in order.
+
+        Raises:
+            InvalidData: the run has no study.
+        """
+        found = self.fact("objectives")
+        if found is None:
+            raise InvalidData(f"{self.store.url} holds no search", hint="Make one with: hwnas search ... -o RUN")
+        return tuple(Objective(**plain) for plain in found)
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints."""
+        return tuple(Constraint(**plain) for plain in self.fact("constraints") or ())
+
+    def front(self) -> list[Point]:
+        """The feasible trials that no other dominates, all searches together, by the first objective's cost."""
+        objectives, constraints = self.objectives(), self.constraints()
+        found: dict[tuple[int, ...], Point] = {}
+        for trial in self.trials():
+            if trial.result is None or not np.isfinite([trial.value(o.name) for o in objectives]).all():
+                continue
+            known = found.get(trial.arch)
+            names = known.found_by if known else ()
+            if trial.strategy not in names:
+                names = (*names, trial.strategy)
+            found[trial.arch] = Point(trial.arch, trial.result, names)
+        points = [
+            point
+            for point in found.values()
+            if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in constraints)
+        ]
+        if not points:
+            return []
+        costs = costs_of([point.result for point in points], objectives)
+        kept = [(tuple(costs[i]), points[i]) for i in np.flatnonzero(moo.nondominated(costs))]
+        kept.sort(key=lambda pair: (pair[0], pair[1].arch))
+        return [point for _, point in kept]
+
+
+def open_study(run: str | Path) -> Study:
+    """The study in a run's folder.
+
+    Raises:
+        InvalidData: the folder holds no run.
+        SchemaMismatch: the run cannot be read by this version.
+    """
+    path = Path(run) / DATABASE
+    if not path.exists():
+        raise InvalidData(f"{run} is not the folder of a run: it has no {DATABASE}", hint="hwnas search ... -o RUN")
+    study = Study(Store(path, create=False))
+    study.objectives()
+    return study
+
+
+def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Results as costs `(n, m)`, lower is better; NaN where one is missing."""
+    rows = [[np.nan if result is None else result[o.name][0] for o in objectives] for result in results]
+    values = np.array(rows, dtype=np.float64).reshape(len(results), len(objectives))
+    return np.stack([o.cost(values[:, i]) for i, o in enumerate(objectives)], axis=1)
+
+
+def _text(arch: Sequence[int] | NDArray[np.int64]) -> str:
+    return ",".join(str(int(gene)) for gene in arch)
+
+
+def _genes(text: str) -> tuple[int, ...]:
+    return tuple(int(gene) for gene in text.split(","))
+
+
+def _plain(value: float | None) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _result(text: str | None) -> Result | None:
+    if text is None:
+        return None
+    return {
+        name: (float("nan") if value is None else value, low, high)
+        for name, (value, low, high) in json.loads(text).items()
+    }
