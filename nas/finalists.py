@@ -59,7 +59,7 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
     found = {one.model: one for one in outcome.measurements}
     for point, subject in wanted:
         if subject.id in found:
-            study.set_finalist(point.arch, {"measured": found[subject.id].to_plain()})
+            study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
     context.progress("measuring finalists", len(wanted), len(wanted))
 
 

@@ -22,6 +22,7 @@ from profiler.store import Store
 #: Colours that people with any colour vision tell apart (Okabe & Ito, 2008), one for each strategy.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MEASURED = "#000000"
+_KERNEL_COLOURS = (*COLOURS, "#F0E442", "#999999", "#882255")
 #: Kernels that are shown one by one; the others are summed.
 _KERNELS = 9
 #: Points of the hypervolume's curve.
@@ -177,7 +178,20 @@ def _front_figure(
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_layout(xaxis_title=_label(x), yaxis_title=_label(y), height=520, **_layout())
+    judged = np.array([trial.value(y.name) for trial in trials if trial.result is not None])
+    figure.update_yaxes(range=_window(judged[np.isfinite(judged)], y))
     return figure
+
+
+def _window(values: Any, objective: Objective) -> list[float] | None:
+    """Where the better three quarters of the values are; a double click shows all."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    best, limit = (
+        (values.max(), np.quantile(values, 0.25)) if objective.maximise else (values.min(), np.quantile(values, 0.75))
+    )
+    margin = 0.08 * (best - limit)
+    return sorted([float(best + margin), float(limit - margin)])
 
 
 def _single_figure(objective: Objective, trials: list[Trial]) -> Any:
@@ -218,7 +232,7 @@ def _hypervolume_note(study: Study) -> str:
     if reference is None:
         return "Nothing was evaluated."
     values = [
-        f"{o.name} {float(o.value(np.array(bound))):.4g}"
+        f"{o.name} {float(o.value(np.array(bound))) + 0.0:.4g}"
         for o, bound in zip(study.objectives(), reference, strict=True)
     ]
     return f"Up to the reference {', '.join(values)}, in the units of the objectives; each strategy alone."
@@ -246,8 +260,8 @@ def _kernel_figure(study: Study, space: Space, finalists: dict[tuple[int, ...], 
     """Stacked bars of kernel times, one for each measured finalist; None where no profile can be found."""
     import plotly.graph_objects as go
 
-    measured = [arch for arch, facts in finalists.items() if "measured" in facts]
-    profiles = _profiles(study, space, measured)
+    models = {facts["model"]: space.format(np.array(arch)) for arch, facts in finalists.items() if "model" in facts}
+    profiles = _profiles(study, models)
     if not profiles:
         return None
     totals: dict[str, float] = defaultdict(float)
@@ -265,20 +279,20 @@ def _kernel_figure(study: Study, space: Space, finalists: dict[tuple[int, ...], 
             for name in names
         ]
         if any(shown):
-            figure.add_bar(y=names, x=shown, name=kind, orientation="h")
-    figure.update_layout(
-        barmode="stack", xaxis_title="ms under the profiler", height=220 + 34 * len(names), **_layout()
-    )
+            colour = "#bbb" if kind == "others" else _KERNEL_COLOURS[largest.index(kind)]
+            figure.add_bar(y=names, x=shown, name=kind, orientation="h", marker={"color": colour})
+    layout = {**_layout(), "legend": {"traceorder": "normal", "font": {"size": 10}}}
+    figure.update_layout(barmode="stack", xaxis_title="ms under the profiler", height=300 + 30 * len(names), **layout)
     figure.update_yaxes(automargin=True, tickfont={"size": 10})
     return figure
 
 
-def _profiles(study: Study, space: Space, archs: list[tuple[int, ...]]) -> dict[str, dict[str, float]]:
-    """Milliseconds by kernel for each architecture that was profiled on the study's target."""
+def _profiles(study: Study, models: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Milliseconds by kernel for those models (the store's id -> a name) that were profiled on the study's target."""
     from predictors.samples import match
 
     target = study.fact("target")
-    if not target or not archs:
+    if not target or not models:
         return {}
     elsewhere = study.fact("store")
     try:
@@ -288,8 +302,6 @@ def _profiles(study: Study, space: Space, archs: list[tuple[int, ...]]) -> dict[
         return {}
     if conditions is None:
         return {}
-    wanted = {space.format(np.array(arch)) for arch in archs}
-    models = {row.id: row.arch for row in store.models().values() if row.arch in wanted and row.space == space.spec}
     found: dict[str, dict[str, float]] = {}
     for model, kernels, _ in store.profiles(conditions):
         graph = store.fused(model, conditions) if model in models else None
@@ -297,7 +309,7 @@ def _profiles(study: Study, space: Space, archs: list[tuple[int, ...]]) -> dict[
             times: dict[str, float] = defaultdict(float)
             for operator, ms in match(graph, kernels):
                 times[str(operator)] += ms
-            found[str(models[model])] = dict(times)
+            found[models[model]] = dict(times)
     return found
 
 

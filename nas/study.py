@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
-from nas import moo
+from nas import moo, spaces
 from nas.objectives import Constraint, Objective
 from profiler.store import Store
 
@@ -251,17 +251,29 @@ class Study:
         return tuple(Constraint(**plain) for plain in self.fact("constraints") or ())
 
     def front(self) -> list[Point]:
-        """The feasible trials that no other dominates, all searches together, by the first objective's cost."""
+        """The feasible trials that no other dominates, all searches together, by the first objective's cost.
+
+        One network is one point, whichever of its genomes were tried, unless they were judged differently.
+        """
         objectives, constraints = self.objectives(), self.constraints()
-        found: dict[tuple[int, ...], Point] = {}
-        for trial in self.trials():
-            if trial.result is None or not np.isfinite([trial.value(o.name) for o in objectives]).all():
-                continue
-            known = found.get(trial.arch)
+        judged = [
+            trial
+            for trial in self.trials()
+            if trial.result is not None and np.isfinite([trial.value(o.name) for o in objectives]).all()
+        ]
+        if not judged:
+            return []
+        space = spaces.load(self.fact("space"))
+        networks = space.canonical(np.array([trial.arch for trial in judged], dtype=np.int64))
+        found: dict[tuple[object, ...], Point] = {}
+        for trial, network in zip(judged, networks, strict=True):
+            assert trial.result is not None
+            key = (*network.tolist(), *(trial.value(o.name) for o in objectives))
+            known = found.get(key)
             names = known.found_by if known else ()
             if trial.strategy not in names:
                 names = (*names, trial.strategy)
-            found[trial.arch] = Point(trial.arch, trial.result, names)
+            found[key] = Point(known.arch if known else trial.arch, trial.result, names)
         points = [
             point
             for point in found.values()

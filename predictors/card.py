@@ -31,6 +31,7 @@ class Card:
         device_s: seconds of device time behind the measurements.
         composition: scale, ms per kernel, ms.
         half_width: relative half-width of the 90 % interval, or None with fewer than 9 networks.
+        guess_half_width: relative half-width of what stands on kernels that were not measured.
     """
 
     predictor: str
@@ -46,6 +47,7 @@ class Card:
     device_s: float
     composition: tuple[float, float, float]
     half_width: float | None
+    guess_half_width: float
 
     def write(self, folder: Path) -> None:
         """Write `card.json`."""

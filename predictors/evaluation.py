@@ -143,7 +143,7 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
     if len(held) >= 3:
         rest = [i for i, model in enumerate(everything.ids) if model in trained]
         test = everything.take(held)
-        prediction = predictor.model.predict(test.graphs, missing="skip")
+        prediction = predictor.model.predict(test.graphs)
         own = scores(prediction.value, test.ms, prediction.low, prediction.high)
         others = {name: _split(name, store, conditions, everything, [(rest, held)])[0] for name in names if rest}
         return _evaluation(predictor, own, others, "held out", test, prediction.value, store, conditions)
@@ -192,7 +192,7 @@ def _split(
     for rest, held in folds:
         train = everything.take(rest)
         model = network.fit(make, kernel_samples(store, conditions, train.ids), train)
-        found = model.predict([everything.graphs[i] for i in held], missing="skip")
+        found = model.predict([everything.graphs[i] for i in held])
         value[held] = found.value
         if found.low is not None and found.high is not None:
             low[held], high[held] = found.low, found.high

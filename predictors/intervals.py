@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 #: Coverage that intervals aim at.
 LEVEL = 0.90
 #: Fewest errors that a 90 % interval can rest on: with fewer than 9 the finite-sample quantile does not exist.
 LEAST = 9
 
 
-def relative_half_width(errors: NDArray[np.float64]) -> float | None:
+def relative_half_width(errors: Floats) -> float | None:
     """Half-width, relative to the prediction, that covers 90 % of exchangeable errors.
 
     Source: Lei et al., "Distribution-free predictive inference for regression", JASA 113, 2018, section 2.2.
@@ -27,3 +29,23 @@ def relative_half_width(errors: NDArray[np.float64]) -> float | None:
         return None
     rank = min(int(np.ceil((count + 1) * LEVEL)), count)
     return float(np.sort(errors)[rank - 1])
+
+
+def around(
+    value: Floats, coverage: Floats, half_width: float | None, guess_half_width: float
+) -> tuple[Floats | None, Floats | None]:
+    """Ends of the 90 % intervals.
+
+    Args:
+        value: `(n,)`, predictions.
+        coverage: `(n,)`, share of each that stands on what was measured.
+        half_width: relative half-width where all of it does, or None.
+        guess_half_width: relative half-width of the rest.
+
+    Returns:
+        Lower and upper ends `(n,)`, or None and None without `half_width`.
+    """
+    if half_width is None:
+        return None, None
+    half = half_width + guess_half_width * (1.0 - coverage)
+    return value * np.maximum(1.0 - half, 0.0), value * (1.0 + half)

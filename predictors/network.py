@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 
 #: Folds of the cross-validation that calibrates the interval.
 FOLDS = 10
+#: Folds over kernels, and fewest kernels, that tell how wrong a guess is.
+KERNEL_FOLDS = 5
+LEAST_KERNELS = 12
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,25 @@ class NetworkModel:
     Attributes:
         kernels: times of kernels.
         composition: from kernels to a network.
-        half_width: relative half-width of the 90 % interval, or None.
+        half_width: relative half-width of the 90 % interval where all kernels were measured, or None.
+        guess_half_width: of the time of a kernel that was not.
     """
 
     kernels: KernelModel
     composition: Composition
     half_width: float | None = None
 
-    def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "raise") -> Prediction:
+    guess_half_width: float = 1.0
+
+    def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs.
 
         Args:
             graphs: what the target's runtime made of the networks.
-            missing: `raise`, or `skip` to leave kernels out that the model has nothing to say about; the coverage then
-                tells.
+            missing: `guess` kernels that were never measured, which coverage and interval then tell; or `raise`.
 
         Raises:
-            MissingKernel: a kernel is unknown, the model has no fall-back, and `missing` is `raise`.
+            MissingKernel: a kernel was never measured, and `missing` is `raise`.
         """
         catalogue = tuple(dict.fromkeys(operator for graph in graphs for operator in graph.operators))
         index = {operator: i for i, operator in enumerate(catalogue)}
@@ -53,38 +58,26 @@ class NetworkModel:
         for row, graph in enumerate(graphs):
             for operator in graph.operators:
                 counts[row, index[operator]] += 1
-        return self.predict_counts(catalogue, counts, missing=missing)
+        prediction = self.predict_counts(catalogue, counts)
+        unknown = sorted({key for keys in prediction.missing for key in keys})
+        if unknown and missing == "raise":
+            raise MissingKernel(
+                f"{len(unknown)} kernels were never measured on this device: {'; '.join(unknown[:3])}",
+                hint="Profile networks that have them, or let them be guessed.",
+            )
+        return prediction
 
-    def predict_counts(
-        self, catalogue: Sequence[Operator], counts: NDArray[np.float64], *, missing: str = "raise"
-    ) -> Prediction:
+    def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64]) -> Prediction:
         """Predict networks given how often each runs each kernel: `counts` is `(n, len(catalogue))`."""
         found = self.kernels.predict(catalogue)
-        silent = ~np.isfinite(found.ms)
-        if silent.any() and missing == "raise":
-            names = [str(catalogue[int(i)]) for i in np.flatnonzero(silent & (counts.sum(axis=0) > 0))]
-            if names:
-                raise MissingKernel(
-                    f"{len(names)} kernels were never measured on this device: {'; '.join(names[:3])}",
-                    hint="Profile networks that have them, or use a predictor that generalises (lightgbm).",
-                )
-        ms = np.where(silent, 0.0, found.ms)
-        sums = counts @ ms
-        value = self.composition.apply(sums, (counts @ (~silent).astype(float)))
-        per_kernel = float(np.median(ms[~silent])) if (~silent).any() else 1.0
-        weight = np.where(silent, per_kernel, ms)
-        total = counts @ weight
-        known = counts @ (weight * (found.known & ~silent))
-        coverage = np.divide(known, total, out=np.ones_like(total), where=total > 0)
+        total = counts @ found.ms
+        value = self.composition.apply(total, counts.sum(axis=1))
+        coverage = np.divide(counts @ (found.ms * found.known), total, out=np.ones_like(total), where=total > 0)
         unknown = tuple(
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
             for i, row in enumerate(counts)
         )
-        low = high = None
-        if self.half_width is not None:
-            # What stands on kernels never seen is believed three times less.
-            half = self.half_width * (1.0 + 2.0 * (1.0 - coverage))
-            low, high = value * np.maximum(1.0 - half, 0.0), value * (1.0 + half)
+        low, high = intervals.around(value, coverage, self.half_width, self.guess_half_width)
         return Prediction(value, low, high, "ms", coverage, unknown)
 
 
@@ -104,11 +97,24 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples)
         held = [i for i in range(count) if i % FOLDS == fold]
         rest = [i for i in range(count) if i % FOLDS != fold]
         if rest:
-            guess = (
-                _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held], missing="skip").value
-            )
+            guess = _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held]).value
             errors.extend(np.abs(networks.ms[held] - guess) / guess)
-    return NetworkModel(model, fitted.composition, intervals.relative_half_width(np.array(errors)))
+    width = intervals.relative_half_width(np.array(errors))
+    return NetworkModel(model, fitted.composition, width, _guess_half_width(make, kernels))
+
+
+def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
+    """Relative error that 90 % of kernels stay below when the model has not seen them; 1 with too few to tell."""
+    count = len(kernels.operators)
+    if count < LEAST_KERNELS:
+        return 1.0
+    errors: list[float] = []
+    for fold in range(KERNEL_FOLDS):
+        held = [i for i in range(count) if i % KERNEL_FOLDS == fold]
+        rest = [i for i in range(count) if i % KERNEL_FOLDS != fold]
+        guess = make.fit(kernels.take(rest)).predict([kernels.operators[i] for i in held]).ms
+        errors.extend(np.abs(kernels.ms[held] - guess) / guess)
+    return intervals.relative_half_width(np.array(errors)) or 1.0
 
 
 def _compose(model: KernelModel, networks: NetworkSamples) -> NetworkModel:
@@ -117,6 +123,6 @@ def _compose(model: KernelModel, networks: NetworkSamples) -> NetworkModel:
     sums, counts = [], []
     for graph in networks.graphs:
         ms = model.predict(graph.operators).ms
-        sums.append(float(np.nansum(ms)))
-        counts.append(float(np.isfinite(ms).sum()))
+        sums.append(float(ms.sum()))
+        counts.append(float(len(ms)))
     return NetworkModel(model, composition.fit(np.array(sums), np.array(counts), networks.ms))

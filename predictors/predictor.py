@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
-from predictors import models, network
+from predictors import intervals, models, network
 from predictors.card import Card
 from predictors.composition import Composition
 from predictors.encoding import CostTable, DifferentiableTable
@@ -78,7 +78,7 @@ class Predictor:
     table: CostTable | None
 
     def predict(
-        self, what: Archs | OperatorGraph | str | Path | Sequence[Any], *, missing: str = "raise"
+        self, what: Archs | OperatorGraph | str | Path | Sequence[Any], *, missing: str = "guess"
     ) -> Prediction:
         """Predict architectures, operator graphs, or ONNX files.
 
@@ -86,7 +86,7 @@ class Predictor:
             what: an integer matrix `(n, d)`; or one or several operator graphs or paths of `.onnx` files. Graphs must
                 hold the target's own kernels (`profiler.fusing.fused_graph`); files are compiled by the target's
                 runtime here.
-            missing: `raise` or `skip`, see `NetworkModel.predict`.
+            missing: `guess` or `raise`, see `NetworkModel.predict`.
 
         Raises:
             MissingKernel: a kernel is unknown and `missing` is `raise`.
@@ -146,12 +146,8 @@ class Predictor:
     def _predict_archs(self, archs: Archs) -> Prediction:
         table = self._require_table()
         value = table.predict(archs)
-        half = self.card.half_width
         coverage = table.covered(archs)
-        low = high = None
-        if half is not None:
-            width = half * (1.0 + 2.0 * (1.0 - coverage))
-            low, high = value * np.maximum(1.0 - width, 0.0), value * (1.0 + width)
+        low, high = intervals.around(value, coverage, self.card.half_width, self.card.guess_half_width)
         return Prediction(value, low, high, self.card.unit, coverage, ((),) * len(value))
 
     def _require_table(self) -> CostTable:
@@ -197,7 +193,6 @@ def fit(
     Raises:
         UnknownName: no predictor has the name.
         InvalidData: the store has no measurements of the target, or none of this cost.
-        MissingKernel: the space has kernels that were never measured and the model has no fall-back.
     """
     make = models.REGISTRY.get(name)
     conditions = store.require_conditions(target.name)
@@ -230,6 +225,7 @@ def fit(
         device_s=store.device_s(conditions),
         composition=(composition.scale, composition.per_kernel_ms, composition.constant_ms),
         half_width=fitted.half_width,
+        guess_half_width=fitted.guess_half_width,
     )
     return Predictor(card, fitted, table)
 
@@ -291,7 +287,9 @@ def load(folder: str | Path) -> Predictor:
                 f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
             ) from error
         table = CostTable(card.choices, genes, costs, coverage)
-    return Predictor(card, NetworkModel(kernels, Composition(*card.composition), card.half_width), table)
+    return Predictor(
+        card, NetworkModel(kernels, Composition(*card.composition), card.half_width, card.guess_half_width), table
+    )
 
 
 def same_conditions(predictor: Predictor, conditions: Conditions) -> None:

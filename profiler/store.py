@@ -84,6 +84,7 @@ class Store:
                 )
             _check_sqlite_file(path)
             path.parent.mkdir(parents=True, exist_ok=True)
+        self._fused: dict[tuple[str, str], OperatorGraph] = {}
         self._engine = sa.create_engine(self.url if path is None else f"sqlite:///{path}")
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _sqlite_settings)
@@ -282,11 +283,17 @@ class Store:
 
     def fused(self, model: str, conditions: Conditions) -> OperatorGraph | None:
         """The fused graph of a model under conditions, or None."""
+        key = (model, conditions.id)
+        if key in self._fused:
+            return self._fused[key]
         columns = schema.FUSED.c
         query = sa.select(columns.graph).where((columns.model == model) & (columns.conditions == conditions.id))
         with self._engine.connect() as connection:
             text = connection.scalar(query)
-        return None if text is None else OperatorGraph.from_json(text)
+        if text is None:
+            return None
+        self._fused[key] = OperatorGraph.from_json(text)
+        return self._fused[key]
 
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
         """All blocks taken under conditions, in the order they were taken.

@@ -1,4 +1,4 @@
-"""A table of measured kernels: exact keys, nothing in between."""
+"""A table of measured kernels: exact keys; what is not in it is guessed by a line, and said to be a guess."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
+from predictors.lines import Lines
 from predictors.models.protocol import Floats, KernelPrediction, KernelSamples
 from profiler.operators import Operator
 
@@ -28,12 +29,14 @@ class Lookup:
     Attributes:
         keys: kernels, as `Operator.key`.
         ms: `(k,)`, their times.
+        lines: for kernels that are not in the table.
     """
 
     composed: ClassVar[bool] = True
 
     keys: tuple[str, ...]
     ms: Floats
+    lines: Lines
 
     @staticmethod
     def fit(samples: KernelSamples) -> Lookup:
@@ -48,18 +51,23 @@ class Lookup:
         if bad.any():
             worst = samples.operators[int(np.flatnonzero(bad)[0])]
             raise InvalidTable(f"the time of kernel {worst} is {samples.ms[bad][0]} ms; it must be above 0 and finite")
-        return Lookup(tuple(operator.key for operator in samples.operators), np.asarray(samples.ms, dtype=np.float64))
+        keys = tuple(operator.key for operator in samples.operators)
+        return Lookup(keys, np.asarray(samples.ms, dtype=np.float64), Lines.fit(samples))
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
-        """Times of known kernels; NaN for others."""
+        """Times of kernels; those that are not in the table are not known, and are on the line of their kind."""
         index = np.array([self._index.get(operator.key, -1) for operator in operators], dtype=np.int64)
         known = index >= 0
-        return KernelPrediction(np.where(known, self.ms[index], np.nan), known)
+        ms = self.ms[index]
+        if not known.all():
+            ms = np.where(known, ms, self.lines.predict(operators)[0])
+        return KernelPrediction(ms, known)
 
     def save(self, folder: Path) -> None:
         """Write `lookup.json`."""
         table = dict(zip(self.keys, self.ms.tolist(), strict=True))
-        (folder / "lookup.json").write_text(json.dumps({"schema": _SCHEMA, "unit": "ms", "kernels": table}, indent=1))
+        data = {"schema": _SCHEMA, "unit": "ms", "kernels": table, "others": self.lines.to_plain()}
+        (folder / "lookup.json").write_text(json.dumps(data, indent=1))
 
     @staticmethod
     def load(folder: Path) -> Lookup:
@@ -70,8 +78,9 @@ class Lookup:
                 raise SchemaMismatch(
                     f"{folder}/lookup.json has schema {data['schema']!r}; this version reads {_SCHEMA!r}"
                 )
-            return Lookup(tuple(data["kernels"]), np.array(list(data["kernels"].values()), dtype=np.float64))
-        except (OSError, ValueError, KeyError) as error:
+            times = np.array(list(data["kernels"].values()), dtype=np.float64)
+            return Lookup(tuple(data["kernels"]), times, Lines.from_plain(data["others"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again."
             ) from error

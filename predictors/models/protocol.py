@@ -44,14 +44,19 @@ class KernelSamples:
     weights: Floats
     device: DeviceFacts
 
+    def take(self, rows: Sequence[int]) -> KernelSamples:
+        """Some of them."""
+        index = list(rows)
+        return KernelSamples(tuple(self.operators[i] for i in index), self.ms[index], self.weights[index], self.device)
+
 
 @dataclass(frozen=True)
 class KernelPrediction:
     """Times of kernels.
 
     Attributes:
-        ms: `(k,)`, above 0 where `known` or where the model falls back; NaN where it has nothing to say.
-        known: `(k,)`, False where the kernel (or its kind) was not among the samples.
+        ms: `(k,)`, above 0.
+        known: `(k,)`, False where it is a guess: the kernel, or its kind, was not among the samples.
     """
 
     ms: Floats
