@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import DeviceError
+from device_profiles.errors import DeviceError, HwnasError
 from device_profiles.profile import Target, to_plain
 from profiler import events, statistics, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
-from profiler.fusing import fuse
+from profiler.fusing import fused_graph
 from profiler.lock import device_lock
 from profiler.measurement import Failure, Measurement
+from profiler.operators import OperatorGraph
 from profiler.store import ModelRow, Store
 from profiler.subjects import Subject
 from profiler.summary import failures, measurements
@@ -96,16 +97,48 @@ def measure(
         DeviceBusy: another process measures on the device.
         DeviceError: the device or its runtime is missing, or its agent failed repeatedly.
     """
-    plan = budget or Budget()
     conditions = conditions_of(target)
-    store.bind(target.name, json.dumps(to_plain(target), sort_keys=True), conditions)
+    store.check(target.name, conditions)
     unique = {subject.id: subject for subject in subjects}
-    for subject in unique.values():
-        store.add_model(ModelRow(subject.id, subject.name, subject.space, subject.arch), subject.graph)
-    with device_lock(target.device_id):
-        _Campaign(target, store, conditions, plan, seed, listener).run(unique)
-    wanted = list(unique)
-    return Outcome(measurements(store, conditions, wanted), failures(store, conditions, wanted))
+    with device_lock(target.device_id), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
+        accepted, refused = _compile(unique, target, store, conditions, Path(folder))
+        for failure in refused:
+            listener(events.ModelFailed(failure.model, failure.name, failure.reason))
+        if not accepted:
+            return Outcome((), refused)
+        store.bind(target.name, json.dumps(to_plain(target), sort_keys=True), conditions)
+        for name, graph in accepted.items():
+            subject = unique[name]
+            store.add_model(ModelRow(subject.id, subject.name, subject.space, subject.arch), subject.graph)
+            store.add_fused(subject.id, conditions, graph)
+        campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
+        campaign.run({name: unique[name] for name in accepted}, Path(folder))
+    found = measurements(store, conditions, list(accepted))
+    return Outcome(found, (*refused, *failures(store, conditions, list(accepted))))
+
+
+def _compile(
+    subjects: dict[str, Subject], target: Target, store: Store, conditions: Conditions, folder: Path
+) -> tuple[dict[str, OperatorGraph], tuple[Failure, ...]]:
+    """Fused graphs of what the runtime takes, by id, and failures of what it refuses; the store is not changed.
+
+    The models that are new to the store are written into the folder.
+    """
+    accepted: dict[str, OperatorGraph] = {}
+    refused = []
+    for subject in subjects.values():
+        graph = store.fused(subject.id, conditions)
+        if graph is None:
+            path = folder / f"{subject.id}.onnx"
+            path.write_bytes(subject.onnx())
+            try:
+                graph = fused_graph(path, target, captured=subject.graph)
+            except HwnasError as error:
+                kind = type(error).__name__
+                refused.append(Failure(subject.id, subject.name, subject.arch, kind, error.message, error.hint))
+                continue
+        accepted[subject.id] = graph
+    return accepted, tuple(refused)
 
 
 class _Campaign:
@@ -125,34 +158,25 @@ class _Campaign:
         self.processes = 0
         self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
 
-    def run(self, subjects: dict[str, Subject]) -> None:
+    def run(self, subjects: dict[str, Subject], folder: Path) -> None:
         pending = self._pending(subjects)
-        limit = self.budget.device_s or max(20.0, 1.0 * len(pending))
+        limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
-        with tempfile.TemporaryDirectory(prefix="hwnas-job-") as place:
-            folder = Path(place)
-            self._write_models(folder, [subjects[name] for name in pending])
-            while pending:
-                groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
-                for group in groups:
-                    self._process(folder, group, self._seconds(limit, group, len(groups)))
-                pending = self._pending(subjects)
-                if self.spent_s >= limit and all(
-                    self._counts(pending)[name] >= self.budget.min_processes for name in pending
-                ):
-                    return
-
-    def _write_models(self, folder: Path, subjects: list[Subject]) -> None:
-        for subject in subjects:
-            (folder / f"{subject.id}.onnx").write_bytes(subject.onnx())
-            if self.store.fused(subject.id, self.conditions) is None:
-                graph = fuse(folder / f"{subject.id}.onnx", self.target, captured=subject.graph)
-                if isinstance(graph, Failure):
-                    self._fail(subject.id, graph.kind, graph.reason, graph.hint)
-                else:
-                    self.store.add_fused(subject.id, self.conditions, graph)
+        for name in pending:
+            path = folder / f"{name}.onnx"
+            if not path.exists():
+                path.write_bytes(subjects[name].onnx())
+        while pending:
+            groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
+            for group in groups:
+                self._process(folder, group, self._seconds(limit, group, len(groups)))
+            pending = self._pending(subjects)
+            if self.spent_s >= limit and all(
+                self._counts(pending)[name] >= self.budget.min_processes for name in pending
+            ):
+                return
 
     def _seconds(self, limit: float, group: list[str], groups: int) -> float:
         """Time for the rounds of one process, so that the processes still wanted share what is left of the budget."""
@@ -221,7 +245,7 @@ class _Campaign:
         blocks: dict[tuple[str, int], int] = {}
         for row in self.store.blocks(self.conditions):
             blocks[row.model, row.process] = blocks.get((row.model, row.process), 0) + 1
-        least = Plan().min_rounds
+        least = min(Plan().min_rounds, self.budget.rounds)
         return {
             name: sum(1 for (model, _), count in blocks.items() if model == name and count >= least) for name in names
         }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from device_profiles.errors import HwnasError
 from device_profiles.profile import Target
 from profiler import runtimes
-from profiler.measurement import Failure
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
@@ -36,11 +34,3 @@ def fused_graph(model: Path, target: Target, *, captured: OperatorGraph | None =
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=target.runtime.name)
     return read_graph(fused, runtime=target.runtime.name)
-
-
-def fuse(model: Path, target: Target, *, captured: OperatorGraph | None = None) -> OperatorGraph | Failure:
-    """`fused_graph`, with a refusal as a value: one bad model does not end a campaign."""
-    try:
-        return fused_graph(model, target, captured=captured)
-    except HwnasError as error:
-        return Failure("", model.name, None, type(error).__name__, error.message, error.hint)

@@ -19,18 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, SchemaMismatch
-from profiler import schema
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
+from profiler import database, schema
+from profiler.database import StoreFull
 from profiler.operators import OperatorGraph
 
 if TYPE_CHECKING:
     from profiler.agent.protocol import Block
-
-_SQLITE_MAGIC = b"SQLite format 3\x00"
-
-
-class StoreFull(DeviceError):
-    """The disk of the store is full; what was committed stays."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +77,22 @@ class Store:
                 raise InvalidData(
                     f"there is no store at {path}", hint="Make one with: hwnas profile TARGET --store " + str(path)
                 )
-            _check_sqlite_file(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            database.check_sqlite_file(path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InvalidData(
+                    f"there can be no store at {path}: {error}", hint="Give a path in a folder that can be written."
+                ) from error
         self._fused: dict[tuple[str, str], OperatorGraph] = {}
         self._engine = sa.create_engine(self.url if path is None else f"sqlite:///{path}")
         if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _sqlite_settings)
+            sa.event.listen(self._engine, "connect", database.sqlite_settings)
         try:
             self._open()
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
-            raise _translated(error, self.url) from error
+            raise database.translated(error, self.url) from error
         except SchemaMismatch:
             self._engine.dispose()
             raise
@@ -118,6 +118,15 @@ class Store:
         self._engine.dispose()
 
     @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection to read from; damage that shows only now is a `SchemaMismatch`."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.DatabaseError as error:
+            raise database.translated(error, self.url) from error
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction: all or nothing.
 
@@ -128,7 +137,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DatabaseError as error:
-            raise _translated(error, self.url) from error
+            raise database.translated(error, self.url) from error
 
     # -- targets and conditions
     # ------------------------------------------------------------------------------------------
@@ -139,9 +148,8 @@ class Store:
         Raises:
             ConditionMismatch: the store holds this target under other conditions.
         """
-        known = self.conditions(target)
-        if known is not None:
-            known.require_same(conditions, what=f"target {target!r} in store {self.url}")
+        self.check(target, conditions)
+        if self.conditions(target) is not None:
             return
         with self.transaction() as connection:
             if (
@@ -155,9 +163,19 @@ class Store:
                 )
             connection.execute(schema.TARGETS.insert().values(name=target, conditions=conditions.id, profile=profile))
 
+    def check(self, target: str, conditions: Conditions) -> None:
+        """Refuse other conditions than those under which the target was measured here, if it was.
+
+        Raises:
+            ConditionMismatch: they differ.
+        """
+        known = self.conditions(target)
+        if known is not None:
+            known.require_same(conditions, what=f"target {target!r} in store {self.url}")
+
     def targets(self) -> tuple[str, ...]:
         """Names of the targets measured here."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return tuple(connection.scalars(sa.select(schema.TARGETS.c.name).order_by(schema.TARGETS.c.name)))
 
     def conditions(self, target: str) -> Conditions | None:
@@ -167,7 +185,7 @@ class Store:
             .join(schema.TARGETS, schema.TARGETS.c.conditions == schema.CONDITIONS.c.id)
             .where(schema.TARGETS.c.name == target)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             facts = connection.scalar(query)
         return None if facts is None else Conditions.from_plain(json.loads(facts))
 
@@ -269,13 +287,13 @@ class Store:
         """Known models by id."""
         columns = schema.MODELS.c
         query = sa.select(columns.id, columns.name, columns.space, columns.arch)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = [ModelRow(*row) for row in connection.execute(query)]
         return {row.id: row for row in rows if ids is None or row.id in ids}
 
     def graph(self, model: str) -> OperatorGraph:
         """The captured graph of a model."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             text = connection.scalar(sa.select(schema.MODELS.c.graph).where(schema.MODELS.c.id == model))
         if text is None:
             raise InvalidData(f"store {self.url} has no model {model!r}")
@@ -288,7 +306,7 @@ class Store:
             return self._fused[key]
         columns = schema.FUSED.c
         query = sa.select(columns.graph).where((columns.model == model) & (columns.conditions == conditions.id))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             text = connection.scalar(query)
         if text is None:
             return None
@@ -307,7 +325,7 @@ class Store:
             .where(p.conditions == conditions.id)
             .order_by(b.id)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [BlockRow(*row[:5], min(row[5], row[6])) for row in connection.execute(query)]
 
     def profiles(self, conditions: Conditions) -> list[tuple[str, list[Any], int | None]]:
@@ -322,7 +340,7 @@ class Store:
             .where(p.conditions == conditions.id)
             .order_by(f.process)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [(model, json.loads(kernels), peak) for model, kernels, peak in connection.execute(query)]
 
     def memory(self, conditions: Conditions) -> dict[str, tuple[int | None, str | None]]:
@@ -334,7 +352,7 @@ class Store:
             .where(p.conditions == conditions.id)
             .order_by(m.process)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {model: (peak, reason) for model, peak, reason in connection.execute(query)}
 
     def failures(self, conditions: Conditions) -> dict[str, tuple[str, str, str]]:
@@ -343,7 +361,7 @@ class Store:
         query = sa.select(columns.model, columns.kind, columns.reason, columns.hint).where(
             columns.conditions == conditions.id
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return {model: (kind, reason, hint) for model, kind, reason, hint in connection.execute(query)}
 
     def device_s(self, conditions: Conditions) -> float:
@@ -352,13 +370,13 @@ class Store:
         query = sa.select(sa.func.coalesce(sa.func.sum(columns.device_s), 0.0)).where(
             columns.conditions == conditions.id
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return float(connection.scalar(query) or 0.0)
 
     def process_facts(self, conditions: Conditions) -> list[Mapping[str, Any]]:
         """What the processes said of the machine: sentinels, frequency."""
         query = sa.select(schema.PROCESSES.c.facts).where(schema.PROCESSES.c.conditions == conditions.id)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [fact for text in connection.scalars(query) for fact in json.loads(text)]
 
     def recording(self, conditions: Conditions) -> dict[str, Any]:
@@ -375,8 +393,8 @@ class Store:
         if "meta" in tables:
             with self._engine.connect() as connection:
                 meta: dict[str, str] = dict(connection.execute(sa.select(schema.META)).tuples().all())
-            found = int(meta.get("schema_version", "0"))
-            if found != schema.SCHEMA_VERSION:
+            found = meta.get("schema_version", "0")
+            if found != str(schema.SCHEMA_VERSION):
                 raise SchemaMismatch(
                     f"store {self.url} has schema version {found}, written by hwnas "
                     f"{meta.get('written_by', 'unknown')}; this version reads {schema.SCHEMA_VERSION}",
@@ -388,6 +406,9 @@ class Store:
                 hint="Give the path of a store, or of a new file.",
             )
         else:
+            if self._engine.dialect.name == "sqlite":
+                with self._engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             schema.METADATA.create_all(self._engine)
             with self.transaction() as connection:
                 connection.execute(
@@ -404,49 +425,6 @@ def _own_version() -> str:
         return version("hwnas")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _sqlite_settings(connection: Any, _record: Any) -> None:
-    """A committed block survives a kill, and readers do not wait for the writer."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=10000")
-    cursor.close()
-
-
-def _check_sqlite_file(path: Path) -> None:
-    """Refuse a file that is no SQLite database, or one that lost its end.
-
-    Raises:
-        SchemaMismatch: it is; the file is not touched.
-    """
-    if not path.exists():
-        return
-    if path.is_dir():
-        raise InvalidData(f"{path} is a folder, not a store", hint="Give the path of a file.")
-    header = path.open("rb").read(100)
-    hint = "Restore it from a copy, or give the path of a new file; nothing was changed."
-    if len(header) < 100 or not header.startswith(_SQLITE_MAGIC):
-        raise SchemaMismatch(f"{path} is not a measurement store: it does not begin like an SQLite file", hint=hint)
-    page = int.from_bytes(header[16:18], "big")
-    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
-    log = path.with_name(path.name + "-wal")
-    if path.stat().st_size < expected and not (log.exists() and log.stat().st_size):
-        raise SchemaMismatch(f"{path} was cut short: it has {path.stat().st_size} of {expected} bytes", hint=hint)
-
-
-def _translated(error: sa.exc.DatabaseError, url: str) -> InvalidData | StoreFull | SchemaMismatch:
-    text = str(error.orig) if error.orig is not None else str(error)
-    if "full" in text or "disk I/O" in text:
-        return StoreFull(
-            f"cannot write to store {url}: {text}",
-            hint="Free some space and run the same command again; it goes on from there.",
-        )
-    if "malformed" in text or "not a database" in text:
-        return SchemaMismatch(f"store {url} is damaged: {text}", hint="Restore it from a copy; nothing was changed.")
-    return InvalidData(f"store {url}: {text}")
 
 
 __all__ = ["BlockRow", "ConditionMismatch", "ModelRow", "Store", "StoreFull"]
