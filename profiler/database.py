@@ -50,6 +50,7 @@ def check_sqlite_file(path: Path) -> None:
 
 
 def translated(error: sa.exc.DatabaseError, url: str) -> InvalidData | StoreFull | SchemaMismatch:
+    """A database error by its name in this project."""
     text = str(error.orig) if error.orig is not None else str(error)
     if "full" in text or "disk I/O" in text:
         return StoreFull(
