@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas import evaluators, gradient, indicators, moo, spaces, strategies
-    from nas.search import search
+    from nas.loop import search
 
 __all__ = ["evaluators", "gradient", "indicators", "moo", "search", "spaces", "strategies"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "search":
-        value = import_module("nas.search").search
+        value = import_module("nas.loop").search
         globals()["search"] = value
         return value
     if name in __all__:

@@ -108,6 +108,8 @@ def _pair(costs: Floats, front: Floats) -> tuple[Floats, Floats]:
         raise UsageError(
             f"costs must be (n, m) and the front (k, m) with k >= 1, got shapes {points.shape} and {target.shape}"
         )
+    if not np.isfinite(target).all():
+        raise UsageError("the true front has a NaN or an infinity", hint="Leave failed points out of it.")
     return points[np.isfinite(points).all(axis=1)], target
 
 

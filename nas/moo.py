@@ -58,7 +58,7 @@ def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
 
     Args:
         costs: `(n, m)`.
-        violations: `(n,)`, at least 0, or None.
+        violations: `(n,)`, at least 0, or None; NaN is the worst of all.
 
     Returns:
         `(n,)`.
@@ -66,7 +66,7 @@ def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
     costs = _matrix(costs)
     result = np.full(len(costs), -1, dtype=np.int64)
     finite = np.isfinite(costs).all(axis=1)
-    amount = np.zeros(len(costs)) if violations is None else np.asarray(violations, dtype=np.float64)
+    amount = np.zeros(len(costs)) if violations is None else np.nan_to_num(violations, nan=np.inf, posinf=np.inf)
     rows = np.flatnonzero(finite & (amount <= 0))
     level = 0
     if len(rows):
@@ -89,17 +89,17 @@ def crowding_distance(costs: Floats) -> Floats:
         not crowd.
 
     Args:
-        costs: `(n, m)`, no NaN.
+        costs: `(n, m)`, all finite.
 
     Returns:
         `(n,)`; the ends of each objective are infinite; a constant objective adds 0.
 
     Raises:
-        UsageError: `costs` is not two-dimensional or has a NaN.
+        UsageError: `costs` is not two-dimensional, or has a NaN or an infinity.
     """
     costs = _matrix(costs)
-    if np.isnan(costs).any():
-        raise UsageError("crowding distance needs costs without NaN")
+    if not np.isfinite(costs).all():
+        raise UsageError("crowding distance needs finite costs, without NaN")
     result = np.zeros(len(costs))
     if len(costs) == 0:
         return result

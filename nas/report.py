@@ -13,8 +13,8 @@ import numpy as np
 from device_profiles.errors import HwnasError
 from device_profiles.profile import from_plain
 from nas import spaces
+from nas.loop import hypervolume
 from nas.objectives import Objective
-from nas.search import hypervolume
 from nas.spaces.protocol import Space
 from nas.study import Point, Study, Trial
 from profiler.store import Store

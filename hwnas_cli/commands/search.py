@@ -10,7 +10,7 @@ import typer
 from hwnas_cli.answer import Answer, Json, answers, table
 
 if TYPE_CHECKING:
-    from nas.search import SearchResult
+    from nas.loop import SearchResult
 
 
 @answers("search")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -64,7 +65,7 @@ class TabularKind:
         """Read the column and check it.
 
         Raises:
-            InvalidTable: the file or the column is missing, or values are unusable.
+            InvalidTable: the file or the column is missing, values are unusable, or an architecture is there twice.
         """
         path, column, maximise = _parts(spec)
         rows, texts = read_column(path, column)
@@ -75,7 +76,11 @@ class TabularKind:
                 genome = np.ascontiguousarray(context.space.parse(text), dtype=np.int64)
             except HwnasError as error:
                 raise InvalidTable(f"{path}, row {number + 2}: {error.message}", hint=error.hint) from error
-            index[genome.tobytes()] = number
+            first = index.setdefault(genome.tobytes(), number)
+            if first != number:
+                raise InvalidTable(
+                    f"{path}, row {number + 2}: {text} is in row {first + 2} already", hint="Keep one row of the two."
+                )
         unit = next((unit for mark, unit in _UNITS if mark in column), "")
         return Tabular(Objective(name, unit, maximise, "table", spec), index, rows, digest(path))
 
@@ -110,9 +115,9 @@ def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
                 raise InvalidTable(f"{path} has no column {missing[0]!r}", hint=f"It has: {', '.join(names[:12])}.")
             texts, values = [], []
             for row in reader:
-                texts.append(row["arch"])
+                texts.append(row["arch"] or "")
                 values.append(float(row[column]) if row[column] not in ("", None) else np.nan)
-    except (OSError, UnicodeDecodeError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
         raise InvalidTable(
             f"cannot read {path}: {error}", hint="Give a CSV file, or one compressed by gzip."
         ) from error

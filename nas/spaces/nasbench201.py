@@ -127,16 +127,16 @@ class NasBench201:
         """
         stripped = text.strip()
         if re.fullmatch(r"\d+(\s*,\s*\d+)*", stripped):
-            genes = np.array([int(part) for part in stripped.split(",")], dtype=np.int64)
+            genes = [int(part) for part in stripped.split(",")]
         else:
             genes = self._parse_string(stripped)
-        if len(genes) != len(EDGES) or (genes >= len(OPERATORS)).any():
+        if len(genes) != len(EDGES) or max(genes) >= len(OPERATORS):
             raise UsageError(
-                f"{text!r} has {len(genes)} genes up to {max(genes, default=0)}; "
+                f"{text!r} has {len(genes)} genes up to {max(genes)}; "
                 f"a cell has {len(EDGES)}, each in 0..{len(OPERATORS) - 1}",
                 hint=f"Operators in order: {', '.join(OPERATORS)}.",
             )
-        return genes
+        return np.array(genes, dtype=np.int64)
 
     def format(self, arch: Archs) -> str:
         """The cell's string."""
@@ -200,10 +200,11 @@ class NasBench201:
         return np.asarray(archs @ _WEIGHTS, dtype=np.int64)
 
     @staticmethod
-    def _parse_string(text: str) -> NDArray[np.int64]:
+    def _parse_string(text: str) -> list[int]:
         hint = "Write |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, or six integers with commas."
         genes = []
-        terms = [term for node in text.split("+") for term in node.strip("|").split("|")]
+        nodes = [node.strip("|").split("|") for node in text.split("+")]
+        terms = [term for node in nodes for term in node]
         for term, (source, _) in zip(terms, EDGES, strict=False):
             match = _TERM.match(term.strip())
             if match is None or match.group(1) not in OPERATORS or int(match.group(2)) != source:
@@ -212,9 +213,10 @@ class NasBench201:
                     hint=hint,
                 )
             genes.append(OPERATORS.index(match.group(1)))
-        if len(terms) != len(EDGES) or text.count("+") != 2:
-            raise UsageError(f"{text!r} is no cell: it has {len(terms)} edges of {len(EDGES)}", hint=hint)
-        return np.array(genes, dtype=np.int64)
+        counts = [len(node) for node in nodes]
+        if counts != [1, 2, 3]:
+            raise UsageError(f"{text!r} is no cell: its nodes have {counts} edges instead of [1, 2, 3]", hint=hint)
+        return genes
 
 
 SPACE = NasBench201

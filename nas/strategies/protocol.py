@@ -41,16 +41,15 @@ class Strategy(Protocol):
     The contract, which `nas.testing.check_strategy` holds every strategy to:
 
     1. The state is a pure function of the problem, the seed, the settings, and the tells in their order: `ask` twice
-    without a
-       `tell` between gives the same rows, and a new instance that is told the same continues the same. So resuming is
-       replay.
+       without a `tell` between gives the same rows, and a new instance that is told the same continues the same. So
+       resuming is replay.
     2. `ask(n)` gives at most `n` rows, all inside the space, no two of them the same network, and none that was told
-    before.
-       Fewer rows, or none, mean that the space is exhausted.
+       before. Fewer rows, or none, mean that the space is exhausted.
     3. `tell` takes any rows in the space, asked for or not (an archive, another strategy's finds), any number at once.
     4. A cost row with a NaN or an infinity is a failure: it is remembered as seen and never becomes a parent while
-    others exist. 5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats
-    more (Deb 2000).
+       others exist.
+    5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats more (Deb 2000).
+    6. Any number of objectives from 1 up, any batch size, and genes of a single option are problems like all others.
     """
 
     def ask(self, n: int) -> Archs:

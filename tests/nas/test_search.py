@@ -1,0 +1,175 @@
+"""The loop on tables: search, resume, replay, refusals; and what the study keeps."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import nas
+from device_profiles.errors import ConditionMismatch, InfeasibleBudget, InvalidData, SchemaMismatch, UsageError
+from nas.loop import hypervolume
+from nas.study import open_study
+
+SPACE = nas.spaces.load("nasbench201")
+ARCHS = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.choices), axis=1)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A table of the whole space: error falls with 3x3 convolutions, latency rises with them; both are noisy."""
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    rng = np.random.default_rng(0)
+    threes, ones = (ARCHS == 3).sum(axis=1), (ARCHS == 2).sum(axis=1)
+    error = 30.0 - 4.0 * threes - 2.0 * ones + rng.random(len(ARCHS))
+    latency = 1.0 + 2.0 * threes + 0.5 * ones + 0.2 * rng.random(len(ARCHS))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arch", "error", "accuracy", "latency_ms"])
+        for arch, e, ms in zip(ARCHS, error, latency, strict=True):
+            writer.writerow([SPACE.format(arch), f"{e:.6f}", f"{100 - e:.6f}", f"{ms:.6f}"])
+    return path
+
+
+def run(table, folder, **options):
+    given = {"objectives": [f"table:{table}:error", f"latency=table:{table}:latency_ms"], "evaluations": 60, **options}
+    return nas.search("nasbench201", folder=folder, **given)
+
+
+def trials(result):
+    return [(trial.strategy, trial.arch, trial.result) for trial in result.study.trials()]
+
+
+def test_a_search_evaluates_what_it_was_asked_to(table, tmp_path):
+    result = run(table, tmp_path)
+    assert result.evaluations == 60
+    assert len({trial.arch for trial in result.study.trials()}) == 60
+    assert result.hypervolume > 0
+    costs = np.array([[p.result["error"][0], p.result["latency"][0]] for p in result.front])
+    assert nas.indicators.nondominated(costs).all()
+
+
+def test_equal_seeds_find_the_same_and_others_do_not(table, tmp_path):
+    first, second, other = (run(table, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert trials(first) == trials(second)
+    assert trials(first) != trials(other)
+
+
+def test_a_search_goes_on_as_if_it_had_not_stopped(table, tmp_path):
+    run(table, tmp_path / "parts", evaluations=30)
+    parts = run(table, tmp_path / "parts")
+    assert trials(parts) == trials(run(table, tmp_path / "whole"))
+
+
+def test_a_batch_that_was_cut_in_the_middle_is_finished(table, tmp_path):
+    whole = run(table, tmp_path / "whole")
+    cut = run(table, tmp_path / "cut", evaluations=30)
+    with cut.study.store.transaction() as connection:
+        connection.exec_driver_sql("update trials set result = null where id > 24")
+    assert trials(run(table, tmp_path / "cut")) == trials(whole)
+
+
+def test_maximised_columns_are_the_same_search(table, tmp_path):
+    least = run(table, tmp_path / "least")
+    most = run(
+        table,
+        tmp_path / "most",
+        objectives=[f"table:{table}:accuracy:max", f"latency=table:{table}:latency_ms"],
+    )
+    assert [point.arch for point in least.front] == [point.arch for point in most.front]
+    assert most.hypervolume == pytest.approx(least.hypervolume, rel=1e-3)
+
+
+def test_several_strategies_end_on_one_front(table, tmp_path):
+    result = run(table, tmp_path, strategy=["nsga2", "random"], evaluations=100)
+    assert result.evaluations == 200
+    found = {name for point in result.front for name in point.found_by}
+    assert "nsga2" in found
+    each = [
+        hypervolume(result.study, [t for t in result.study.trials() if t.strategy == s]) for s in ("nsga2", "random")
+    ]
+    assert each[0] > each[1]
+    assert result.hypervolume >= max(each)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 3}, {"constraints": ["latency <= 5 ms"]}, {"objectives": ["macs"]}, {"settings": {"train_steps": 7}}],
+)
+def test_a_run_is_not_continued_with_other_options(table, tmp_path, change):
+    before = trials(run(table, tmp_path))
+    with pytest.raises(ConditionMismatch, match=next(iter(change)).rstrip("s")) as caught:
+        run(table, tmp_path, **change)
+    assert caught.value.exit_code == 4
+    assert [(t.strategy, t.arch, t.result) for t in open_study(tmp_path).trials()] == before
+
+
+def test_a_run_is_not_continued_with_another_table(table, tmp_path):
+    other = tmp_path / "table.csv"
+    other.write_text(table.read_text())
+    run(other, tmp_path / "run")
+    text = other.read_text().splitlines()
+    other.write_text("\n".join([text[0], *text[:0:-1]]) + "\n")
+    run(table, tmp_path / "fresh")
+    with pytest.raises(ConditionMismatch, match="sources"):
+        run(other, tmp_path / "run")
+
+
+def test_constraints_bound_the_front(table, tmp_path):
+    result = run(table, tmp_path, constraints=["latency <= 5 ms"], evaluations=120)
+    assert result.front
+    assert all(point.result["latency"][0] <= 5.0 for point in result.front)
+    assert any(trial.value("latency") > 5.0 for trial in result.study.trials())
+
+
+def test_a_bound_that_nobody_meets_is_an_answer(table, tmp_path):
+    with pytest.raises(InfeasibleBudget, match="latency = 1"):
+        run(table, tmp_path, constraints=["latency <= 0.5 ms"])
+    assert InfeasibleBudget.exit_code == 1
+
+
+def test_a_space_is_exhausted_and_the_search_ends(tmp_path):
+    path = tmp_path / "few.csv"
+    rows = ["arch,cost", *(f"{SPACE.format(arch)},{i + 1}" for i, arch in enumerate(ARCHS[-30:]))]
+    path.write_text("\n".join(rows) + "\n")
+    result = nas.search(
+        "nasbench201", objectives=[f"table:{path}:cost"], folder=tmp_path / "run", strategy="random", evaluations=40
+    )
+    failed = [trial for trial in result.study.trials() if np.isnan(trial.value("cost"))]
+    assert len(failed) >= 30, "architectures that the table does not have are failures, not values"
+    assert all(not np.isnan(point.result["cost"][0]) for point in result.front)
+
+
+def test_usage(table, tmp_path):
+    with pytest.raises(UsageError, match="one name"):
+        run(table, tmp_path / "a", objectives=[f"table:{table}:error", f"error=table:{table}:latency_ms"])
+    with pytest.raises(UsageError, match="nsga3"):
+        run(table, tmp_path / "b", strategy="nsga3")
+    with pytest.raises(UsageError, match="shared weights"):
+        run(table, tmp_path / "c", strategy="gdas")
+    with pytest.raises(UsageError, match="no objective"):
+        run(table, tmp_path / "d", constraints=["energy <= 3 mJ"])
+    with pytest.raises(UsageError, match="population"):
+        run(table, tmp_path / "e", settings={"nsga2.population": 1})
+
+
+def test_a_study_of_the_future_is_refused(table, tmp_path):
+    result = run(table, tmp_path)
+    with result.study.store.transaction() as connection:
+        connection.exec_driver_sql("update study set value = '99' where key = 'version'")
+    result.study.store.close()
+    before = (tmp_path / "run.db").read_bytes()
+    with pytest.raises(SchemaMismatch, match="version 99"):
+        run(table, tmp_path)
+    assert (tmp_path / "run.db").read_bytes() == before
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(InvalidData, match="not the folder of a run"):
+        open_study(tmp_path)
+
+
+def test_the_reference_is_fixed_by_the_first_batch(table, tmp_path):
+    first = run(table, tmp_path, evaluations=20).study.fact("reference")
+    assert run(table, tmp_path, evaluations=80).study.fact("reference") == first
+    assert json.loads(json.dumps(first)) == first

@@ -1,0 +1,30 @@
+"""Every registered runtime, meter and transport, held to its kit."""
+
+import json
+
+import pytest
+
+from profiler import meters, runtimes, transports
+from profiler.testing import check_meter, check_runtime, check_transport
+
+SIMULATED = ("fake", "replay")
+
+
+@pytest.mark.parametrize("name", runtimes.names())
+def test_runtime(name, tmp_path):
+    options = {}
+    if name == "replay":
+        recording = tmp_path / "recording.json"
+        recording.write_text(json.dumps({"models": {"model": [1000.0, 1100.0]}, "sentinel": [400000]}))
+        options = {"recording": str(recording)}
+    check_runtime(name, options, computes=name not in SIMULATED)
+
+
+@pytest.mark.parametrize("name", meters.names())
+def test_meter(name):
+    check_meter(name)
+
+
+def test_local_transport():
+    assert transports.names() == ("local",)
+    check_transport("local")
