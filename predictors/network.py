@@ -23,6 +23,7 @@ FOLDS = 10
 #: Folds over kernels, and fewest kernels, that tell how wrong a guess is.
 KERNEL_FOLDS = 5
 LEAST_KERNELS = 12
+LEAST_GUESS = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples)
 
 
 def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
-    """Relative error that 90 % of kernels stay below when the model has not seen them; 1 with too few to tell."""
+    """Relative error that 90 % of kernels stay below when the model has not seen them; 1 with too few to tell.
+
+    At least 10 %: what was never measured may lie beyond what the others span.
+    """
     count = len(kernels.operators)
     if count < LEAST_KERNELS:
         return 1.0
@@ -114,7 +118,7 @@ def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
         rest = [i for i in range(count) if i % KERNEL_FOLDS != fold]
         guess = make.fit(kernels.take(rest)).predict([kernels.operators[i] for i in held]).ms
         errors.extend(np.abs(kernels.ms[held] - guess) / guess)
-    return intervals.relative_half_width(np.array(errors)) or 1.0
+    return max(intervals.relative_half_width(np.array(errors)) or 1.0, LEAST_GUESS)
 
 
 def _compose(model: KernelModel, networks: NetworkSamples) -> NetworkModel:

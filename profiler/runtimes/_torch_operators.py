@@ -11,13 +11,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
+from operator import methodcaller
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from profiler.runtimes import _torch_windows as windows
+from profiler.runtimes import _torch_spatial as spatial
 
 Call = Callable[..., Any]
 
@@ -27,7 +29,7 @@ DTYPES = {
     10: torch.float16, 11: torch.float64,
 }  # fmt: skip
 
-#: Operators whose callable returns one tensor for each output; the others return their first output alone.
+#: Operators whose callable returns all outputs where there are several; the others return the first alone.
 SEVERAL_OUTPUTS = frozenset({"Split"})
 
 
@@ -106,10 +108,6 @@ def _folded(function: Call) -> Builder:
     return lambda node: function if len(node.inputs) == 2 else lambda *tensors: reduce(function, tensors)
 
 
-def _div(node: Node) -> Call:
-    return torch.div if node.tensor(0).is_floating_point() else partial(torch.div, rounding_mode="trunc")
-
-
 def _pow(node: Node) -> Call:
     base, power = node.tensor(0), node.tensor(1)
     if base.is_floating_point() and node.constant[1] and power.dim() == 0:
@@ -160,11 +158,6 @@ def _reduction(function: Call) -> Builder:
     return build
 
 
-def _over_space(function: Call) -> Builder:
-    """A reduction over all spatial axes."""
-    return lambda node: partial(function, dim=list(range(2, node.rank)), keepdim=True)
-
-
 def _gemm(node: Node) -> Call:
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
     turn_left, turn_right = bool(node.get("transA", 0)), bool(node.get("transB", 0))
@@ -183,9 +176,7 @@ def _batch_normalization(node: Node) -> Call:
     if node.get("training_mode", 0):
         raise NotImplementedError("training_mode 1")
     epsilon = node.get("epsilon", 1e-5)
-    return lambda data, scale, bias, mean, variance: functional.batch_norm(
-        data, mean, variance, scale, bias, eps=epsilon
-    )
+    return lambda data, scale, bias, mean, spread: functional.batch_norm(data, mean, spread, scale, bias, eps=epsilon)
 
 
 def _layer_normalization(node: Node) -> Call:
@@ -201,11 +192,13 @@ def _instance_normalization(node: Node) -> Call:
 def _group_normalization(node: Node) -> Call:
     groups, epsilon = node.get("num_groups"), node.get("epsilon", 1e-5)
     repeats = node.shape[1] // node.tensor(1).numel()  # above 1 before operator set 21: one scale for each group
-    if repeats == 1:
-        return lambda data, scale, bias: functional.group_norm(data, groups, scale, bias, epsilon)
-    return lambda data, scale, bias: functional.group_norm(
-        data, groups, scale.repeat_interleave(repeats), bias.repeat_interleave(repeats), epsilon
-    )
+
+    def call(data: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        if repeats > 1:
+            scale, bias = scale.repeat_interleave(repeats), bias.repeat_interleave(repeats)
+        return functional.group_norm(data, groups, scale, bias, epsilon)
+
+    return call
 
 
 def _reshape(node: Node) -> Call:
@@ -228,13 +221,8 @@ def _reshape(node: Node) -> Call:
 
 
 def _expand(node: Node) -> Call:
-    shape = torch.broadcast_shapes(node.shape, tuple(node.integers(1)))
+    shape = np.broadcast_shapes(node.shape, tuple(node.integers(1)))
     return lambda data, _: data.expand(shape)
-
-
-def _transpose(node: Node) -> Call:
-    order = node.get("perm") or list(reversed(range(node.rank)))
-    return lambda data: data.permute(order)
 
 
 def _concat(node: Node) -> Call:
@@ -243,6 +231,8 @@ def _concat(node: Node) -> Call:
 
 
 def _split(node: Node) -> Call:
+    if node.outputs == 1:
+        return _first
     axis = node.get("axis", 0)
     parts = node.integers(1, "split") or math.ceil(node.shape[axis] / node.outputs)
     return lambda data, *_: torch.split(data, parts, axis)
@@ -260,14 +250,7 @@ def _slice(node: Node) -> Call:
         else:
             backward.append((axis, torch.tensor(range(*slice(start, end, step).indices(node.shape[axis])))))
     forward = tuple(index)
-
-    def call(data: Tensor, *_: Any) -> Tensor:
-        part = data[forward]
-        for axis, positions in backward:
-            part = part.index_select(axis, positions)
-        return part
-
-    return call
+    return lambda data, *_: reduce(lambda part, pick: part.index_select(*pick), backward, data[forward])
 
 
 def _gather(node: Node) -> Call:
@@ -283,69 +266,83 @@ def _gather(node: Node) -> Call:
     return lambda data, indices: data.index_select(axis, flat(indices)).reshape(shape)
 
 
-def _pad(node: Node) -> Call:
-    pads, value = node.integers(1, "pads"), node.scalar(2, "value", 0.0)
-    axes = node.integers(3) or list(range(node.rank))
-    begins, ends = [0] * node.rank, [0] * node.rank
-    for i, axis in enumerate(axes):
-        begins[axis], ends[axis] = pads[i], pads[i + len(axes)]
-    ordered = windows.innermost_first(begins, ends)
-    mode = node.get("mode", "constant")
-    if mode == "constant":
-        return lambda data, *_: functional.pad(data, ordered, value=value)
-    spatial = 2 * (node.rank - 2)
-    if mode not in ("reflect", "edge") or not 3 <= node.rank <= 5 or any(ordered[spatial:]):
-        raise NotImplementedError(f"mode {mode!r} and pads {pads} over {node.rank} axes")
-    name = {"reflect": "reflect", "edge": "replicate"}[mode]
-    return lambda data, *_: functional.pad(data, ordered[:spatial], name)
-
-
 def _resize(node: Node) -> Call:
-    for name, usual in {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}.items():
-        if node.get(name, usual) != usual:
-            raise NotImplementedError(f"{name} {node.get(name)!r}")
-    size, scale = list(node.shape), [1.0] * node.rank
     at = 1 if node.opset < 11 else 2
     scales = node.tensor(at).tolist() if node.has(at) else []
-    sizes = node.integers(3)
-    for i, axis in enumerate(node.get("axes") or range(node.rank)):
-        scale[axis] = scales[i] if scales else sizes[i] / size[axis]
-        size[axis] = math.floor(size[axis] * scales[i]) if scales else sizes[i]
-    mode = node.get("mode", "nearest")
-    move = node.get("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
-    if mode == "nearest":
-        return _resize_nearest(node, move, scale, size)
-    aligned = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}.get(move)
-    if mode != "linear" or aligned is None or not 3 <= node.rank <= 5 or tuple(size[:2]) != node.shape[:2]:
-        raise NotImplementedError(f"mode {mode!r} with {move!r} to the shape {size}")
-    name = {3: "linear", 4: "bilinear", 5: "trilinear"}[node.rank]
-    target = {"scale_factor": scale[2:]} if scales and not aligned else {"size": size[2:]}
-    return partial(functional.interpolate, mode=name, align_corners=aligned, **target)
+    usual = {} if node.opset >= 11 else {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return spatial.resize({**usual, **node.attributes}, node.shape, scales, node.integers(3))
 
 
-def _resize_nearest(node: Node, move: str, scale: list[float], size: list[int]) -> Call:
-    """By torch's own function where it picks the same elements, else by index along each axis."""
-    rounding = node.get("nearest_mode", "round_prefer_floor" if node.opset >= 11 else "floor")
-    place = {
-        "half_pixel": lambda i, s, new, old: (i + 0.5) / s - 0.5,
-        "pytorch_half_pixel": lambda i, s, new, old: (i + 0.5) / s - 0.5 if new > 1 else 0.0,
-        "asymmetric": lambda i, s, new, old: i / s,
-        "align_corners": lambda i, s, new, old: i * (old - 1) / max(new - 1, 1),
-    }.get(move)
-    pick = {
-        "round_prefer_floor": lambda x: math.ceil(x - 0.5),
-        "round_prefer_ceil": lambda x: math.floor(x + 0.5),
-        "floor": math.floor,
-        "ceil": math.ceil,
-    }[rounding]
-    if place is None:
-        raise NotImplementedError(f"coordinate_transformation_mode {move!r}")
-    picked = [
-        [min(max(pick(place(i, s, new, old)), 0), old - 1) for i in range(new)]
-        for s, new, old in zip(scale, size, node.shape, strict=True)
-    ]
-    natural = [[i * old // new for i in range(new)] for new, old in zip(size, node.shape, strict=True)]
-    if picked == natural and 3 <= node.rank <= 5 and tuple(size[:2]) == node.shape[:2]:
-        return partial(functional.interpolate, size=size[2:])
-    chosen = [(axis, torch.tensor(index)) for axis, index in enumerate(picked) if index != list(range(len(index)))]
-    return lambda data, *_: reduce(lambda part, pair: part.index_select(*pair), chosen, data)
+def _constant(node: Node) -> Call:
+    (name, value), *_ = node.attributes.items()
+    if not isinstance(value, Tensor):
+        value = torch.tensor(value, dtype=torch.float32 if "float" in name else torch.int64)
+    return lambda: value
+
+
+def _shape(node: Node) -> Call:
+    part = slice(node.get("start", 0), node.get("end"))
+    return lambda data: torch.tensor(data.shape[part], dtype=torch.int64)
+
+
+def _constant_of_shape(node: Node) -> Call:
+    shape, value = node.integers(0), node.get("value", torch.zeros(1))
+    return lambda _: torch.full(shape, value.item(), dtype=value.dtype)
+
+
+_FUNCTIONS: dict[str, Call] = {
+    "Abs": torch.abs, "Add": torch.add, "CastLike": Tensor.type_as, "Dropout": _first, "Equal": torch.eq,
+    "Erf": torch.erf, "Exp": torch.exp, "HardSwish": functional.hardswish, "Identity": _first, "Log": torch.log,
+    "MatMul": torch.matmul, "Mul": torch.mul, "Neg": torch.neg, "Reciprocal": torch.reciprocal, "Relu": torch.relu,
+    "Sigmoid": torch.sigmoid,
+    "Softplus": functional.softplus, "Sqrt": torch.sqrt, "Sub": torch.sub, "Tanh": torch.tanh, "Where": torch.where,
+}  # fmt: skip
+
+#: What makes the callable of a node, by operator.
+BUILDERS: dict[str, Builder] = {
+    **{name: _same(function) for name, function in _FUNCTIONS.items()},
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
+    "AveragePool": lambda node: spatial.average_pool(node.attributes, node.shape),
+    "BatchNormalization": _batch_normalization,
+    "Cast": lambda node: methodcaller("to", DTYPES[node.get("to")]),
+    "Clip": _clip,
+    "Concat": _concat,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Conv": lambda node: spatial.convolution(node.attributes, node.shape, node.tensor(1).shape),
+    "ConvTranspose": lambda node: spatial.transposed_convolution(node.attributes, node.shape, node.tensor(1).shape),
+    "DepthToSpace": lambda node: spatial.depth_to_space(node.attributes, node.shape),
+    "Div": lambda node: partial(torch.div, rounding_mode=None if node.tensor(0).is_floating_point() else "trunc"),
+    "Elu": lambda node: partial(functional.elu, alpha=node.get("alpha", 1.0)),
+    "Expand": _expand,
+    "Gather": _gather,
+    "Gelu": lambda node: partial(functional.gelu, approximate=node.get("approximate", "none")),
+    "Gemm": _gemm,
+    "GlobalAveragePool": lambda node: partial(torch.mean, dim=[*range(2, node.rank)], keepdim=True),
+    "GlobalMaxPool": lambda node: partial(torch.amax, dim=[*range(2, node.rank)], keepdim=True),
+    "GroupNormalization": _group_normalization,
+    "HardSigmoid": _hard_sigmoid,
+    "InstanceNormalization": _instance_normalization,
+    "LayerNormalization": _layer_normalization,
+    "LeakyRelu": lambda node: partial(functional.leaky_relu, negative_slope=node.get("alpha", 0.01)),
+    "LogSoftmax": _softmax(torch.log_softmax),
+    "Max": _folded(torch.maximum),
+    "MaxPool": lambda node: spatial.max_pool(node.attributes, node.shape),
+    "Min": _folded(torch.minimum),
+    "PRelu": _prelu,
+    "Pad": lambda node: spatial.pad(
+        node.get("mode", "constant"), node.rank, node.integers(1, "pads"), node.integers(3), node.scalar(2, "value", 0)
+    ),
+    "Pow": _pow,
+    "Range": lambda _: lambda start, end, step: torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype),
+    "ReduceMax": _reduction(torch.amax),
+    "ReduceMean": _reduction(torch.mean),
+    "ReduceSum": _reduction(torch.sum),
+    "Resize": _resize,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Softmax": _softmax(torch.softmax),
+    "Split": _split,
+    "Sum": _folded(torch.add),
+    "Transpose": lambda node: methodcaller("permute", node.get("perm") or [*reversed(range(node.rank))]),
+}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
 from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
 
 _NUMPY_TYPES = {
@@ -137,10 +137,16 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
     settings.inter_op_num_threads = 1
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     settings.log_severity_level = 4
-    levels = ort.GraphOptimizationLevel
-    settings.graph_optimization_level = {
-        "all": levels.ORT_ENABLE_ALL, "basic": levels.ORT_ENABLE_BASIC, "none": levels.ORT_DISABLE_ALL,
-    }[options.optimisation]  # fmt: skip
+    levels = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    if options.optimisation not in levels:
+        raise UsageError(
+            f"ONNX Runtime has no optimisation level {options.optimisation!r}", hint=f"One of: {', '.join(levels)}."
+        )
+    settings.graph_optimization_level = levels[options.optimisation]
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(options.options.get("spinning", 1)))
     if fused is not None:
         settings.optimized_model_filepath = str(fused)

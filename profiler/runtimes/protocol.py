@@ -91,7 +91,7 @@ class Runtime(Protocol):
         """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`."""
 
     def load(self, model: Path, options: RuntimeOptions) -> Session:
-        """Compile a model and fill its inputs with seeded values.
+        """Compile a model and fill its inputs, in order, from `numpy.random.default_rng(0)`: normal floats, or 0 and 1.
 
         Raises:
             InvalidModel: the file cannot be read.

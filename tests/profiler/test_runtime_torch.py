@@ -102,6 +102,14 @@ def conv(**attributes: Any) -> Any:
     return one_node("Conv", weight(6, 4, 3, 3), weight(6), **attributes)
 
 
+def transposed(kernel: int, **attributes: Any) -> Any:
+    return one_node("ConvTranspose", weight(4, 3, kernel, kernel), weight(3), **attributes)
+
+
+def gemm(left: Any, right: np.ndarray, *bias: np.ndarray, **attributes: Any) -> Any:
+    return one_node("Gemm", right, *bias, shape=left, **attributes)
+
+
 def pool(op: str, **attributes: Any) -> Any:
     return one_node(op, **{"kernel_shape": [3, 3], **attributes})
 
@@ -162,6 +170,17 @@ def constants_only() -> Any:
     return model_of(nodes, [value_info("x", IMAGE)], ["z"], weights)
 
 
+def shared_weight() -> Any:
+    """A weight that the input meets first, and a constant expression afterwards."""
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["a"]),
+        helper.make_node("Neg", ["w"], ["b"]),
+        helper.make_node("Exp", ["b"], ["c"]),
+        helper.make_node("Add", ["a", "c"], ["z"]),
+    ]
+    return model_of(nodes, [value_info("x", IMAGE)], ["z", "c"], {"w": weight(8)})
+
+
 CASES = {
     "Conv": lambda: conv(),
     "Conv strided and dilated": lambda: conv(strides=[2, 1], dilations=[1, 2], pads=[1, 2, 1, 2]),
@@ -171,16 +190,17 @@ CASES = {
     "Conv VALID": lambda: conv(auto_pad="VALID"),
     "Conv depthwise": lambda: one_node("Conv", weight(4, 1, 5, 5), group=4, pads=[2, 2, 2, 2]),
     "Conv 1d": lambda: one_node("Conv", weight(6, 2, 3), weight(6), shape=(1, 4, 11), group=2, pads=[1, 1]),
-    "ConvTranspose": lambda: one_node("ConvTranspose", weight(4, 3, 3, 3), weight(3), strides=[2, 2], pads=[1, 1, 1, 1]),
+    "ConvTranspose": lambda: transposed(3, strides=[2, 2], pads=[1, 1, 1, 1]),
     "ConvTranspose grouped": lambda: one_node(
         "ConvTranspose", weight(4, 2, 3, 2), group=2, strides=[2, 2], output_padding=[1, 1], dilations=[2, 1]
     ),
-    "ConvTranspose asymmetric": lambda: one_node("ConvTranspose", weight(4, 3, 4, 4), strides=[2, 2], pads=[0, 1, 2, 1]),
-    "ConvTranspose output_shape": lambda: one_node("ConvTranspose", weight(4, 3, 3, 3), strides=[2, 2], output_shape=[18, 16]),
-    "Gemm": lambda: one_node("Gemm", weight(5, 7), weight(7), shape=(3, 5)),
-    "Gemm linear": lambda: one_node("Gemm", weight(7, 5), weight(7), shape=(3, 5), transB=1),
-    "Gemm scaled": lambda: one_node("Gemm", weight(7, 5), weight(3, 1), shape=(5, 3), transA=1, transB=1, alpha=0.5, beta=2.0),
-    "Gemm without bias": lambda: one_node("Gemm", weight(5, 7), shape=(3, 5), alpha=0.5),
+    "ConvTranspose asymmetric": lambda: transposed(4, strides=[2, 2], pads=[0, 1, 2, 1]),
+    "ConvTranspose output_shape": lambda: transposed(3, strides=[2, 2], output_shape=[18, 16]),
+    "ConvTranspose SAME_UPPER": lambda: transposed(3, strides=[2, 2], auto_pad="SAME_UPPER"),
+    "Gemm": lambda: gemm((3, 5), weight(5, 7), weight(7)),
+    "Gemm linear": lambda: gemm((3, 5), weight(7, 5), weight(7), transB=1),
+    "Gemm scaled": lambda: gemm((5, 3), weight(7, 5), weight(3, 1), transA=1, transB=1, alpha=0.5, beta=2.0),
+    "Gemm without bias": lambda: gemm((3, 5), weight(5, 7), alpha=0.5),
     "MatMul": lambda: one_node("MatMul", more=((2, 4, 8, 3),)),
     "BatchNormalization": batch_norm,
     "LayerNormalization": lambda: one_node("LayerNormalization", weight(9, 8), weight(9, 8), axis=2),
@@ -239,7 +259,9 @@ CASES = {
     "ReduceMax": lambda: one_node("ReduceMax", whole(-2)),
     "Concat": lambda: one_node("Concat", weight(2, 1, 9, 8), more=(IMAGE,), axis=1),
     "Split": lambda: one_node("Split", whole(1, 3), axis=1, outputs=2),
-    "Split evenly": lambda: one_node("Split", axis=2, num_outputs=4, outputs=4),
+    "Split evenly": lambda: one_node("Split", axis=2, num_outputs=3, outputs=3),
+    "Split with a rest": lambda: one_node("Split", axis=2, num_outputs=2, outputs=2),
+    "Split of old": lambda: one_node("Split", axis=3, outputs=4, opset=11),
     "Split into one": lambda: one_node("Split", axis=2, num_outputs=1),
     "Slice": lambda: one_node("Slice", whole(1, -5), whole(3, 2**62), whole(1, -1), whole(1, 2)),
     "Slice backward": lambda: one_node("Slice", whole(-1, 0), whole(-(2**62), 3), whole(2, 3), whole(-2, 1)),
@@ -261,6 +283,7 @@ CASES = {
     "Pad by attributes": lambda: one_node("Pad", pads=[0, 0, 1, 1, 0, 0, 2, 2], value=0.5, opset=9),
     "Pad reflect": lambda: one_node("Pad", whole(0, 0, 1, 2, 0, 0, 3, 0), mode="reflect"),
     "Pad edge": lambda: one_node("Pad", whole(0, 0, 1, 2, 0, 0, 3, 0), mode="edge"),
+    "CastLike": lambda: one_node("CastLike", scalar(0, np.int64)),
     "Cast": lambda: one_node("Cast", to=TensorProto.INT32),
     "Shape": lambda: one_node("Shape", start=1, end=-1),
     "Resize nearest up": lambda: resize([1, 1, 2, 2]),
@@ -272,13 +295,16 @@ CASES = {
     "Resize nearest of axes": lambda: resize([3.0, 2.0], axes=[3, 1], nearest_mode="ceil"),
     "Resize linear": lambda: resize([1, 1, 1.7, 0.6], mode="linear"),
     "Resize linear to sizes": lambda: resize(sizes=[2, 4, 18, 5], mode="linear"),
-    "Resize linear corners": lambda: resize([1, 1, 2, 3], mode="linear", coordinate_transformation_mode="align_corners"),
+    "Resize linear corners": lambda: resize(
+        [1, 1, 2, 3], mode="linear", coordinate_transformation_mode="align_corners"
+    ),
     "Resize of old": lambda: one_node("Resize", np.array([1, 1, 2, 2], np.float32), opset=10),
     "DepthToSpace": lambda: one_node("DepthToSpace", blocksize=2),
     "DepthToSpace CRD": lambda: one_node("DepthToSpace", blocksize=2, mode="CRD"),
     "computed shape": shape_arithmetic,
     "Where, Equal, Gather, Cast, Div of integers": masked,
     "constants": constants_only,
+    "shared weight": shared_weight,
     **{
         op: lambda op=op: one_node(op)
         for op in (
@@ -408,6 +434,12 @@ def refusal(path: Path, error: type[Exception], options: RuntimeOptions = OPTION
 
 def test_other_precisions_are_refused(network: Path):
     assert "int8" in refusal(network, UsageError, RuntimeOptions(precision="int8")).message
+
+
+def test_levels_of_optimisation(network: Path):
+    for level in ("all", "basic", "none"):
+        runtimes.load("torch").load(network, RuntimeOptions(optimisation=level)).run()
+    assert "most" in refusal(network, UsageError, RuntimeOptions(optimisation="most")).message
 
 
 def test_unsupported_operator(tmp_path: Path):

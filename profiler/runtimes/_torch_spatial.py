@@ -1,13 +1,14 @@
-"""ONNX operators that move a window over space, as torch functions: convolutions and poolings of one to three axes.
+"""ONNX operators over space as torch functions: convolutions, poolings, padding and resizing.
 
-Shapes are fixed, so paddings are worked out once. torch pads alike on both sides only; where ONNX asks for more, the
-data is padded before, or the result cropped behind.
+Shapes are fixed, so paddings and positions are worked out once. torch pads convolutions and poolings alike on both
+sides only; where ONNX asks for more, the data is padded before, or the result cropped behind.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -164,6 +165,101 @@ def average_pool(attributes: Attributes, data: Shape) -> Call:
     inside = functional.pad(inside, innermost_first([0] * len(beyond), beyond))
     scale = pool(inside, kernel, strides).reciprocal()
     return _padded(lambda data: pool(data, kernel, strides) * scale, innermost_first(window.begins, window.covering))
+
+
+def pad(mode: str, rank: int, pads: Shape, axes: Shape, value: float) -> Call:
+    """Pad of data with `rank` axes.
+
+    Args:
+        mode: `constant`, `reflect` or `edge`.
+        rank: number of axes.
+        pads: begins, then ends.
+        axes: which axes the pads are for; all if empty.
+        value: what to pad with in the mode `constant`.
+
+    Raises:
+        NotImplementedError: torch cannot reflect these axes, or does not know the mode.
+    """
+    begins, ends = [0] * rank, [0] * rank
+    axes = axes or range(rank)
+    for i, axis in enumerate(axes):
+        begins[axis], ends[axis] = pads[i], pads[i + len(axes)]
+    ordered = innermost_first(begins, ends)
+    if mode == "constant":
+        return lambda data, *_: functional.pad(data, ordered, value=value)
+    spatial = ordered[: 2 * (rank - 2)]
+    if mode not in ("reflect", "edge") or not 3 <= rank <= 5 or any(ordered[len(spatial) :]):
+        raise NotImplementedError(f"mode {mode!r} and pads {list(pads)} over {rank} axes")
+    name = {"reflect": "reflect", "edge": "replicate"}[mode]
+    return lambda data, *_: functional.pad(data, spatial, name)
+
+
+def depth_to_space(attributes: Attributes, data: Shape) -> Call:
+    """DepthToSpace over data of this shape."""
+    block = attributes["blocksize"]
+    if attributes.get("mode", "DCR") == "CRD":
+        return lambda data: functional.pixel_shuffle(data, block)
+    batch, channels, height, width = data
+    kept = channels // block**2
+    split, joined = (batch, block, block, kept, height, width), (batch, kept, height * block, width * block)
+    return lambda data: data.reshape(split).permute(0, 3, 4, 1, 5, 2).reshape(joined)
+
+
+def resize(attributes: Attributes, data: Shape, scales: Sequence[float], sizes: Shape) -> Call:
+    """Resize of data of this shape, by scales or to sizes; the other is empty.
+
+    Raises:
+        NotImplementedError: cubic, antialiased, or coordinates that torch does not have.
+    """
+    for name, usual in {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}.items():
+        if attributes.get(name, usual) != usual:
+            raise NotImplementedError(f"{name} {attributes[name]!r}")
+    rank = len(data)
+    target, scale = list(data), [1.0] * rank
+    for i, axis in enumerate(attributes.get("axes") or range(rank)):
+        scale[axis] = scales[i] if scales else sizes[i] / data[axis]
+        target[axis] = math.floor(data[axis] * scales[i]) if scales else sizes[i]
+    mode, move = attributes.get("mode", "nearest"), attributes.get("coordinate_transformation_mode", "half_pixel")
+    spatial = 3 <= rank <= 5 and target[:2] == list(data[:2])
+    if mode == "nearest":
+        picked = _nearest(attributes.get("nearest_mode", "round_prefer_floor"), move, data, target, scale)
+        plain = [[i * old // new for i in range(new)] for old, new in zip(data, target, strict=True)]
+        if spatial and picked == plain:
+            return lambda data, *_: functional.interpolate(data, target[2:])
+        moved = [(axis, torch.tensor(index)) for axis, index in enumerate(picked) if index != [*range(data[axis])]]
+        return lambda data, *_: reduce(lambda part, pick: part.index_select(*pick), moved, data)
+    corners = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}.get(move)
+    if mode != "linear" or corners is None or not spatial:
+        raise NotImplementedError(f"mode {mode!r} with {move!r} from {list(data)} to {target}")
+    name = {3: "linear", 4: "bilinear", 5: "trilinear"}[rank]
+    wanted: dict[str, Any] = {"scale_factor": scale[2:]} if scales and not corners else {"size": target[2:]}
+    return lambda data, *_: functional.interpolate(data, mode=name, align_corners=corners, **wanted)
+
+
+def _nearest(rounding: str, move: str, data: Shape, target: Shape, scale: Sequence[float]) -> list[list[int]]:
+    """For each axis, the positions of the elements that nearest-neighbour resizing picks."""
+    rounded: Callable[[float], int] = {
+        "round_prefer_floor": lambda x: math.ceil(x - 0.5),
+        "round_prefer_ceil": lambda x: math.floor(x + 0.5),
+        "floor": math.floor,
+        "ceil": math.ceil,
+    }[rounding]
+
+    def position(i: int, old: int, new: int, ratio: float) -> float:
+        if move == "asymmetric":
+            return i / ratio
+        if move == "align_corners":
+            return i * (old - 1) / max(new - 1, 1)
+        if move == "half_pixel" or (move == "pytorch_half_pixel" and new > 1):
+            return (i + 0.5) / ratio - 0.5
+        if move == "pytorch_half_pixel":
+            return 0.0
+        raise NotImplementedError(f"coordinate_transformation_mode {move!r}")
+
+    return [
+        [min(max(rounded(position(i, old, new, ratio)), 0), old - 1) for i in range(new)]
+        for old, new, ratio in zip(data, target, scale, strict=True)
+    ]
 
 
 def _padded(call: Call, pads: list[int], value: float = 0.0) -> Call:

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import nas
+from device_profiles.cache import cache_folder
+from device_profiles.errors import InvalidModel, SchemaMismatch
+from profiler.assembly import INPUT, Assembly, Block
+from profiler.capture import BlockCache, random_parameter, stitch
+from profiler.onnx_graph import read_graph
+
+CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+SHAPE = (1, 3, 4, 4)
+
+
+class Sum(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x - 2 * y
+
+
+def conv(name: str, source: str = INPUT, channels: int = 3) -> Block:
+    return Block(name, f"conv {channels}", (source,), lambda: nn.Conv2d(3, channels, 3, padding=1))
+
+
+@pytest.fixture(scope="module")
+def blocks() -> BlockCache:
+    """Exports shared by the tests of this file, in memory."""
+    return BlockCache(None)
+
+
+def by_onnxruntime(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"input": x})[0])
+
+
+def largest_difference(assembly: Assembly, blocks: BlockCache, module: nn.Module) -> float:
+    x = np.random.default_rng(3).standard_normal(assembly.input_shape).astype(np.float32)
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(x)).numpy()
+    found = by_onnxruntime(stitch(assembly, blocks, module=module), x)
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max())
+
+
+def untrivial(module: nn.Module) -> nn.Module:
+    """Statistics and biases as training leaves them."""
+    rng = np.random.default_rng(1)
+    state = {n: torch.from_numpy(random_parameter(n, tuple(t.shape), rng)) for n, t in module.state_dict().items()}
+    module.load_state_dict(state)
+    return module
+
+
+def test_a_stitched_network_computes_what_its_module_does() -> None:
+    space = nas.spaces.load("nasbench201:cells=1,channels=8")
+    assembly = space.assembly(space.parse(CELL))
+    module = untrivial(assembly.to_module())
+    cache = BlockCache.default()
+    assert cache.folder == cache_folder() / "blocks"
+    assert largest_difference(assembly, cache, module) < 1e-5
+    graph = read_graph(stitch(assembly, cache, module=module))
+    assert graph.inputs[0][1].shape == (1, 3, 32, 32) and graph.outputs == ("output",)
+    other = read_graph(stitch(assembly, BlockCache(cache.folder), seed=5))
+    assert other.digest == graph.digest, "weights are no part of the structure"
+
+
+def test_blocks_may_branch_and_join(blocks: BlockCache) -> None:
+    assembly = Assembly((conv("a"), conv("b", "a"), Block("sum", "sum", ("b", "a"), Sum)), SHAPE)
+    assert largest_difference(assembly, blocks, assembly.to_module()) < 1e-5
+    twice = Assembly((conv("a"), Block("sum", "sum", ("a", "a"), Sum)), SHAPE)
+    assert largest_difference(twice, blocks, twice.to_module()) < 1e-5
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_last_block_may_hand_its_input_on(blocks: BlockCache, before: bool) -> None:
+    relu = (Block("relu", "relu", (INPUT,), nn.ReLU),) if before else ()
+    last = Block("last", "identity", ("relu" if before else INPUT,), nn.Identity)
+    assembly = Assembly((*relu, last), SHAPE)
+    assert largest_difference(assembly, blocks, assembly.to_module()) == 0.0
+
+
+def test_equal_blocks_are_exported_once(blocks: BlockCache) -> None:
+    calls = []
+
+    def build() -> nn.Module:
+        calls.append(1)
+        return nn.Sigmoid()
+
+    assembly = Assembly(
+        tuple(Block(f"s{i}", "sigmoid", (f"s{i - 1}" if i else INPUT,), build) for i in range(3)), SHAPE
+    )
+    fresh = BlockCache(None)
+    stitch(assembly, fresh)
+    stitch(assembly, fresh)
+    assert len(calls) == 1 and len(fresh.graphs) == 1
+
+
+def test_random_weights_are_seeded_and_shared_on_demand(blocks: BlockCache) -> None:
+    assembly = Assembly((conv("a"), conv("b", "a")), SHAPE)
+
+    def weights(**options: Any) -> dict[str, bytes]:
+        model = stitch(assembly, blocks, **options)
+        return {weight.name: weight.raw_data for weight in model.graph.initializer}
+
+    assert weights(seed=1) == weights(seed=1)
+    assert weights(seed=1) != weights(seed=2)
+    own = weights(seed=1)
+    assert {"a/weight", "a/bias", "b/weight", "b/bias"} <= set(own)
+    assert own["a/weight"] != own["b/weight"]
+    assert any(own["a/bias"]), "a bias of zeros fuses differently"
+    assert len(weights(shared=True)) < len(own)
+    shapes = [read_graph(stitch(assembly, blocks, shared=shared)).operators for shared in (True, False)]
+    assert shapes[0] == shapes[1]
+
+
+def test_random_parameters_are_like_trained_ones() -> None:
+    rng = np.random.default_rng(0)
+    assert random_parameter("bn.num_batches_tracked", (), rng) == 0
+    variance = random_parameter("bn.running_var", (4096,), rng)
+    assert variance.min() >= 1.0 and variance.dtype == np.float32
+    assert abs(float(random_parameter("bn.weight", (4096,), rng).mean()) - 1.0) < 0.02
+    bias = random_parameter("bias", (4096,), rng)
+    assert abs(float(bias.mean())) < 0.02 and float(np.abs(bias).min()) > 0.0
+    weight = random_parameter("weight", (64, 32, 3, 3), rng)
+    assert float(weight.std()) == pytest.approx(np.sqrt(2 / (32 * 9)), rel=0.05)
+
+
+def test_an_assembly_needs_a_block(blocks: BlockCache) -> None:
+    with pytest.raises(InvalidModel, match="at least one block"):
+        stitch(Assembly((), SHAPE), blocks)
+
+
+def test_weights_that_the_exporter_computed_with_are_refused(blocks: BlockCache) -> None:
+    linear = Block("fc", "linear on a matrix of rows", (INPUT,), lambda: nn.Linear(4, 2))
+    with pytest.raises(InvalidModel, match="weight"):
+        stitch(Assembly((linear,), SHAPE), blocks)
+
+
+def test_a_block_has_one_output(blocks: BlockCache) -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x + 1, x + 2
+
+    with pytest.raises(InvalidModel, match="2 outputs"):
+        stitch(Assembly((Block("two", "two outputs", (INPUT,), Two),), SHAPE), blocks)
+
+
+def test_exports_are_kept_on_disk(tmp_path: Path) -> None:
+    def never() -> nn.Module:
+        raise AssertionError("it was exported before")
+
+    first = stitch(Assembly((Block("r", "relu", (INPUT,), nn.ReLU),), SHAPE), BlockCache(tmp_path))
+    again = stitch(Assembly((Block("r", "relu", (INPUT,), never),), SHAPE), BlockCache(tmp_path))
+    assert again.SerializeToString() == first.SerializeToString()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".onnx"]
+    with pytest.raises(AssertionError):
+        stitch(Assembly((Block("r", "relu", (INPUT,), never),), (1, 3, 5, 5)), BlockCache(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "half", "last byte"])
+def test_a_damaged_export_is_refused_with_its_path(tmp_path: Path, damage: str) -> None:
+    assembly = Assembly((Block("r", "relu", (INPUT,), nn.ReLU),), SHAPE)
+    cache = BlockCache(tmp_path)
+    stitch(assembly, cache)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    path.write_bytes(
+        {"garbage": b"\xff" * 99, "empty": b"", "half": content[: len(content) // 2], "last byte": content[:-1]}[damage]
+    )
+    stitch(assembly, cache)  # what is in memory stays good
+    with pytest.raises(SchemaMismatch) as caught:
+        stitch(assembly, BlockCache(tmp_path))
+    assert str(path) in caught.value.message and "Delete" in caught.value.hint
