@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all install check test test-slow demo benchmarks clean
+.PHONY: all install check test test-slow demo clean
 
 all: install
 

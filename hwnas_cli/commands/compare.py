@@ -16,7 +16,9 @@ def compare(
     fail_on: Annotated[str | None, typer.Option(help="Exit with 1 on this, such as slower:5%.")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Compare two sets of measurements: ratio B/A, its 95 % interval, and a verdict.
+    """Compare two sets of measurements.
+
+    For each model the ratio B/A, its 95 % interval, and a verdict.
 
     Examples:
 

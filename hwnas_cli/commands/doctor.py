@@ -7,7 +7,9 @@ from hwnas_cli.answer import Answer, Json, answers
 
 @answers("doctor")
 def doctor(as_json: Json = False) -> Answer:
-    """Check whether this machine is ready: packages, clock, pinning, sensors, disk.
+    """Check whether this machine is ready.
+
+    It looks at packages, the clock, pinning, sensors and the disk.
 
     Examples:
 

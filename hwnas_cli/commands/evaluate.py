@@ -17,7 +17,9 @@ def evaluate(
     compare: Annotated[str | None, typer.Option(help="Further predictors beside the baselines, with commas.")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Hold a predictor against measured networks, beside baselines and the noise of measuring itself.
+    """Hold a predictor against measured networks.
+
+    Beside baselines, and beside the noise of measuring itself.
 
     Networks that it was fitted on do not count; if the store has no others, it is cross-validated.
 

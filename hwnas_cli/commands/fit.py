@@ -20,7 +20,7 @@ def fit(
     cost: Annotated[str, typer.Option(help="latency, energy or memory.")] = "latency",
     as_json: Json = False,
 ) -> Answer:
-    """Learn to predict a cost from measurements, and write the predictor's folder.
+    """Learn to predict a cost from measurements.
 
     Examples:
 

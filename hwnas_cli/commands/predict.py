@@ -18,7 +18,9 @@ def predict(
     target: Annotated[str | None, typer.Option(help="Refuse if the predictor is of another target.")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Predict models or architectures, each with its interval and what the predictor does not know of it.
+    """Predict models or architectures.
+
+    Each with its interval, and what the predictor does not know of it.
 
     Examples:
 

@@ -31,7 +31,9 @@ def profile(
     until: Annotated[str | None, typer.Option(help="Not part of this version.")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Measure latency and memory of models on a target. The same command again goes on where it stopped.
+    """Measure latency and memory of models.
+
+    The same command again goes on where it stopped.
 
     Examples:
 

@@ -16,7 +16,9 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file.")],
     as_json: Json = False,
 ) -> Answer:
-    """Write a run as one self-contained HTML page: front, table, kernels, hypervolume.
+    """Write a run as one HTML page.
+
+    It is self-contained: front, table, kernels, hypervolume.
 
     Examples:
 

@@ -29,7 +29,9 @@ def search(
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Search for architectures by several objectives. The same command again goes on where it stopped.
+    """Search for architectures by several objectives.
+
+    The same command again goes on where it stopped.
 
     Objectives: accuracy · params · macs · latency:DIR · latency:measured · table:FILE.csv[.gz]:COLUMN[:max].
 
