@@ -47,7 +47,7 @@ def energy_source(root: Path = ROOT) -> str | Unavailable:
         ("sys/class/hwmon/hwmon*/in*_input", "INA3221"),
         ("sys/class/power_supply/*/current_now", "power_supply"),
     ):
-        found = sorted(root.glob(pattern))
+        found = [path for path in sorted(root.glob(pattern)) if what != "INA3221" or _chip(path) == "ina3221"]
         readable = [path for path in found if os.access(path, os.R_OK)]
         if readable:
             return str(readable[0])
@@ -58,10 +58,9 @@ def energy_source(root: Path = ROOT) -> str | Unavailable:
 def detect() -> Target:
     """A target for this machine: ONNX Runtime on one thread, with the hardware facts that could be read."""
     known = {name: fact for name, fact in host_facts().items() if isinstance(fact, Fact)}
+    model = known["cpu_model"].value if "cpu_model" in known else platform.machine()
     base = load("local-onnxruntime")
-    return base.model_copy(
-        update={"name": "local", "description": f"This machine: {known['cpu_model'].value}", "hardware": known}
-    )
+    return base.model_copy(update={"name": "local", "description": f"This machine: {model}", "hardware": known})
 
 
 def _cpuinfo(path: Path) -> dict[str, Fact]:
@@ -75,6 +74,14 @@ def _cpuinfo(path: Path) -> dict[str, Fact]:
         if colon and value.strip():
             found.setdefault(key.strip(), Fact(value=value.strip(), source="/proc/cpuinfo"))
     return found
+
+
+def _chip(reading: Path) -> str:
+    """Name of the hwmon chip that gives a reading: any chip has voltages, few measure power with them."""
+    try:
+        return (reading.parent / "name").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _platform_processor() -> Fact | Unknown:

@@ -109,7 +109,7 @@ def from_plain(data: Mapping[str, Any]) -> Target:
 def save(target: Target, path: Path) -> None:
     """Write a TOML file that `load` reads back as an equal target."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(target))
+    path.write_text(to_toml(target), encoding="utf-8")
 
 
 def to_toml(target: Target) -> str:
@@ -122,29 +122,31 @@ def _shipped() -> Any:
 
 
 def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    if name in seen:
-        raise InvalidData(
-            f"targets extend each other in a circle: {' -> '.join((*seen, name))}", hint="Remove one 'extends'."
-        )
     if name.endswith(".toml"):
-        path = Path(name) if Path(name).is_absolute() else base / name
+        path = base / name
         if not path.is_file():
             raise InvalidData(f"there is no target file {path}", hint="`hwnas devices list` shows the shipped targets.")
-        text, source, folder = path.read_text(), str(path), path.parent
+        content, source, folder = path.read_bytes(), str(path), path.parent
+        this = str(path.resolve())
     else:
         if name not in names():
             raise UnknownName("target", name, names())
-        text, source, folder = (_shipped() / f"{name}.toml").read_text(), name, base
+        content, source, folder = (_shipped() / f"{name}.toml").read_bytes(), name, base
+        this = name
+    if this in seen:
+        raise InvalidData(
+            f"targets extend each other in a circle: {' -> '.join((*seen, this))}", hint="Remove one 'extends'."
+        )
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidData(
             f"{source} is not TOML: {error}", hint="Compare it with: hwnas devices show local-onnxruntime"
         ) from error
     parent = data.pop("extends", None)
     if parent is None:
         return data, source
-    merged, _ = _merged(str(parent), folder, (*seen, name))
+    merged, _ = _merged(str(parent), folder, (*seen, this))
     return _overlaid(merged, data), source
 
 

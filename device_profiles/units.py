@@ -6,6 +6,7 @@ are integers of nanoseconds while they are sampled.
 
 from __future__ import annotations
 
+import math
 import re
 
 from device_profiles.errors import UsageError
@@ -30,7 +31,10 @@ def _split(text: str) -> tuple[float, str]:
         raise UsageError(
             f"cannot read {text!r} as a number with a unit", hint="Write it like '40 ms', '96 MiB' or '2 %'."
         )
-    return float(match.group(1)), match.group(2)
+    value = float(match.group(1))
+    if not math.isfinite(value):
+        raise UsageError(f"{text!r} is too large a number")
+    return value, match.group(2)
 
 
 def parse_quantity(text: str, unit: str) -> float:
@@ -92,4 +96,4 @@ def format_quantity(value: float, unit: str) -> str:
         return f"{value:.4g} {unit}".strip()
     _, name, factor = next(step for step in steps if abs(value) >= step[0])
     scaled = value * factor
-    return f"{scaled:.3g} {name}" if abs(scaled) < 1000 else f"{scaled:.0f} {name}"
+    return f"{scaled:.3g} {name}" if abs(scaled) < 999.5 else f"{scaled:.0f} {name}"

@@ -15,10 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas import evaluators, gradient, indicators, moo, spaces, strategies
+    from nas import evaluators, gradient, indicators, moo, spaces, strategies, testing
     from nas.loop import search
 
-__all__ = ["evaluators", "gradient", "indicators", "moo", "search", "spaces", "strategies"]
+__all__ = ["evaluators", "gradient", "indicators", "moo", "search", "spaces", "strategies", "testing"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,12 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predictors import transfer
+    from predictors import testing, transfer
     from predictors.evaluation import Evaluation, evaluate
     from predictors.prediction import Prediction
     from predictors.predictor import Predictor, fit, load
 
-__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "transfer"]
+__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "testing", "transfer"]
 
 _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
@@ -38,8 +38,8 @@ def names() -> tuple[str, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "transfer":
-        return import_module("predictors.transfer")
+    if name in ("testing", "transfer"):
+        return import_module(f"predictors.{name}")
     for home, exported in _HOMES.items():
         if name in exported:
             value = getattr(import_module(f"predictors.{home}"), name)

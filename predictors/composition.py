@@ -20,7 +20,7 @@ _PRIOR = 1e-3
 
 @dataclass(frozen=True)
 class Composition:
-    """`latency_ms = scale * sum_ms + per_kernel_ms * kernels + constant_ms`, never below `floor_ms`.
+    """`latency_ms = scale * sum_ms + per_kernel_ms * kernels + constant_ms`, never below a tenth of the sum.
 
     Attributes:
         scale: on the sum of kernel times.

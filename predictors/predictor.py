@@ -282,7 +282,7 @@ def load(folder: str | Path) -> Predictor:
                 genes = tuple(tuple(part) for part in json.loads(file.metadata()["genes"]))
                 costs = tuple(file.get_tensor(f"cost{i}") for i in range(len(genes)))
                 coverage = file.get_tensor("coverage") if "coverage" in file.keys() else None  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise SchemaMismatch(
                 f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
             ) from error

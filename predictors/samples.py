@@ -61,7 +61,7 @@ def networks(store: Store, conditions: Conditions) -> NetworkSamples:
     ids, graphs, ms, noise = [], [], [], []
     for model in sorted(estimates):
         graph = store.fused(model, conditions)
-        if graph is None:
+        if graph is None or models[model].kernel is not None:
             continue
         values = np.array([process.best_ns for process in estimates[model].values()])
         ids.append(model)

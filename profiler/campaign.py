@@ -109,7 +109,8 @@ def measure(
         store.bind(target.name, json.dumps(to_plain(target), sort_keys=True), conditions)
         for name, graph in accepted.items():
             subject = unique[name]
-            store.add_model(ModelRow(subject.id, subject.name, subject.space, subject.arch), subject.graph)
+            row = ModelRow(subject.id, subject.name, subject.space, subject.arch, subject.kernel, subject.copies)
+            store.add_model(row, subject.graph)
             store.add_fused(subject.id, conditions, graph)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
         campaign.run({name: unique[name] for name in accepted}, Path(folder))
@@ -139,6 +140,17 @@ def _compile(
                 continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
+
+
+#: Fields of the agent's lines that are committed.
+_FIELDS = {
+    "block": ("candidate", "round", "calls", "ns", "sentinel_before_ns", "sentinel_after_ns", "retry"),
+    "loading": ("id",),
+    "loaded": ("id",),
+    "failed": ("id", "kind", "reason", "hint"),
+    "profile": ("id", "kernels", "allocator_peak_bytes"),
+    "memory": ("id",),
+}
 
 
 class _Campaign:
@@ -187,8 +199,9 @@ class _Campaign:
 
     def _process(self, folder: Path, group: list[str], seconds: float) -> None:
         """One fresh worker over a group of models."""
-        profiled = {model for model, _, _ in self.store.profiles(self.conditions)}
-        weighed = self.store.memory(self.conditions)
+        alone = {name for name, row in self.store.models(group).items() if row.kernel is not None}
+        profiled = alone | {model for model, _, _ in self.store.profiles(self.conditions)}
+        weighed = alone | self.store.memory(self.conditions).keys()
         candidates = tuple(
             Candidate(
                 id=name,
@@ -273,7 +286,7 @@ class _Reader:
         lines = campaign.transport.run(folder, worker_environment(campaign.target, campaign.processes), timeout_s)
         try:
             for line in lines:
-                self._take(json.loads(line))
+                self._take(_parsed(line))
         except DeviceError as error:
             if not self._loading:
                 raise
@@ -316,3 +329,16 @@ class _Reader:
             self._finished = True
         else:
             self._facts.append({"event": event, **line})
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A line of the agent; one that lacks a field is an error of the device."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not {"event", "nonce", *_FIELDS.get(str(line.get("event")), ())} <= line.keys():
+        raise DeviceError(
+            f"the agent wrote a line that is no result: {text[:200]!r}", hint="It was probably cut off; run it again."
+        )
+    return line

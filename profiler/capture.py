@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,11 +92,14 @@ class BlockCache:
         path = None if self.folder is None else self.folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.onnx"
         if path is not None and path.exists():
             try:
-                return onnx.load(path)
+                proto = onnx.load(path)
             except Exception as error:  # protobuf's error types differ between its implementations
                 raise SchemaMismatch(
                     f"the cached block {path} is damaged: {error}", hint="Delete that file."
                 ) from error
+            if not any(entry.key == "parameters" for entry in proto.metadata_props):  # what is written last
+                raise SchemaMismatch(f"the cached block {path} was cut short", hint="Delete that file.")
+            return proto
         module = block.build()
         proto = capture_module(module, shapes)
         kept = {weight.name for weight in proto.graph.initializer}
@@ -110,7 +114,7 @@ class BlockCache:
         onnx.helper.set_model_props(proto, {"parameters": json.dumps(parameters)})
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{id(proto)}.partial")
+            temporary = path.with_suffix(f".{os.getpid()}.partial")
             temporary.write_bytes(proto.SerializeToString())
             temporary.replace(path)
         return proto
@@ -204,6 +208,8 @@ def stitch(
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+    if not assembly.blocks:
+        raise InvalidModel("an assembly needs at least one block")
     state = (
         {} if module is None else {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
     )
@@ -234,7 +240,7 @@ def stitch(
                     state[f"blocks.{block.name}.{name}"] if module is not None else random_parameter(name, shape, rng)
                 )
                 graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), names[name]))
-        if block.name == last:
+        if block.name == last and piece.output not in piece.inputs:
             names[piece.output] = "output"
         for node in piece.nodes:
             copy = graph.node.add()
@@ -246,8 +252,8 @@ def stitch(
             if name not in names:
                 graph.value_info.append(helper.make_tensor_value_info(f"{block.name}/{name}", element, shape))
         values[block.name] = (names.get(piece.output, f"{block.name}/{piece.output}"), piece.output_shape)
-    if not assembly.blocks:
-        raise InvalidModel("an assembly needs at least one block")
+    if values[last][0] != "output":  # the last block hands its input on
+        graph.node.append(helper.make_node("Identity", [values[last][0]], ["output"], name=f"{last}/output"))
     graph.input.append(helper.make_tensor_value_info("input", TensorProto.FLOAT, assembly.input_shape))
     graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, values[last][1]))
     return model

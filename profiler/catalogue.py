@@ -11,17 +11,20 @@ import json
 import multiprocessing
 import os
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
+from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import Target, from_plain, to_plain
 from profiler import runtimes
 from profiler.assembly import Assembly
@@ -162,6 +165,9 @@ def _write(path: Path, catalogue: Catalogue) -> None:
 
 
 def _read(path: Path) -> Catalogue:
-    with np.load(path, allow_pickle=False) as file:
-        kernels = tuple(operator_from_plain(plain) for plain in json.loads(str(file["kernels"])))
-        return Catalogue(kernels, file["counts"])
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            kernels = tuple(operator_from_plain(plain) for plain in json.loads(str(file["kernels"])))
+            return Catalogue(kernels, file["counts"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+        raise SchemaMismatch(f"the cached catalogue {path} is damaged: {error}", hint="Delete that file.") from error

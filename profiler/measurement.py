@@ -35,6 +35,18 @@ class Latency:
         """Half-width of the interval over the value."""
         return (self.high_ms - self.low_ms) / 2 / self.value_ms
 
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON-ready data, in ms."""
+        return {
+            "value": self.value_ms,
+            "low": self.low_ms,
+            "high": self.high_ms,
+            "typical": self.typical_ms,
+            "state": self.state,
+            "processes": self.processes,
+            "blocks": self.blocks,
+        }
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -78,17 +90,8 @@ class Measurement:
 
     def to_plain(self) -> dict[str, Any]:
         """What was measured as JSON-ready data; what is missing says why."""
-        latency = self.latency
         return {
-            "latency_ms": {
-                "value": latency.value_ms,
-                "low": latency.low_ms,
-                "high": latency.high_ms,
-                "typical": latency.typical_ms,
-                "state": latency.state,
-                "processes": latency.processes,
-                "blocks": latency.blocks,
-            },
+            "latency_ms": self.latency.to_plain(),
             "energy_mj": _plain(self.energy_mj),
             "memory_bytes": {name: _plain(getattr(self.memory, name)) for name in ("planned", "allocator", "process")},
             "closure": self.closure,

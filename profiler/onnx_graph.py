@@ -6,6 +6,7 @@ What cannot be measured is refused with the reason.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def _parse(model: Any) -> Any:
 
 def _check_external(proto: Any, folder: Path | None, name: str) -> None:
     """External weights may lie only beside the model: a path that leads elsewhere could read any file."""
-    for weight in proto.graph.initializer:
+    for weight in _stored_tensors(proto.graph):
         if weight.data_location != 1:  # TensorProto.EXTERNAL
             continue
         location = next((entry.value for entry in weight.external_data if entry.key == "location"), "")
@@ -108,6 +109,16 @@ def _check_external(proto: Any, folder: Path | None, name: str) -> None:
             raise InvalidModel(
                 f"{name} needs the data file {location!r}, which is missing", hint="Copy it beside the model."
             )
+
+
+def _stored_tensors(graph: Any) -> Iterator[Any]:
+    """Weights, constants, and those of the graphs inside of loops and branches."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _stored_tensors(inner)
 
 
 def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:

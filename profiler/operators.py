@@ -188,7 +188,7 @@ class OperatorGraph:
                 outputs=tuple(data["outputs"]),
                 runtime=data["runtime"],
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise SchemaMismatch(f"cannot read an operator graph: {error}") from error
 
 

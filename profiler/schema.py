@@ -34,7 +34,8 @@ TARGETS = sa.Table(
     sa.Column("profile", sa.Text, nullable=False),
 )
 
-#: What was measured: `id` is the digest of the captured graph.
+#: What was measured: `id` is the digest of the captured graph; `kernel` is the operator that it replays `copies` times,
+#: as JSON, or NULL for a network.
 MODELS = sa.Table(
     "models",
     METADATA,
@@ -43,6 +44,8 @@ MODELS = sa.Table(
     sa.Column("space", sa.Text),
     sa.Column("arch", sa.Text),
     sa.Column("graph", sa.Text, nullable=False),
+    sa.Column("kernel", sa.Text),
+    sa.Column("copies", sa.Integer, nullable=False),
 )
 
 #: What a runtime made of a model, under conditions.

@@ -22,7 +22,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
 from profiler import database, schema
 from profiler.database import StoreFull
-from profiler.operators import OperatorGraph
+from profiler.operators import Operator, OperatorGraph, operator_from_plain, operator_to_plain
 
 if TYPE_CHECKING:
     from profiler.agent.protocol import Block
@@ -37,12 +37,16 @@ class ModelRow:
         name: for people.
         space: spec of its space, or None.
         arch: its text form there, or None.
+        kernel: the one kernel that it replays, or None for a network.
+        copies: how often it does.
     """
 
     id: str
     name: str
     space: str | None
     arch: str | None
+    kernel: Operator | None = None
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -211,9 +215,16 @@ class Store:
         """Remember a model; a second time changes nothing."""
         with self.transaction() as connection:
             if connection.execute(sa.select(schema.MODELS.c.id).where(schema.MODELS.c.id == row.id)).first() is None:
+                plain = None if row.kernel is None else json.dumps(operator_to_plain(row.kernel))
                 connection.execute(
                     schema.MODELS.insert().values(
-                        id=row.id, name=row.name, space=row.space, arch=row.arch, graph=graph.to_json()
+                        id=row.id,
+                        name=row.name,
+                        space=row.space,
+                        arch=row.arch,
+                        graph=graph.to_json(),
+                        kernel=plain,
+                        copies=row.copies,
                     )
                 )
 
@@ -286,9 +297,12 @@ class Store:
     def models(self, ids: list[str] | None = None) -> dict[str, ModelRow]:
         """Known models by id."""
         columns = schema.MODELS.c
-        query = sa.select(columns.id, columns.name, columns.space, columns.arch)
+        query = sa.select(columns.id, columns.name, columns.space, columns.arch, columns.kernel, columns.copies)
         with self._reading() as connection:
-            rows = [ModelRow(*row) for row in connection.execute(query)]
+            rows = [
+                ModelRow(*row[:4], None if row[4] is None else operator_from_plain(json.loads(row[4])), row[5])
+                for row in connection.execute(query)
+            ]
         return {row.id: row for row in rows if ids is None or row.id in ids}
 
     def graph(self, model: str) -> OperatorGraph:

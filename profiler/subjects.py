@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.operators import OperatorGraph
+from profiler.operators import Operator, OperatorGraph
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Subject:
         onnx: makes the file's content, called once.
         space: spec of the space it comes from, or None.
         arch: its text form there, or None.
+        kernel: the one kernel that it replays, or None for a network.
+        copies: how often it does.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Subject:
     onnx: Callable[[], bytes]
     space: str | None = None
     arch: str | None = None
+    kernel: Operator | None = None
+    copies: int = 1
 
 
 def from_file(path: Path) -> Subject:

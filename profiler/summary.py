@@ -13,7 +13,7 @@ from profiler.store import Store
 
 
 def measurements(store: Store, conditions: Conditions, models: Sequence[str] | None = None) -> tuple[Measurement, ...]:
-    """Measurements under conditions, of all models or of those named, in their order."""
+    """Measurements under conditions, of all networks or of the models named, in their order."""
     latencies = statistics.summarise(store.blocks(conditions))
     rows = store.models()
     profiles = {model: (kernels, peak) for model, kernels, peak in store.profiles(conditions)}
@@ -21,7 +21,7 @@ def measurements(store: Store, conditions: Conditions, models: Sequence[str] | N
     energy = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
     for model in models if models is not None else latencies:
-        if model not in latencies:
+        if model not in latencies or (models is None and rows[model].kernel is not None):
             continue
         latency, row = latencies[model], rows[model]
         kernels, allocator = profiles.get(model, (None, None))

@@ -8,10 +8,11 @@ hook torch modules count 0 for `nn.MultiheadAttention` in eval mode; counting on
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import prod
 
-from profiler.operators import Operator, OperatorGraph
+from profiler.operators import Operator, OperatorGraph, Tensor
 
 _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"})
 _GEMM = frozenset({"Gemm", "FusedGemm"})
@@ -21,6 +22,15 @@ _REDUCE = frozenset(
     {"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"}
 )
 _FREE = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
+#: Operators for which an exporter writes biases of 0 and scales of 1 that no module has.
+_WITH_DEFAULTS = frozenset(
+    {
+        "Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LayerNormalization",
+        "GroupNormalization",
+    }
+)  # fmt: skip
+#: Name of a constant that an exporter computed: one of its own, or a weight that it transposed or split.
+_COMPUTED = re.compile(r"(.*/)?val_\d+")
 #: Elementwise operations for each element of an output, where it is not 1.
 _PER_ELEMENT = {
     "Softmax": 4, "LogSoftmax": 4, "LayerNormalization": 6, "SkipLayerNormalization": 7, "Gelu": 8, "Erf": 6,
@@ -116,7 +126,7 @@ def graph_work(graph: OperatorGraph) -> Work:
     """All counts of a graph.
 
     Parameters are what trained networks keep: float constants of at least one dimension. Statistics of batch norm (its
-    fourth and fifth input) and zero biases that an exporter added (unnamed constants) are left out.
+    fourth and fifth input), and the biases of 0, scales of 1 and single factors that an exporter added, are left out.
     """
     weights = {}
     activations = 0
@@ -127,9 +137,9 @@ def graph_work(graph: OperatorGraph) -> Work:
             if not tensor.constant:
                 activations += tensor.bytes
             elif (
-                tensor.dtype.startswith("float")
+                "float" in tensor.dtype
                 and tensor.shape
-                and not _exporters_own(node.operator.op_type, position, name)
+                and not _exporters_own(node.operator.op_type, position, name, tensor)
             ):
                 weights[name] = tensor
         activations += sum(tensor.bytes for tensor in node.operator.outputs)
@@ -142,9 +152,11 @@ def graph_work(graph: OperatorGraph) -> Work:
     )
 
 
-def _exporters_own(op_type: str, position: int, name: str) -> bool:
-    statistics = op_type == "BatchNormalization" and position >= 3
-    return statistics or name.rpartition("/")[2].startswith("val_")
+def _exporters_own(op_type: str, position: int, name: str, tensor: Tensor) -> bool:
+    if op_type == "BatchNormalization" and position >= 3:
+        return True
+    added = len(tensor.shape) == 1 and (tensor.elements == 1 or op_type in _WITH_DEFAULTS)
+    return added and _COMPUTED.fullmatch(name) is not None
 
 
 def _attention(operator: Operator, shapes: list[tuple[int, ...]]) -> int:

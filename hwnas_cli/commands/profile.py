@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,9 @@ from hwnas_cli.answer import Answer, Json, answers, say, table
 if TYPE_CHECKING:
     from device_profiles import Target
     from device_profiles.errors import HwnasError
-    from profiler import Failure, Measurement
+    from hwnas_cli.progress import Live
+    from profiler import Budget, Latency, Outcome, Store
+    from profiler.operators import Operator
     from profiler.subjects import Subject
 
 
@@ -28,6 +30,7 @@ def profile(
     store: Annotated[str | None, typer.Option(help="Where measurements go; runs/TARGET.db if not given.")] = None,
     budget: Annotated[str | None, typer.Option(help="Device time, such as 60s.")] = None,
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
+    kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
     until: Annotated[str | None, typer.Option(help="Not part of this version.")] = None,
     as_json: Json = False,
 ) -> Answer:
@@ -60,7 +63,22 @@ def profile(
             outcome = profiler.measure(
                 subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
             )
-    return _answer(chosen.name, place, outcome.measurements, outcome.failures, refused)
+            alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else {}
+    return _answer(chosen.name, place, outcome, refused, alone)
+
+
+def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> dict[Operator, Latency]:
+    """Measure the kernels of every network in the store, each alone over rotated weights."""
+    import profiler
+    from profiler.kernels import kernel_subjects, measured_kernels
+
+    conditions = store.require_conditions(target.name)
+    graphs = [store.fused(row.id, conditions) for row in store.models().values() if row.kernel is None]
+    operators = [operator for graph in graphs if graph is not None for operator in graph.operators]
+    subjects = kernel_subjects(operators, target)
+    if subjects:
+        profiler.measure(subjects, target=target, store=store, budget=limits, seed=seed, listener=live.campaign)
+    return measured_kernels(store, conditions)
 
 
 def _subjects(
@@ -138,11 +156,13 @@ def _space_of(archs: Sequence[str]) -> Any:
 def _answer(
     target: str,
     store: str,
-    measurements: Sequence[Measurement],
-    failures: Sequence[Failure],
+    outcome: Outcome,
     refused: Sequence[tuple[str, HwnasError]],
+    alone: Mapping[Operator, Latency],
 ) -> Answer:
     from device_profiles.errors import InvalidData
+
+    measurements, failures = outcome.measurements, outcome.failures
 
     def named(row: Any) -> dict[str, Any]:
         return {"arch": row.arch} if row.arch else {"model": row.name}
@@ -159,6 +179,8 @@ def _answer(
         "failed": failed,
         "needs_attention": bool(failed or degraded),
     }
+    if alone:
+        data["kernels"] = [{"kernel": op.key, "latency_ms": latency.to_plain()} for op, latency in alone.items()]
     rows = [
         [
             m.arch or m.name,
@@ -171,6 +193,12 @@ def _answer(
         for m in measurements
     ]
     lines = [table(["", "latency [ms]", "95 % interval", "state", "processes", "closure"], rows)] if rows else []
+    if alone:
+        slowest = sorted(alone.items(), key=lambda pair: -pair[1].value_ms)
+        shown = [
+            [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
+        ]
+        lines.append(table(["kernel, alone", "latency [us]", "95 % interval"], shown))
     lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
     if degraded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
 from predictors import features
-from predictors.models.protocol import DeviceFacts, KernelPrediction, KernelSamples
+from predictors.models.protocol import DeviceFacts, KernelPrediction, KernelSamples, require_times
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lightgbm/1"
@@ -46,7 +47,7 @@ class LightGbm:
         """Train, deterministic, on one thread.
 
         Raises:
-            InvalidTable: fewer than 8 kernels.
+            InvalidTable: fewer than 8 kernels, or a time that is not positive and finite.
         """
         import lightgbm
 
@@ -55,6 +56,7 @@ class LightGbm:
                 f"lightgbm needs at least {LEAST_KERNELS} measured kernels, got {len(samples.operators)}",
                 hint="Profile more networks, or fit 'linear'.",
             )
+        require_times(samples)
         kinds = tuple(sorted({operator.kind for operator in samples.operators}))
         columns = _columns(samples.operators, kinds, samples.device)
         target = np.log(samples.ms) - _log_light(samples.operators, samples.device)
@@ -93,6 +95,7 @@ class LightGbm:
             "schema": _SCHEMA,
             "features": features.SCHEMA,
             "kinds": self.kinds,
+            "sha256": _digest(self.text),
             "device": {"flops_per_s": self.device.flops_per_s, "bytes_per_s": self.device.bytes_per_s},
         }
         (folder / "lightgbm.json").write_text(json.dumps(data, indent=1))
@@ -108,7 +111,11 @@ class LightGbm:
                     f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
                     hint="Fit the predictor again.",
                 )
-            return LightGbm((folder / "lightgbm.txt").read_text(), tuple(data["kinds"]), DeviceFacts(**data["device"]))
+            text = (folder / "lightgbm.txt").read_text()
+            # LightGBM ends the process, not the call, where a model's text is cut short.
+            if _digest(text) != data["sha256"]:
+                raise SchemaMismatch(f"{folder}/lightgbm.txt is damaged", hint="Fit the predictor again.")
+            return LightGbm(text, tuple(data["kinds"]), DeviceFacts(**data["device"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/lightgbm.json: {error}", hint="Fit the predictor again."
@@ -122,6 +129,10 @@ class LightGbm:
 
 
 MODEL = LightGbm
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _columns(operators: Sequence[Operator], kinds: tuple[str, ...], device: DeviceFacts) -> Any:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
 from predictors.lines import Lines
-from predictors.models.protocol import KernelPrediction, KernelSamples
+from predictors.models.protocol import KernelPrediction, KernelSamples, require_times
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.linear/1"
@@ -29,10 +29,11 @@ class Linear:
         """Fit the lines.
 
         Raises:
-            InvalidTable: there are no samples.
+            InvalidTable: there are no samples, or one is not positive and finite.
         """
         if not samples.operators:
             raise InvalidTable("a line needs measured kernels", hint="Profile some networks first.")
+        require_times(samples)
         return Linear(Lines.fit(samples))
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
@@ -51,7 +52,7 @@ class Linear:
             if data["schema"] != _SCHEMA:
                 raise SchemaMismatch(f"{folder}/linear.json is of another schema", hint="Fit the predictor again.")
             return Linear(Lines.from_plain(data))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/linear.json: {error}", hint="Fit the predictor again."
             ) from error

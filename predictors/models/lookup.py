@@ -13,7 +13,7 @@ import numpy as np
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
 from predictors.lines import Lines
-from predictors.models.protocol import Floats, KernelPrediction, KernelSamples
+from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, require_times
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lookup/1"
@@ -47,10 +47,7 @@ class Lookup:
         """
         if not samples.operators:
             raise InvalidTable("a table needs at least one measured kernel", hint="Profile some networks first.")
-        bad = ~(np.isfinite(samples.ms) & (samples.ms > 0))
-        if bad.any():
-            worst = samples.operators[int(np.flatnonzero(bad)[0])]
-            raise InvalidTable(f"the time of kernel {worst} is {samples.ms[bad][0]} ms; it must be above 0 and finite")
+        require_times(samples)
         keys = tuple(operator.key for operator in samples.operators)
         return Lookup(keys, np.asarray(samples.ms, dtype=np.float64), Lines.fit(samples))
 
@@ -80,7 +77,7 @@ class Lookup:
                 )
             times = np.array(list(data["kernels"].values()), dtype=np.float64)
             return Lookup(tuple(data["kernels"]), times, Lines.from_plain(data["others"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again."
             ) from error

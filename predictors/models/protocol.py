@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.errors import InvalidTable
 from profiler.operators import Operator
 
 Floats = NDArray[np.float64]
@@ -48,6 +49,21 @@ class KernelSamples:
         """Some of them."""
         index = list(rows)
         return KernelSamples(tuple(self.operators[i] for i in index), self.ms[index], self.weights[index], self.device)
+
+
+def require_times(samples: KernelSamples) -> None:
+    """Refuse samples that no model can learn from.
+
+    Raises:
+        InvalidTable: a time is not positive and finite.
+    """
+    bad = ~(np.isfinite(samples.ms) & (samples.ms > 0))
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise InvalidTable(
+            f"the time of kernel {samples.operators[first]} is {samples.ms[first]} ms; it must be above 0 and finite",
+            hint="Measure that kernel's network again.",
+        )
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Roofline:
             if data.pop("schema") != _SCHEMA:
                 raise SchemaMismatch(f"{folder}/roofline.json is of another schema", hint="Fit the predictor again.")
             return Roofline(DeviceFacts(**data))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/roofline.json: {error}", hint="Fit the predictor again."
             ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,12 +35,13 @@ class LocalTransport:
                 text=True,
                 env=variables,
                 cwd=folder,
+                process_group=0,
             )
             timed_out = threading.Event()
 
             def stop() -> None:
                 timed_out.set()
-                process.kill()
+                _kill(process)
 
             timer = threading.Timer(timeout_s, stop)
             timer.start()
@@ -49,7 +52,7 @@ class LocalTransport:
             finally:
                 timer.cancel()
                 if process.poll() is None:
-                    process.kill()
+                    _kill(process)
                     process.wait()
             if timed_out.is_set():
                 raise DeviceError(
@@ -59,6 +62,12 @@ class LocalTransport:
                 errors.seek(0)
                 tail = "\n".join(errors.read().strip().splitlines()[-5:])
                 raise DeviceError(f"the agent ended with code {process.returncode}: {tail or 'no message'}")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the agent and what it forked: a child that lives on would hold its standard output open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 TRANSPORT = LocalTransport

@@ -19,7 +19,9 @@ def points(draw, *, special=False, most=25):
     """Costs of few distinct values, so that ties and copies are common."""
     shape = (draw(st.integers(0, most)), draw(st.integers(1, 4)))
     values = st.integers(-3, 3).map(float)
-    return draw(hnp.arrays(np.float64, shape, elements=st.one_of(values, st.sampled_from(SPECIAL)) if special else values))
+    return draw(
+        hnp.arrays(np.float64, shape, elements=st.one_of(values, st.sampled_from(SPECIAL)) if special else values)
+    )
 
 
 def dominates(a, b):
@@ -84,7 +86,9 @@ def test_ranks_put_feasible_first_and_failures_last(costs, data):
             if failed[i] or failed[j]:
                 assert not (failed[i] and not failed[j]) or ranks[i] > ranks[j]
             elif amounts[i] > 0 or amounts[j] > 0:
-                assert np.sign(ranks[i] - ranks[j]) == np.sign(float(amounts[i] > amounts[j]) - (amounts[i] < amounts[j]))
+                assert np.sign(ranks[i] - ranks[j]) == np.sign(
+                    float(amounts[i] > amounts[j]) - (amounts[i] < amounts[j])
+                )
     if len(costs):
         assert sorted(set(ranks.tolist())) == list(range(int(ranks.min()), int(ranks.max()) + 1))
 

@@ -45,7 +45,7 @@ def test_the_page_holds_the_front_and_is_self_contained(result, tmp_path):
         assert result.context.space.format(np.array(point.arch)) in page
     assert "3.21 (3.1 to 3.3)" in page
     assert "0.8750" in page
-    assert not re.search(r'<(script|link|img|iframe)[^>]*(src|href)=', page), "nothing is loaded from elsewhere"
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", page), "nothing is loaded from elsewhere"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")

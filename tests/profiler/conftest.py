@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from device_profiles.profile import Target, load
 from profiler.subjects import Subject, from_bytes
+
+settings.register_profile("steady", deadline=None)  # a loaded machine fails no property
+settings.load_profile("steady")
 
 Shapes = dict[str, tuple[int, ...]]
 

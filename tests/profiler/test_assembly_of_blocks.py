@@ -62,12 +62,12 @@ def test_the_module_runs_its_blocks_in_order() -> None:
 
     network = Assembly(
         (
-            Block("double", "double", (INPUT,), lambda: nn.Linear(2, 2, bias=False)),
-            Block("rest", "difference", ("double", INPUT), Difference),
+            Block("scale", "scale", (INPUT,), lambda: nn.Linear(2, 2, bias=False)),
+            Block("rest", "difference", ("scale", INPUT), Difference),
         ),
         (1, 2),
     ).to_module()
-    assert [name for name, _ in network.named_parameters()] == ["blocks.double.weight"]
+    assert [name for name, _ in network.named_parameters()] == ["blocks.scale.weight"]
     with torch.no_grad():
-        network.blocks["double"].weight.copy_(2 * torch.eye(2))
+        network.blocks["scale"].weight.copy_(2 * torch.eye(2))
         assert network(torch.tensor([[3.0, 5.0]])).tolist() == [[3.0, 5.0]]

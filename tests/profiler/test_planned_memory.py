@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onnx import helper
+import numpy as np
+from onnx import helper, numpy_helper
 
 from profiler.memory import planned_peak_bytes
 from profiler.onnx_graph import read_graph
@@ -67,8 +68,6 @@ def test_the_order_decides(onnx_model: Make) -> None:
     peaks = []
     for nodes in ([large[0], small[0], large[1], small[1], join], [*large, *small, join]):
         model = onnx_model(nodes, {"x": (1,)}, {"y": ()}, {}, known={"a": (100,), "b": (100,), "ra": (), "rb": ()})
-        from onnx import numpy_helper
-
-        model.graph.initializer.append(numpy_helper.from_array(__import__("numpy").array([100]), "shape"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([100]), "shape"))
         peaks.append(planned_peak_bytes(read_graph(model)) - 8)
     assert peaks == [4 + 400 + 4, 4 + 400 + 400]

@@ -17,7 +17,7 @@ from profiler.assembly import INPUT, Assembly, Block
 from profiler.capture import BlockCache, random_parameter, stitch
 from profiler.onnx_graph import read_graph
 
-CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+CELL = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|"
 SHAPE = (1, 3, 4, 4)
 
 

@@ -1,0 +1,228 @@
+"""The conformance kit for spaces; `nas.testing` has it under the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from device_profiles.errors import ConstantNetwork, UsageError
+from nas import spaces
+from nas.spaces.protocol import Archs, SharesWeights, Space
+
+#: Spaces up to this size are enumerated to count their networks.
+_ENUMERABLE = 100_000
+#: Largest difference of outputs that should be equal, relative to the largest of them (or 1).
+_TOLERANCE = 1e-5
+
+
+def require(condition: object, rule: str, broken: str) -> None:
+    """Raise AssertionError that names the rule, and how it was broken, unless the condition holds."""
+    if not condition:
+        raise AssertionError(f"{rule}: {broken}")
+
+
+def check_space(space: Space | str) -> None:
+    """Hold a space to `nas.spaces.protocol.Space`, and to `SharesWeights` if its networks share weights.
+
+    Args:
+        space: a registered space, or its spec; small options (`cells=1`) make the check fast.
+
+    Raises:
+        AssertionError: it breaks the protocol; the message says how.
+    """
+    space = spaces.load(space) if isinstance(space, str) else space
+    rng = np.random.default_rng(0)
+    require(isinstance(space, Space), "protocol", f"{type(space).__name__} lacks members of nas.spaces.protocol.Space")
+    require(
+        len(space.choices) > 0 and min(space.choices) >= 1 and space.size == prod(space.choices),
+        "choices",
+        f"they must be 1 or more and multiply to the size, got {space.choices} and {space.size}",
+    )
+    reloaded = spaces.load(space.spec)
+    require(
+        reloaded == space and reloaded.spec == space.spec and space.spec.partition(":")[0] == space.name,
+        "spec",
+        f"nas.spaces.load({space.spec!r}) makes a space that is not equal",
+    )
+    genomes = rng.integers(0, space.choices, size=(2000, len(space.choices)))
+    _check_sample(space)
+    _check_canonical(space, genomes)
+    _check_text(space, genomes[:200])
+    _check_neighbours(space, genomes[:5])
+    _check_networks(space, genomes)
+    if isinstance(space, SharesWeights):
+        _check_supernet(space, space.to_supernet())
+
+
+def _check_sample(space: Space) -> None:
+    distinct = 200
+    if space.size <= _ENUMERABLE:
+        everything = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+        distinct = len(np.unique(space.canonical(everything[space.is_valid(everything)]), axis=0))
+    for count in (0, 1, 7, 200):
+        rows = space.sample(count, np.random.default_rng(1))
+        require(
+            rows.shape == (count, len(space.choices)) and np.issubdtype(rows.dtype, np.integer),
+            "sample",
+            f"sample({count}) must be integers ({count}, {len(space.choices)}), got {rows.shape} of {rows.dtype}",
+        )
+        require(
+            bool(((rows >= 0) & (rows < np.array(space.choices))).all()), "sample", "a gene is outside of the choices"
+        )
+        require(space.is_valid(rows).all(), "sample", "an architecture without a function was drawn")
+        found = len(np.unique(space.canonical(rows), axis=0))
+        require(
+            found >= min(count, distinct),
+            "sample",
+            f"{count} rows are {found} networks, the space has {distinct} or more",
+        )
+        again = space.sample(count, np.random.default_rng(1))
+        require(np.array_equal(rows, again), "sample", "equal generators gave different rows")
+    other = space.sample(200, np.random.default_rng(2))
+    require(distinct < 2 or not np.array_equal(rows, other), "sample", "it does not use the generator")
+
+
+def _check_canonical(space: Space, genomes: Archs) -> None:
+    canonical = space.canonical(genomes)
+    require(canonical.shape == genomes.shape, "canonical", f"(n, d) becomes {canonical.shape}")
+    require(np.array_equal(space.canonical(canonical), canonical), "canonical", "it is not idempotent")
+    require(
+        np.array_equal(space.is_valid(canonical), space.is_valid(genomes)),
+        "is_valid",
+        "an architecture and its representative differ",
+    )
+    features = space.features(genomes)
+    require(
+        features.ndim == 2 and len(features) == len(genomes) and features.dtype == np.float64,
+        "features",
+        f"they must be float64 (n, f), got {features.shape} of {features.dtype}",
+    )
+    require(np.isfinite(features).all(), "features", "they must be finite")
+    require(
+        np.array_equal(space.features(canonical), features),
+        "features",
+        "an architecture and its representative have different ones",
+    )
+    none = genomes[:0]
+    shapes = (space.canonical(none).shape, space.features(none).shape, space.is_valid(none).shape)
+    require(
+        shapes == (none.shape, (0, features.shape[1]), (0,)), "no rows", f"of no rows come the shapes {shapes} instead"
+    )
+
+
+def _check_text(space: Space, genomes: Archs) -> None:
+    for genome in genomes:
+        for text in (space.format(genome), ",".join(map(str, genome)), ", ".join(map(str, genome)) + "\n"):
+            parsed = space.parse(text)
+            require(
+                np.array_equal(parsed, genome) and np.issubdtype(parsed.dtype, np.integer),
+                "parse",
+                f"{text!r} is {genome.tolist()}, and was read as {parsed.tolist()}",
+            )
+    texts = {space.format(genome) for genome in genomes}
+    require(len(texts) == len(np.unique(genomes, axis=0)), "format", "two genomes have one text")
+    first = ",".join(map(str, genomes[0]))
+    rest = first.partition(",")[2]
+    bad = ["", "no architecture", first + ",0", first + ",", f"{space.choices[0]},{rest}", f"-1,{rest}"]
+    bad += ["9" * 40 + "," + rest, f"0.0,{rest}", space.format(genomes[0])[:-2]]
+    for text in bad:
+        read: Any
+        try:
+            read = space.parse(text)
+        except UsageError:
+            continue
+        except Exception as error:  # whatever else comes out is the finding
+            read = error
+        raise AssertionError(f"parse: {text!r} must be refused with UsageError, and was read as {read!r}")
+
+
+def _check_neighbours(space: Space, genomes: Archs) -> None:
+    wanted = (sum(space.choices) - len(space.choices), len(space.choices))
+    for genome in genomes:
+        found = space.neighbours(genome)
+        require(found.shape == wanted, "neighbours", f"their shape must be {wanted}, got {found.shape}")
+        near = (found != genome).sum(axis=1) == 1
+        inside = ((found >= 0) & (found < np.array(space.choices))).all(axis=1)
+        require(bool((near & inside).all()), "neighbours", f"one of {genome.tolist()} is not one step away")
+        require(len(np.unique(found, axis=0)) == len(found), "neighbours", f"one of {genome.tolist()} is there twice")
+
+
+def _check_networks(space: Space, genomes: Archs) -> None:
+    """Modules run, say something about their input, and are as their representatives."""
+    import torch
+
+    valid = space.is_valid(genomes)
+    for arch in genomes[valid][:300]:
+        try:
+            space.assembly(arch)
+        except ConstantNetwork as error:
+            raise AssertionError(f"is_valid: {arch.tolist()} is valid, and its assembly raised {error!r}") from error
+    for arch in genomes[valid][:4]:
+        images = torch.randn(space.input_shape, generator=torch.Generator().manual_seed(0))
+        assembled, direct = space.assembly(arch).to_module().eval(), space.to_module(arch).eval()
+        require(space.assembly(arch).input_shape == space.input_shape, "assembly", "its input has another shape")
+        require(
+            _shapes(assembled) == _shapes(direct), "to_module", f"{arch.tolist()} is another network than its assembly"
+        )
+        with torch.no_grad():
+            logits, other = direct(images), direct(images.flip(-1) + 1.0)
+        require(
+            logits.shape[0] == space.input_shape[0] and bool(torch.isfinite(logits).all()),
+            "to_module",
+            f"{arch.tolist()} gives {tuple(logits.shape)} for {space.input_shape}, or values that are not finite",
+        )
+        require(not torch.equal(logits, other), "is_valid", f"{arch.tolist()} gives the same for different inputs")
+        twin = space.to_module(space.canonical(arch[None])[0])
+        counts = [sum(parameter.numel() for parameter in one.parameters()) for one in (direct, twin)]
+        require(counts[0] == counts[1], "canonical", f"{arch.tolist()} and its representative have {counts} parameters")
+    for arch in genomes[~valid][:5]:
+        try:
+            space.assembly(arch)
+        except ConstantNetwork:
+            continue
+        raise AssertionError(f"is_valid: {arch.tolist()} is not valid, and its assembly did not raise ConstantNetwork")
+
+
+def _check_supernet(space: Space, supernet: Any) -> None:
+    """One path of the shared weights is the stand-alone network, and a one-hot sample is one path."""
+    import torch
+
+    images = torch.randn((3, *space.input_shape[1:]), generator=torch.Generator().manual_seed(1))
+    supernet.eval()
+    for arch in space.sample(6, np.random.default_rng(3)):
+        subnet = supernet.subnet(arch).eval()
+        require(
+            _shapes(subnet) == _shapes(space.to_module(arch)), "subnet", f"{arch.tolist()} is another network alone"
+        )
+        gates = [torch.nn.functional.one_hot(torch.tensor(g), n).float() for g, n in _genes(space, arch)]
+        for gate in gates:
+            gate.requires_grad_()
+        with torch.no_grad():
+            path, alone = supernet.forward_path(images, arch), subnet(images)
+        mixed = supernet.forward_mixed(images, gates)
+        require(_close(path, alone), "forward_path", f"{arch.tolist()} differs from its subnet")
+        require(_close(mixed, path), "forward_mixed", f"one-hot gates of {arch.tolist()} differ from its path")
+        mixed.square().sum().backward()
+        reached = sum(float(gate.grad.abs().sum()) for gate in gates if gate.grad is not None)
+        require(reached > 0, "forward_mixed", f"no gradient reaches the gates of {arch.tolist()}")
+        with torch.no_grad():
+            for parameter in subnet.parameters():
+                parameter.zero_()
+            require(
+                torch.equal(supernet.forward_path(images, arch), path), "subnet", "its weights are no copy: both change"
+            )
+
+
+def _genes(space: Space, arch: Archs) -> Iterator[tuple[int, int]]:
+    return zip((int(gene) for gene in arch), space.choices, strict=True)
+
+
+def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+def _close(left: Any, right: Any) -> bool:
+    return bool((left - right).abs().max() <= _TOLERANCE * max(float(right.abs().max()), 1.0))

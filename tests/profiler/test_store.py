@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from device_profiles.conditions import Conditions
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
+from profiler.agent.protocol import Block
+from profiler.conditions import conditions_of
+from profiler.onnx_graph import read_graph
+from profiler.store import BlockRow, ModelRow, Store, StoreFull
+
+
+@pytest.fixture
+def conditions(fake: Callable[..., Any]) -> Conditions:
+    return conditions_of(fake())
+
+
+@pytest.fixture
+def fill(conditions: Conditions, conv_net: Callable[..., bytes]) -> Callable[..., int]:
+    """Puts a model "m" and blocks of it into a store; the number of their process."""
+
+    def put(store: Store, blocks: int = 5) -> int:
+        store.bind("fake", "{}", conditions)
+        store.add_model(ModelRow("m", "a model", "space", "arch"), read_graph(conv_net()))
+        process = store.start_process(conditions, "one", seed=3)
+        for index in range(blocks):
+            store.add_block(process, Block("m", index, 4, 4000 + index, 420, 400))
+        return process
+
+    return put
+
+
+def refused_unchanged(path: Path, error: type[Exception] = SchemaMismatch) -> str:
+    before = path.read_bytes()
+    others = sorted(path.parent.iterdir())
+    with pytest.raises(error) as caught:
+        Store(path)
+    assert path.read_bytes() == before
+    assert sorted(path.parent.iterdir()) == others, "no side files"
+    return str(caught.value)
+
+
+def test_a_fresh_store_is_made_with_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.db"
+    with Store(path) as store:
+        assert store.targets() == () and store.models() == {}
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.db"]
+
+
+def test_a_store_that_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="there is no store"):
+        Store(tmp_path / "a.db", create=False)
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_what_was_written_is_read_after_reopening(
+    tmp_path: Path, fill: Callable[..., int], conditions: Conditions, conv_net: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "a.db"
+    graph = read_graph(conv_net(), runtime="fake")
+    with Store(path) as store:
+        process = fill(store)
+        store.add_fused("m", conditions, graph)
+        store.add_profile(process, "m", [["conv", "Conv", 12.5, 20]], 4096)
+        store.add_memory(process, "m", 1 << 20, None)
+        store.add_failure("m", conditions, kind="RuntimeCrash", reason="first", hint="")
+        store.add_failure("m", conditions, kind="RuntimeCrash", reason="it crashed", hint="Mend it.")
+        store.end_process(process, state="finished", device_s=1.5, facts=[{"event": "state", "gemm_ns": 400}])
+    with Store(path, create=False) as store:
+        assert store.targets() == ("fake",)
+        assert store.conditions("fake") == store.require_conditions("fake") == conditions
+        assert store.models() == {"m": ModelRow("m", "a model", "space", "arch")}
+        assert store.models(["other"]) == {}
+        assert store.graph("m") == read_graph(conv_net())
+        assert store.fused("m", conditions) == graph
+        assert store.blocks(conditions) == [BlockRow(process, "one", "m", 4, 4000 + i, 400) for i in range(5)]
+        assert store.profiles(conditions) == [("m", [["conv", "Conv", 12.5, 20]], 4096)]
+        assert store.memory(conditions) == {"m": (1 << 20, None)}
+        assert store.failures(conditions) == {"m": ("RuntimeCrash", "it crashed", "Mend it.")}
+        assert store.device_s(conditions) == 1.5
+        assert store.process_facts(conditions) == [{"event": "state", "gemm_ns": 400}]
+
+
+def test_rows_of_other_conditions_are_not_seen(
+    tmp_path: Path, fill: Callable[..., int], conditions: Conditions
+) -> None:
+    other = replace(conditions, threads=2)
+    with Store(tmp_path / "a.db") as store:
+        fill(store)
+        store.bind("fake-2t", "{}", other)
+        assert store.blocks(other) == [] and store.device_s(other) == 0.0
+        assert len(store.blocks(conditions)) == 5
+        assert store.targets() == ("fake", "fake-2t")
+
+
+def test_a_second_time_changes_nothing(tmp_path: Path, fill: Callable[..., int], conditions: Conditions) -> None:
+    with Store(tmp_path / "a.db") as store:
+        first, second = fill(store, 2), fill(store, 2)
+        assert second > first
+        assert len(store.blocks(conditions)) == 4 and len(store.models()) == 1
+
+
+def test_other_conditions_of_a_target_are_refused(tmp_path: Path, conditions: Conditions) -> None:
+    with Store(tmp_path / "a.db") as store:
+        store.bind("fake", "{}", conditions)
+        store.bind("fake", "{}", conditions)
+        with pytest.raises(ConditionMismatch) as caught:
+            store.bind("fake", "{}", replace(conditions, kernel="another", threads=2))
+        assert set(caught.value.got) == {"kernel", "threads"}
+        assert "'fake'" in caught.value.message
+        assert store.conditions("fake") == conditions
+
+
+def test_what_is_not_there_is_named(tmp_path: Path, conditions: Conditions) -> None:
+    with Store(tmp_path / "a.db") as store:
+        assert store.conditions("nowhere") is None and store.fused("m", conditions) is None
+        with pytest.raises(InvalidData, match="'nowhere'"):
+            store.require_conditions("nowhere")
+        with pytest.raises(InvalidData, match="no model"):
+            store.graph("m")
+
+
+def test_a_block_of_an_unknown_model_is_refused(tmp_path: Path, fill: Callable[..., int]) -> None:
+    with Store(tmp_path / "a.db") as store:
+        process = fill(store)
+        with pytest.raises(InvalidData):
+            store.add_block(process, Block("ghost", 0, 4, 1, 1, 1))
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    from profiler import schema
+
+    with Store(tmp_path / "a.db") as store:
+        with pytest.raises(RuntimeError), store.transaction() as connection:
+            connection.execute(schema.META.insert().values(key="k", value="v"))
+            raise RuntimeError("stop")
+        with store.transaction() as connection:
+            assert connection.scalar(sa.select(schema.META.c.value).where(schema.META.c.key == "k")) is None
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.01])
+def test_a_store_that_was_cut_short_is_refused_unchanged(
+    tmp_path: Path, fill: Callable[..., int], share: float
+) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        fill(store, 50)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert "cut short" in refused_unchanged(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"SQLite format 3\x00", b"not a database at all" * 50, b"\x00" * 4096])
+def test_what_is_no_database_is_refused_unchanged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(content)
+    refused_unchanged(path)
+
+
+@pytest.mark.parametrize("version", ["2", "99", "0", "x"])
+def test_another_schema_is_refused_unchanged(tmp_path: Path, fill: Callable[..., int], version: str) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        fill(store)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
+    database.close()
+    message = refused_unchanged(path)
+    assert f"schema version {version}" in message and "reads 1" in message
+
+
+@pytest.mark.parametrize("table", ["songs (title TEXT)", "meta (title TEXT)"])
+def test_a_database_of_something_else_is_refused_unchanged(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as database:
+        database.execute(f"CREATE TABLE {table}")
+    database.close()
+    refused_unchanged(path, InvalidData)
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="folder"):
+        Store(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidData):
+        Store(tmp_path / "file" / "a.db")
+
+
+def test_damage_inside_is_found_when_it_is_read(
+    tmp_path: Path, fill: Callable[..., int], conditions: Conditions
+) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        fill(store, 600)
+        with store.engine.connect() as connection:
+            root = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'blocks'").scalar_one()
+    content = bytearray(path.read_bytes())
+    content[(root - 1) * 4096 : (root - 1) * 4096 + 64] = b"\xff" * 64
+    path.write_bytes(content)
+    with Store(path) as store, pytest.raises(SchemaMismatch, match="damaged"):
+        store.blocks(conditions)
+
+
+def test_a_full_disk_keeps_what_was_committed(tmp_path: Path, fill: Callable[..., int], conditions: Conditions) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        process = fill(store, 5)
+        store.engine.dispose()
+        pages = path.stat().st_size // 4096
+
+        def small_disk(connection: Any, _record: Any) -> None:
+            connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+
+        sa.event.listen(store.engine, "connect", small_disk)
+        kept = 5
+        with pytest.raises(StoreFull) as caught:
+            for index in range(5, 5000):
+                store.add_block(process, Block("m", index, 4, 4000 + index, 400, 400))
+                kept += 1
+        assert 5 < kept < 4999
+        assert str(path) in caught.value.message and "again" in caught.value.hint
+        assert len(store.blocks(conditions)) == kept
+    with Store(path) as store:
+        assert [row.ns for row in store.blocks(conditions)] == [4000 + i for i in range(kept)]
+        store.add_block(process, Block("m", 0, 4, 1, 1, 1))
+
+
+def test_a_reader_and_a_writer_share_a_file(tmp_path: Path, fill: Callable[..., int], conditions: Conditions) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as writer:
+        process = fill(writer, 1)
+        with Store(path) as reader:
+            writer.add_block(process, Block("m", 1, 4, 1, 1, 1))
+            assert len(reader.blocks(conditions)) == 2
+
+
+def test_a_recording_holds_times_of_a_call_and_sentinels(
+    tmp_path: Path, fill: Callable[..., int], conditions: Conditions
+) -> None:
+    with Store(tmp_path / "a.db") as store:
+        fill(store, 3)
+        assert store.recording(conditions) == {
+            "models": {"m": [1000.0, 1000.25, 1000.5]},
+            "sentinel": [400, 400, 400],
+        }
+
+
+def test_a_store_may_live_in_memory(fill: Callable[..., int], conditions: Conditions) -> None:
+    with Store("sqlite://") as store:
+        fill(store)
+        assert len(store.blocks(conditions)) == 5
