@@ -35,11 +35,12 @@ def main() -> None:
     parser.add_argument("--space", default="nasbench201")
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--invocations", type=int, default=4)
+    parser.add_argument("--keep", type=Path, help="keep the stores in this folder, for benchmarks.estimators")
     arguments = parser.parse_args()
     values, lows, highs, states, device_s = [], [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.invocations):
-            path = Path(folder) / f"{number}.db"
+            path = (arguments.keep or Path(folder)) / f"{number}.db"
             invoke(arguments, path)
             with profiler.Store(path, create=False) as store:
                 conditions = store.require_conditions(arguments.target)
