@@ -303,13 +303,13 @@ def _profiles(study: Study, models: dict[str, str]) -> dict[str, dict[str, float
     if conditions is None:
         return {}
     found: dict[str, dict[str, float]] = {}
-    for model, kernels, _ in store.profiles(conditions):
-        graph = store.fused(model, conditions) if model in models else None
+    for profile in store.profiles(conditions):
+        graph = store.fused(profile.model, conditions) if profile.model in models else None
         if graph is not None:
             times: dict[str, float] = defaultdict(float)
-            for operator, ms in match(graph, kernels):
+            for operator, ms in match(graph, profile.kernels):
                 times[str(operator)] += ms
-            found[models[model]] = dict(times)
+            found[models[profile.model]] = dict(times)
     return found
 
 

@@ -18,8 +18,8 @@ from predictors.predictor import Predictor, same_conditions
 from predictors.samples import NetworkSamples
 from predictors.samples import kernels as kernel_samples
 from predictors.samples import networks as network_samples
-from profiler import statistics
 from profiler.store import Store
+from profiler.summary import estimates
 
 Floats = NDArray[np.float64]
 
@@ -109,13 +109,10 @@ def noise_mape(store: Store, conditions: Conditions, ids: tuple[str, ...]) -> fl
     Halves of `p` processes differ by `sqrt(2)` times as much as two measurements of `p` would; a prediction without any
     error of its own differs from one measurement by `1/sqrt(2)` of the latter: together a factor of 1/2.
     """
-    rows = store.blocks(conditions)
-    if not rows:
-        return None
-    estimates = statistics.estimates_by_process(rows, statistics.best_sentinel_ns(rows))
+    found = estimates(store, conditions)
     differences = []
     for model in ids:
-        values = [estimates[model][process].best_ns for process in sorted(estimates.get(model, {}))]
+        values = [found[model][process].best_ns for process in sorted(found.get(model, {}))]
         if len(values) >= 2:
             first, second = float(np.median(values[::2])), float(np.median(values[1::2]))
             differences.append(abs(first - second) / (0.5 * (first + second)))

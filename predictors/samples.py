@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData
 from predictors.models.protocol import DeviceFacts, KernelSamples
-from profiler import statistics
 from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
+from profiler.summary import estimates, reference_ns
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,14 @@ class NetworkSamples:
 
 def networks(store: Store, conditions: Conditions) -> NetworkSamples:
     """All networks measured under conditions whose kernels are known, in the order of their ids."""
-    rows = store.blocks(conditions)
-    if not rows:
-        return NetworkSamples((), (), (), (), np.empty(0), np.empty(0))
-    estimates = statistics.estimates_by_process(rows, statistics.best_sentinel_ns(rows))
+    found = estimates(store, conditions)
     models = store.models()
     ids, graphs, ms, noise = [], [], [], []
-    for model in sorted(estimates):
+    for model in sorted(found):
         graph = store.fused(model, conditions)
         if graph is None or models[model].kernel is not None:
             continue
-        values = np.array([process.best_ns for process in estimates[model].values()])
+        values = np.array([process.best_ns for process in found[model].values()])
         ids.append(model)
         graphs.append(graph)
         ms.append(float(np.median(values)) / 1e6)
@@ -79,22 +76,23 @@ def networks(store: Store, conditions: Conditions) -> NetworkSamples:
 
 
 def kernels(store: Store, conditions: Conditions, models: Sequence[str] | None = None) -> KernelSamples:
-    """Kernel times from the profiles of networks, all or those named.
+    """Kernel times from the profiles of networks, all or those named, in the state of the reference sentinel.
 
-    Each network's profile is scaled by no one: what the runtime's profiler adds is the composition's business.
+    What the runtime's profiler adds to each kernel is left in: that is the composition's business.
 
     Raises:
         InvalidData: the store has no sentinels of these conditions.
     """
     found: dict[Operator, list[float]] = defaultdict(list)
     wanted = None if models is None else set(models)
-    for model, profile, _ in store.profiles(conditions):
-        if wanted is not None and model not in wanted:
+    reference = reference_ns(store, conditions)
+    for profile in store.profiles(conditions):
+        if reference is None or (wanted is not None and profile.model not in wanted):
             continue
-        graph = store.fused(model, conditions)
+        graph = store.fused(profile.model, conditions)
         if graph is not None:
-            for operator, ms in match(graph, profile):
-                found[operator].append(ms)
+            for operator, ms in match(graph, profile.kernels):
+                found[operator].append(ms * reference / profile.sentinel_ns)
     operators = tuple(sorted(found, key=lambda operator: operator.key))
     return KernelSamples(
         operators=operators,

@@ -18,7 +18,7 @@ from typing import Any
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError
 from device_profiles.profile import Target, to_plain
-from profiler import events, statistics, transports
+from profiler import events, reference, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
@@ -26,9 +26,10 @@ from profiler.fusing import fused_graph
 from profiler.lock import device_lock
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
-from profiler.store import ModelRow, Store
+from profiler.rows import ModelRow, ProfileRow
+from profiler.store import Store
 from profiler.subjects import Subject
-from profiler.summary import failures, measurements
+from profiler.summary import failures, latencies, measurements, reference_ns
 
 #: Models that one worker holds at once; more are measured in groups.
 GROUP_SIZE = 64
@@ -148,7 +149,7 @@ _FIELDS = {
     "loading": ("id",),
     "loaded": ("id",),
     "failed": ("id", "kind", "reason", "hint"),
-    "profile": ("id", "kernels", "allocator_peak_bytes"),
+    "profile": ("id", "kernels", "allocator_peak_bytes", "sentinel_ns"),
     "memory": ("id",),
 }
 
@@ -200,7 +201,7 @@ class _Campaign:
     def _process(self, folder: Path, group: list[str], seconds: float) -> None:
         """One fresh worker over a group of models."""
         alone = {name for name, row in self.store.models(group).items() if row.kernel is not None}
-        profiled = alone | {model for model, _, _ in self.store.profiles(self.conditions)}
+        profiled = alone | {profile.model for profile in self.store.profiles(self.conditions)}
         weighed = alone | self.store.memory(self.conditions).keys()
         candidates = tuple(
             Candidate(
@@ -211,14 +212,17 @@ class _Campaign:
             )
             for name in group
         )
-        rows = self.store.blocks(self.conditions)
-        best = int(statistics.best_sentinel_ns(rows)) if rows else None
+        remembered = reference.remembered_ns(self.conditions)
+        known = [value for value in (remembered, reference_ns(self.store, self.conditions)) if value is not None]
         job = Job(
             nonce=uuid.uuid4().hex,
             runtime=self.target.runtime.name,
             candidates=candidates,
             plan=Plan(
-                seed=self.seed + self.processes, rounds=self.budget.rounds, seconds=seconds, best_sentinel_ns=best
+                seed=self.seed + self.processes,
+                rounds=self.budget.rounds,
+                seconds=seconds,
+                reference_ns=min(known, default=None),
             ),
             threads=self.target.runtime.threads,
             precision=self.target.runtime.precision,
@@ -230,15 +234,19 @@ class _Campaign:
         self.processes += 1
         self.listener(events.ProcessStarted(self.processes, len(group)))
         process = self.store.start_process(self.conditions, self.invocation, job.plan.seed)
-        _Reader(self, process, job).run(folder, timeout_s=seconds + PATIENCE_S + 2.0 * len(group))
-        summary = statistics.summarise(self.store.blocks(self.conditions))
+        reader = _Reader(self, process, job, remembered)
+        try:
+            reader.run(folder, timeout_s=seconds + PATIENCE_S + 2.0 * len(group))
+        finally:
+            reference.remember(self.conditions, reader.sentinels_ns)
+        summary = latencies(self.store, self.conditions)
         widest = max((summary[name].spread for name in group if name in summary), default=0.0)
         self.listener(events.ProcessFinished(self.processes, widest))
 
     def _pending(self, subjects: dict[str, Subject]) -> list[str]:
         """Models without enough processes, or with too wide an interval and processes left to spend."""
         failed = self.store.failures(self.conditions)
-        summary = statistics.summarise(self.store.blocks(self.conditions))
+        summary = latencies(self.store, self.conditions)
         counts = self._counts(list(subjects))
         return [
             name
@@ -271,13 +279,16 @@ class _Campaign:
 class _Reader:
     """Reads a worker's lines and commits what they say."""
 
-    def __init__(self, campaign: _Campaign, process: int, job: Job) -> None:
+    def __init__(self, campaign: _Campaign, process: int, job: Job, remembered_ns: float | None) -> None:
         self._campaign = campaign
         self._process = process
         self._job = job
         self._loading = ""
         self._finished = False
+        self.sentinels_ns: list[int] = []
         self._facts: list[dict[str, Any]] = []
+        if remembered_ns is not None:
+            self._facts.append({"event": "reference", "sentinel_ns": remembered_ns})
         self._started_s = time.monotonic()
         self._spent_before_s = campaign.spent_s
 
@@ -311,6 +322,7 @@ class _Reader:
         if event == "block":
             block = Block(**line)
             store.add_block(self._process, block)
+            self.sentinels_ns.append(min(block.sentinel_before_ns, block.sentinel_after_ns))
             spent = self._spent_before_s + time.monotonic() - self._started_s
             campaign.listener(events.BlockTaken(block.candidate, block.round, spent))
         elif event == "loading":
@@ -322,7 +334,8 @@ class _Reader:
             self._loading = ""
             campaign._fail(line["id"], line["kind"], line["reason"], line["hint"])
         elif event == "profile":
-            store.add_profile(self._process, line["id"], line["kernels"], line["allocator_peak_bytes"])
+            row = ProfileRow(line["id"], line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"])
+            store.add_profile(self._process, row)
         elif event == "memory":
             store.add_memory(self._process, line["id"], line.get("process_peak_bytes"), line.get("unavailable"))
         elif event == "finished":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from profiler.measurement import Latency, Measurement
 from profiler.store import Store
-from profiler.summary import measurements
+from profiler.summary import measurements, reference_ns
 
 FASTER, SLOWER, NO_CHANGE, NOT_COMPARABLE = "faster", "slower", "no change", "not comparable"
 
@@ -42,8 +42,9 @@ def compare(first: Store, second: Store) -> list[Comparison]:
     """
     rows: list[Comparison] = []
     for target in dict.fromkeys((*first.targets(), *second.targets())):
-        mine, others = _by_model(first, target), _by_model(second, target)
         reason = _refusal(first, second, target)
+        against_ns = None if reason else _common_reference_ns(first, second, target)
+        mine, others = _by_model(first, target, against_ns), _by_model(second, target, against_ns)
         for model in dict.fromkeys((*mine, *others)):
             known = mine.get(model) or others[model]
             key = known.arch or known.name
@@ -55,9 +56,17 @@ def compare(first: Store, second: Store) -> list[Comparison]:
     return rows
 
 
-def _by_model(store: Store, target: str) -> dict[str, Measurement]:
+def _common_reference_ns(first: Store, second: Store, target: str) -> float | None:
+    """One reference sentinel for both: their ratio is then free of what either knew of the device."""
+    known = [reference_ns(store, store.require_conditions(target)) for store in (first, second)]
+    return min((value for value in known if value is not None), default=None)
+
+
+def _by_model(store: Store, target: str, against_ns: float | None) -> dict[str, Measurement]:
     conditions = store.conditions(target)
-    return {} if conditions is None else {one.model: one for one in measurements(store, conditions)}
+    if conditions is None:
+        return {}
+    return {one.model: one for one in measurements(store, conditions, against_ns=against_ns)}
 
 
 def _refusal(first: Store, second: Store, target: str) -> str:

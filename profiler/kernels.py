@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from device_profiles.conditions import Conditions
 from device_profiles.profile import Target
-from profiler import runtimes, statistics
+from profiler import runtimes
 from profiler.measurement import Latency
 from profiler.onnx_graph import read_graph
 from profiler.operators import Operator, operator_to_plain
 from profiler.store import Store
 from profiler.subjects import Subject
+from profiler.summary import latencies
 from profiler.work import weight_bytes
 
 #: Sets of weights to rotate through: together they exceed what a core's own caches hold.
@@ -46,11 +47,11 @@ def rotated_copies(operator: Operator) -> int:
 
 def measured_kernels(store: Store, conditions: Conditions) -> dict[Operator, Latency]:
     """Kernels that were measured alone under conditions, each as the latency of one copy."""
-    latencies = statistics.summarise(store.blocks(conditions))
+    measured = latencies(store, conditions)
     found = {}
     for row in store.models().values():
-        if row.kernel is not None and row.id in latencies:
-            found[row.kernel] = _per_copy(latencies[row.id], row.copies)
+        if row.kernel is not None and row.id in measured:
+            found[row.kernel] = _per_copy(measured[row.id], row.copies)
     return found
 
 

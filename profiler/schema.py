@@ -85,7 +85,8 @@ BLOCKS = sa.Table(
     sa.Column("sentinel_after_ns", sa.BigInteger, nullable=False),
 )
 
-#: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; and its allocator's peak.
+#: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; its allocator's peak; and
+#: the guard sentinel around it.
 PROFILES = sa.Table(
     "profiles",
     METADATA,
@@ -93,6 +94,7 @@ PROFILES = sa.Table(
     sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
     sa.Column("kernels", sa.Text, nullable=False),
     sa.Column("allocator_peak_bytes", sa.BigInteger),
+    sa.Column("sentinel_ns", sa.BigInteger, nullable=False),
 )
 
 #: Peak of a process that loads and runs the model, or why there is none.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -22,43 +21,11 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
 from profiler import database, schema
 from profiler.database import StoreFull
-from profiler.operators import Operator, OperatorGraph, operator_from_plain, operator_to_plain
+from profiler.operators import OperatorGraph, operator_from_plain, operator_to_plain
+from profiler.rows import BlockRow, ModelRow, ProfileRow
 
 if TYPE_CHECKING:
     from profiler.agent.protocol import Block
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """A model that the store knows.
-
-    Attributes:
-        id: digest of its captured graph.
-        name: for people.
-        space: spec of its space, or None.
-        arch: its text form there, or None.
-        kernel: the one kernel that it replays, or None for a network.
-        copies: how often it does.
-    """
-
-    id: str
-    name: str
-    space: str | None
-    arch: str | None
-    kernel: Operator | None = None
-    copies: int = 1
-
-
-@dataclass(frozen=True)
-class BlockRow:
-    """A block as stored: times in ns, `calls` inferences."""
-
-    process: int
-    invocation: str
-    model: str
-    calls: int
-    ns: int
-    sentinel_ns: int
 
 
 class Store:
@@ -260,13 +227,14 @@ class Store:
                 )
             )
 
-    def add_profile(self, process: int, model: str, kernels: list[Any], allocator_peak_bytes: int | None) -> None:
+    def add_profile(self, process: int, profile: ProfileRow) -> None:
         """Commit one profile."""
         row = {
             "process": process,
-            "model": model,
-            "kernels": json.dumps(kernels),
-            "allocator_peak_bytes": allocator_peak_bytes,
+            "model": profile.model,
+            "kernels": json.dumps(profile.kernels),
+            "allocator_peak_bytes": profile.allocator_peak_bytes,
+            "sentinel_ns": profile.sentinel_ns,
         }
         with self.transaction() as connection:
             connection.execute(schema.PROFILES.insert().values(**row))
@@ -328,10 +296,7 @@ class Store:
         return self._fused[key]
 
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
-        """All blocks taken under conditions, in the order they were taken.
-
-        The sentinel is the better of the two around.
-        """
+        """All blocks taken under conditions, in the order they were taken."""
         b, p = schema.BLOCKS.c, schema.PROCESSES.c
         query = (
             sa.select(b.process, p.invocation, b.model, b.calls, b.ns, b.sentinel_before_ns, b.sentinel_after_ns)
@@ -342,20 +307,18 @@ class Store:
         with self._reading() as connection:
             return [BlockRow(*row[:5], min(row[5], row[6])) for row in connection.execute(query)]
 
-    def profiles(self, conditions: Conditions) -> list[tuple[str, list[Any], int | None]]:
-        """Profiles taken under conditions.
-
-        Model, kernels `[[node, op_type, mean_ns, runs], ...]`, allocator's peak in bytes.
-        """
+    def profiles(self, conditions: Conditions) -> list[ProfileRow]:
+        """Profiles taken under conditions, in the order of their processes."""
         f, p = schema.PROFILES.c, schema.PROCESSES.c
         query = (
-            sa.select(f.model, f.kernels, f.allocator_peak_bytes)
+            sa.select(f.model, f.kernels, f.allocator_peak_bytes, f.sentinel_ns)
             .join(schema.PROCESSES, p.id == f.process)
             .where(p.conditions == conditions.id)
             .order_by(f.process)
         )
         with self._reading() as connection:
-            return [(model, json.loads(kernels), peak) for model, kernels, peak in connection.execute(query)]
+            rows = connection.execute(query)
+            return [ProfileRow(model, json.loads(kernels), peak, guard) for model, kernels, peak, guard in rows]
 
     def memory(self, conditions: Conditions) -> dict[str, tuple[int | None, str | None]]:
         """Peak of a process in bytes, or why there is none, by model; the last one measured."""
@@ -388,8 +351,9 @@ class Store:
             return float(connection.scalar(query) or 0.0)
 
     def process_facts(self, conditions: Conditions) -> list[Mapping[str, Any]]:
-        """What the processes said of the machine: sentinels, frequency."""
-        query = sa.select(schema.PROCESSES.c.facts).where(schema.PROCESSES.c.conditions == conditions.id)
+        """What the processes said of the machine, in their order: sentinels, frequency, the reference known."""
+        columns = schema.PROCESSES.c
+        query = sa.select(columns.facts).where(columns.conditions == conditions.id).order_by(columns.id)
         with self._reading() as connection:
             return [fact for text in connection.scalars(query) for fact in json.loads(text)]
 
@@ -441,4 +405,4 @@ def _own_version() -> str:
         return "unknown"
 
 
-__all__ = ["BlockRow", "ConditionMismatch", "ModelRow", "Store", "StoreFull"]
+__all__ = ["BlockRow", "ConditionMismatch", "ModelRow", "ProfileRow", "Store", "StoreFull"]

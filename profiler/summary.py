@@ -6,28 +6,70 @@ from collections.abc import Sequence
 
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
-from profiler import meters, statistics
-from profiler.measurement import Failure, Measurement, Memory
+from profiler import meters, reference, statistics
+from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
+from profiler.statistics import ProcessEstimate
 from profiler.store import Store
 
 
-def measurements(store: Store, conditions: Conditions, models: Sequence[str] | None = None) -> tuple[Measurement, ...]:
+def reference_ns(store: Store, conditions: Conditions) -> float | None:
+    """The reference sentinel of what was measured under conditions; None if nothing was.
+
+    The lower of what the store's own blocks show and what was known of the device when the last process began.
+    """
+    rows = store.blocks(conditions)
+    if not rows:
+        return None
+    shown = reference.of_sentinels([row.sentinel_ns for row in rows])
+    known = [float(fact["sentinel_ns"]) for fact in store.process_facts(conditions) if fact.get("event") == "reference"]
+    return min([shown, *known[-1:]])
+
+
+def estimates(
+    store: Store, conditions: Conditions, *, against_ns: float | None = None
+) -> dict[str, dict[int, ProcessEstimate]]:
+    """What each process says of each model, by the store's id and the process's number.
+
+    Args:
+        store: the measurements.
+        conditions: of them.
+        against_ns: the reference sentinel to express times in; the store's own if None.
+    """
+    against = against_ns or reference_ns(store, conditions)
+    return {} if against is None else statistics.by_process(store.blocks(conditions), against)
+
+
+def latencies(store: Store, conditions: Conditions, *, against_ns: float | None = None) -> dict[str, Latency]:
+    """Latency of every model, kernels alone included, by the store's id; arguments as for `estimates`."""
+    found = estimates(store, conditions, against_ns=against_ns)
+    return {model: statistics.combine(list(processes.values())) for model, processes in found.items()}
+
+
+def measurements(
+    store: Store,
+    conditions: Conditions,
+    models: Sequence[str] | None = None,
+    *,
+    against_ns: float | None = None,
+) -> tuple[Measurement, ...]:
     """Measurements under conditions, of all networks or of the models named, in their order."""
-    latencies = statistics.summarise(store.blocks(conditions))
+    against = against_ns or reference_ns(store, conditions)
+    summarised = latencies(store, conditions, against_ns=against)
     rows = store.models()
-    profiles = {model: (kernels, peak) for model, kernels, peak in store.profiles(conditions)}
+    profiles = {profile.model: profile for profile in store.profiles(conditions)}
     peaks = store.memory(conditions)
     energy = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
-    for model in models if models is not None else latencies:
-        if model not in latencies or (models is None and rows[model].kernel is not None):
+    for model in models if models is not None else summarised:
+        if model not in summarised or (models is None and rows[model].kernel is not None):
             continue
-        latency, row = latencies[model], rows[model]
-        kernels, allocator = profiles.get(model, (None, None))
+        latency, row, profile = summarised[model], rows[model], profiles.get(model)
         closure = None
-        if kernels:
-            closure = sum(mean_ns for _, _, mean_ns, _ in kernels) / 1e6 / latency.typical_ms - 1.0
+        if against is not None and profile is not None and profile.kernels:
+            kernels_ms = sum(mean_ns for _, _, mean_ns, _ in profile.kernels) / 1e6 * against / profile.sentinel_ns
+            closure = kernels_ms / latency.value_ms - 1.0
+        allocator = profile.allocator_peak_bytes if profile is not None else None
         graph = store.fused(model, conditions)
         process, reason = peaks.get(model, (None, "it was not measured"))
         found.append(

@@ -64,10 +64,17 @@ def main(arguments: list[str]) -> int:
     emit("state", **_state(workloads, clock))
     for candidate in job.candidates:
         if candidate.profile_runs and candidate.id in sessions:
+            before = protocol.time_calls(guard, 1, clock)
             profile = sessions[candidate.id].profile(candidate.profile_runs)
+            guards = [before, *(protocol.time_calls(guard, 1, clock) for _ in range(2))]
             if profile is not None:
-                kernels = [[k.node, k.op_type, k.mean_ns, k.runs] for k in profile.kernels]
-                emit("profile", id=candidate.id, kernels=kernels, allocator_peak_bytes=profile.allocator_peak_bytes)
+                emit(
+                    "profile",
+                    id=candidate.id,
+                    kernels=[[k.node, k.op_type, k.mean_ns, k.runs] for k in profile.kernels],
+                    allocator_peak_bytes=profile.allocator_peak_bytes,
+                    sentinel_ns=sorted(guards)[1],
+                )
     emit("finished")
     return 0
 

@@ -23,9 +23,10 @@ class Plan:
         seconds: time for the rounds, in seconds of the clock.
         min_block_ns: a block lasts at least this, and at least 1000 ticks of the clock.
         min_calls: calls in a block, at least.
-        slow_ratio: a block whose sentinel is this much over the best is taken again (Jetpack's benchmark rule: 1.10).
+        slow_ratio: a block whose sentinel is this much over the reference is taken again (Jetpack's benchmark rule:
+            1.10).
         retry_share: share of `rounds` that may be spent on such repeats.
-        best_sentinel_ns: the best this device has shown before, or None.
+        reference_ns: the device's reference sentinel, as far as it is known, or None.
     """
 
     seed: int = 0
@@ -36,7 +37,7 @@ class Plan:
     min_calls: int = 4
     slow_ratio: float = 1.10
     retry_share: float = 0.3
-    best_sentinel_ns: int | None = None
+    reference_ns: float | None = None
 
 
 @dataclass(frozen=True)

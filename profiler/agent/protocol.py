@@ -7,12 +7,14 @@ is the one before the next.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from profiler.agent.job import Plan
+from profiler.agent.sentinel import REFERENCE_QUANTILE
 
 Clock = Callable[[], int]
 Call = Callable[[], None]
@@ -136,7 +138,7 @@ def measure(
     """
     names = list(calls)
     guard()
-    best = plan.best_sentinel_ns or 0
+    seen: list[int] = []
     retries_left = int(plan.retry_share * plan.rounds * len(names))
     start = clock()
     before = time_calls(guard, 1, clock)
@@ -151,10 +153,12 @@ def measure(
                 ns = time_calls(calls[name], counts[name], clock)
                 after = time_calls(guard, 1, clock)
                 state = min(before, after)
-                best = min(best, state) if best else state
+                bisect.insort(seen, state)
+                usual = seen[int(REFERENCE_QUANTILE * len(seen))]
+                reference = usual if plan.reference_ns is None else min(usual, plan.reference_ns)
                 yield Block(name, round_index, counts[name], ns, before, after, retry)
                 before = after
-                slow = state > plan.slow_ratio * best
+                slow = state > plan.slow_ratio * reference
                 if not slow or retries_left == 0 or retry == 2:
                     break
                 retry += 1

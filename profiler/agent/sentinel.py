@@ -14,6 +14,9 @@ import numpy as np
 #: The sentinel that brackets every block.
 GUARD = "gemm"
 
+#: The reference sentinel of a device is this quantile of what it showed: a state that it is often in, no lucky reading.
+REFERENCE_QUANTILE = 0.1
+
 GEMM_PRODUCTS = 40
 GEMM_SIZE = 64
 MEMORY_BYTES = 8 << 20

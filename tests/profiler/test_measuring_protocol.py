@@ -131,9 +131,9 @@ def test_a_block_with_one_calm_sentinel_is_not_slow() -> None:
     assert len(blocks) == 6
 
 
-def test_within_a_tenth_of_the_best_is_calm() -> None:
+def test_within_a_tenth_of_the_reference_is_calm() -> None:
     for ratio, count in ((1.10, 5), (1.11, 5 + 1)):
-        plan = Plan(rounds=5, best_sentinel_ns=1000, retry_share=0.2)
+        plan = Plan(rounds=5, reference_ns=1000, retry_share=0.2)
         assert len(taken(Machine(), {"a": 10.0}, 1000 * ratio, plan)) == count
 
 
@@ -141,7 +141,7 @@ def test_within_a_tenth_of_the_best_is_calm() -> None:
 def test_a_machine_that_stays_slow_spends_the_budget_of_retries_and_no_more(
     rounds: int, models: int, share: float
 ) -> None:
-    plan = Plan(rounds=rounds, min_rounds=1, retry_share=share, best_sentinel_ns=100)
+    plan = Plan(rounds=rounds, min_rounds=1, retry_share=share, reference_ns=100)
     blocks = taken(Machine(), dict.fromkeys("abc"[:models], 10.0), 200.0, plan)
     retries = [block.retry for block in blocks if block.retry]
     assert len(retries) == min(int(share * rounds * models), 2 * rounds * models)
@@ -149,10 +149,10 @@ def test_a_machine_that_stays_slow_spends_the_budget_of_retries_and_no_more(
     assert len(blocks) == rounds * models + len(retries)
 
 
-def test_the_best_of_an_earlier_process_counts() -> None:
+def test_the_reference_of_earlier_processes_counts() -> None:
     plan = Plan(rounds=5)
     assert all(block.retry == 0 for block in taken(Machine(), {"a": 10.0}, 200.0, plan))
-    assert any(block.retry for block in taken(Machine(), {"a": 10.0}, 200.0, replace(plan, best_sentinel_ns=100)))
+    assert any(block.retry for block in taken(Machine(), {"a": 10.0}, 200.0, replace(plan, reference_ns=100)))
 
 
 def test_time_ends_the_rounds_but_not_before_the_least() -> None:

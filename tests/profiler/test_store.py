@@ -14,7 +14,8 @@ from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatc
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
 from profiler.onnx_graph import read_graph
-from profiler.store import BlockRow, ModelRow, Store, StoreFull
+from profiler.rows import BlockRow, ModelRow, ProfileRow
+from profiler.store import Store, StoreFull
 
 
 @pytest.fixture
@@ -65,10 +66,11 @@ def test_what_was_written_is_read_after_reopening(
 ) -> None:
     path = tmp_path / "a.db"
     graph = read_graph(conv_net(), runtime="fake")
+    profile = ProfileRow("m", [["conv", "Conv", 12.5, 20]], 4096, 400)
     with Store(path) as store:
         process = fill(store)
         store.add_fused("m", conditions, graph)
-        store.add_profile(process, "m", [["conv", "Conv", 12.5, 20]], 4096)
+        store.add_profile(process, profile)
         store.add_memory(process, "m", 1 << 20, None)
         store.add_failure("m", conditions, kind="RuntimeCrash", reason="first", hint="")
         store.add_failure("m", conditions, kind="RuntimeCrash", reason="it crashed", hint="Mend it.")
@@ -81,7 +83,7 @@ def test_what_was_written_is_read_after_reopening(
         assert store.graph("m") == read_graph(conv_net())
         assert store.fused("m", conditions) == graph
         assert store.blocks(conditions) == [BlockRow(process, "one", "m", 4, 4000 + i, 400) for i in range(5)]
-        assert store.profiles(conditions) == [("m", [["conv", "Conv", 12.5, 20]], 4096)]
+        assert store.profiles(conditions) == [profile]
         assert store.memory(conditions) == {"m": (1 << 20, None)}
         assert store.failures(conditions) == {"m": ("RuntimeCrash", "it crashed", "Mend it.")}
         assert store.device_s(conditions) == 1.5

@@ -1,0 +1,51 @@
+"""Rows of a measurement store as they are read: raw, nothing summarised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from profiler.operators import Operator
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model that the store knows.
+
+    Attributes:
+        id: digest of its captured graph.
+        name: for people.
+        space: spec of its space, or None.
+        arch: its text form there, or None.
+        kernel: the one kernel that it replays, or None for a network.
+        copies: how often it does.
+    """
+
+    id: str
+    name: str
+    space: str | None
+    arch: str | None
+    kernel: Operator | None = None
+    copies: int = 1
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """A block: times in ns, `calls` inferences; the sentinel is the better of the two around it."""
+
+    process: int
+    invocation: str
+    model: str
+    calls: int
+    ns: int
+    sentinel_ns: int
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """A profile: `kernels` is `[[node, op_type, mean_ns, runs], ...]`; the sentinel was taken around it."""
+
+    model: str
+    kernels: list[Any]
+    allocator_peak_bytes: int | None
+    sentinel_ns: int
