@@ -1,24 +1,38 @@
 """Measure networks again and again in separate invocations: do values repeat, and do intervals say how well?
 
 Every invocation is `hwnas profile` in a process and a store of its own. For each pair of invocations: the disagreement
-of the values, and whether the interval of one covers the value of the other. Run: `python -m benchmarks.repeatability`.
+of the values, and whether the interval of one covers the value of the other. With `--load` the machine changes its
+speed in between: every second invocation runs while another process multiplies matrices on the other CPUs.
+Run: `python -m benchmarks.repeatability`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import profiler
 from benchmarks.machine import machine
 from profiler.summary import measurements
+
+_BUSY = """
+import os, sys, numpy as np
+os.sched_setaffinity(0, {int(sys.argv[1])})
+a = np.ones((256, 256), np.float32)
+while True:
+    a @ a
+"""
 
 
 def invoke(arguments: argparse.Namespace, store: Path) -> None:
@@ -28,6 +42,33 @@ def invoke(arguments: argparse.Namespace, store: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+@contextlib.contextmanager
+def busy_neighbours() -> Iterator[None]:
+    """Keep every CPU busy but the last, which single-threaded targets are pinned to."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _BUSY]
+    others = [subprocess.Popen([*command, str(cpu)], env=environment) for cpu in sorted(os.sched_getaffinity(0))[:-1]]
+    try:
+        yield
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+
+
+def agreement(value: np.ndarray, low: np.ndarray, high: np.ndarray, pairs: list[tuple[int, int]]) -> dict[str, Any]:
+    """How well pairs of invocations agree; all arrays are `(invocations, networks)`."""
+    difference = np.array([np.abs(value[a] - value[b]) / (0.5 * (value[a] + value[b])) for a, b in pairs])
+    covered = np.array([(low[i] <= value[j]) & (value[j] <= high[i]) for a, b in pairs for i, j in ((a, b), (b, a))])
+    return {
+        "pairs": len(pairs),
+        "median_disagreement": float(np.median(difference)),
+        "p90_disagreement": float(np.quantile(difference, 0.9)),
+        "worst_disagreement": float(difference.max()),
+        "coverage": float(covered.mean()),
+    }
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,44 +76,41 @@ def main() -> None:
     parser.add_argument("--space", default="nasbench201")
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--invocations", type=int, default=4)
+    parser.add_argument("--load", action="store_true", help="keep the other CPUs busy in every second invocation")
     parser.add_argument("--keep", type=Path, help="keep the stores in this folder, for benchmarks.estimators")
     arguments = parser.parse_args()
-    values, lows, highs, states, device_s = [], [], [], [], []
+    latencies, typical, device_s = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.invocations):
             path = (arguments.keep or Path(folder)) / f"{number}.db"
-            invoke(arguments, path)
+            with busy_neighbours() if arguments.load and number % 2 else contextlib.nullcontext():
+                invoke(arguments, path)
             with profiler.Store(path, create=False) as store:
                 conditions = store.require_conditions(arguments.target)
                 found = sorted(measurements(store, conditions), key=lambda one: one.model)
                 device_s.append(store.device_s(conditions))
-            values.append([one.latency.value_ms for one in found])
-            lows.append([one.latency.low_ms for one in found])
-            highs.append([one.latency.high_ms for one in found])
-            states.append(sum(one.latency.state != "stable" for one in found))
-    value, low, high = np.array(values), np.array(lows), np.array(highs)
-    pairs = []
-    for a, b in itertools.combinations(range(len(value)), 2):
-        difference = np.abs(value[a] - value[b]) / (0.5 * (value[a] + value[b]))
-        covered = [float(((low[i] <= value[j]) & (value[j] <= high[i])).mean()) for i, j in ((a, b), (b, a))]
-        pairs.append((difference, np.mean(covered)))
-    everything = np.concatenate([difference for difference, _ in pairs])
+            latencies.append([one.latency for one in found])
+            typical.append(float(np.median([one.latency.typical_ms for one in found])))
+    value = np.array([[one.value_ms for one in row] for row in latencies])
+    low = np.array([[one.low_ms for one in row] for row in latencies])
+    high = np.array([[one.high_ms for one in row] for row in latencies])
+    pairs = list(itertools.combinations(range(len(value)), 2))
     result = {
         "benchmark": "repeatability",
         "space": arguments.space,
         "networks": arguments.networks,
         "invocations": arguments.invocations,
+        "load_in_every_second": arguments.load,
         "device_s": device_s,
-        "degraded": states,
-        "median_disagreement": float(np.median(everything)),
-        "p90_disagreement": float(np.quantile(everything, 0.9)),
-        "worst_disagreement": float(everything.max()),
-        "median_disagreement_of_pairs": [float(np.median(difference)) for difference, _ in pairs],
-        "coverage": float(np.mean([covered for _, covered in pairs])),
-        "coverage_of_pairs": [float(covered) for _, covered in pairs],
+        "median_typical_ms": typical,
+        "degraded": [sum(one.state != "stable" for one in row) for row in latencies],
+        "all": agreement(value, low, high, pairs),
         "mean_half_width": float(((high - low) / 2 / value).mean()),
         "machine": machine(),
     }
+    if arguments.load:
+        across = [(a, b) for a, b in pairs if (a - b) % 2]
+        result["calm_against_loaded"] = agreement(value, low, high, across)
     print(json.dumps(result, indent=1))
 
 
