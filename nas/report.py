@@ -33,7 +33,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;paddin
 h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem}
 p.note{color:#555;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.86rem}
 th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left;font-family:ui-monospace,monospace;font-size:.78rem}
+th{white-space:normal} th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;
+min-width:16rem;font-family:ui-monospace,monospace;font-size:.74rem}
 .scroll{overflow-x:auto}
 """
 

@@ -57,7 +57,7 @@ class Budget:
     spread: float = 0.02
     device_s: float | None = None
     min_processes: int = 3
-    max_processes: int = 12
+    max_processes: int = 20
     rounds: int = 15
     profile_runs: int = 20
     memory: bool = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from profiler import Budget, Latency, Outcome, Store
     from profiler.operators import Operator
     from profiler.subjects import Subject
+
+#: Rows that people are shown.
+MOST_ROWS = 20
+
+#: What a model is called in the answer: `{"model": path}` or `{"arch": text}`.
+Name = dict[str, str]
 
 
 @answers("profile")
@@ -64,7 +71,7 @@ def profile(
                 subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
             )
             alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else {}
-    return _answer(chosen.name, place, outcome, refused, alone)
+    return _answer(chosen.name, place, outcome, refused, alone, limits)
 
 
 def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> dict[Operator, Latency]:
@@ -81,6 +88,14 @@ def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live
     return measured_kernels(store, conditions)
 
 
+def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of the first rows, and how many there are besides."""
+    if not rows:
+        return []
+    more = [f"... and {len(rows) - MOST_ROWS} more; --json has all"] if len(rows) > MOST_ROWS else []
+    return [table(heads, rows[:MOST_ROWS]), *more]
+
+
 def _subjects(
     target: Target,
     models: Sequence[Path] | None,
@@ -89,30 +104,19 @@ def _subjects(
     archs: Sequence[str] | None,
     seed: int,
     live: Any,
-) -> tuple[list[Subject], list[tuple[str, HwnasError]]]:
+) -> tuple[list[Subject], list[tuple[Name, HwnasError]]]:
     """What to measure, and the files that cannot be; all of them refused is an error."""
     import numpy as np
 
-    from device_profiles.errors import HwnasError, UsageError
+    from device_profiles.errors import UsageError
     from profiler import subjects
 
     if sum([bool(models), samples is not None, bool(archs)]) != 1:
         raise UsageError(
             "say what to measure in one way", hint="Give --model FILE, or --space NAME --samples N, or --arch TEXT."
         )
-    found: list[Subject] = []
-    refused: list[tuple[str, HwnasError]] = []
     if models:
-        for path in models:
-            try:
-                found.append(subjects.from_file(path))
-            except HwnasError as error:
-                refused.append((str(path), error))
-        if not found:
-            for _, refusal in refused[:-1]:
-                say(f"error: {refusal.message}")
-            raise refused[-1][1]
-        return found, refused
+        return _accepted([({"model": str(path)}, partial(subjects.from_file, path)) for path in models])
     import nas
     from nas.networks import subject
 
@@ -124,10 +128,31 @@ def _subjects(
     else:
         opened = nas.spaces.load(space) if space is not None else _space_of(archs or ())
         genomes = np.array([opened.parse(text) for text in archs or ()])
-    for number, genome in enumerate(genomes):
-        live("building networks", number, len(genomes))
-        found.append(subject(opened, genome))
-    live("building networks", len(genomes), len(genomes))
+    return _accepted(
+        [({"arch": opened.format(genome)}, partial(subject, opened, genome)) for genome in genomes],
+        lambda done: live("building networks", done, len(genomes)),
+    )
+
+
+def _accepted(
+    makers: Sequence[tuple[Name, Callable[[], Subject]]], progress: Callable[[int], None] = lambda done: None
+) -> tuple[list[Subject], list[tuple[Name, HwnasError]]]:
+    """What can be made, and what cannot be and why; all of it refused is an error."""
+    from device_profiles.errors import HwnasError
+
+    found: list[Subject] = []
+    refused: list[tuple[Name, HwnasError]] = []
+    for number, (name, make) in enumerate(makers):
+        progress(number)
+        try:
+            found.append(make())
+        except HwnasError as error:
+            refused.append((name, error))
+    progress(len(makers))
+    if not found:
+        for _, refusal in refused[:-1]:
+            say(f"error: {refusal.message}")
+        raise refused[-1][1]
     return found, refused
 
 
@@ -157,8 +182,9 @@ def _answer(
     target: str,
     store: str,
     outcome: Outcome,
-    refused: Sequence[tuple[str, HwnasError]],
+    refused: Sequence[tuple[Name, HwnasError]],
     alone: Mapping[Operator, Latency],
+    limits: Budget,
 ) -> Answer:
     from device_profiles.errors import InvalidData
 
@@ -169,7 +195,7 @@ def _answer(
 
     failed = [
         *({**named(f), "type": f.kind, "reason": f.reason, "hint": f.hint} for f in failures),
-        *({"model": n, "type": type(e).__name__, "reason": e.message, "hint": e.hint} for n, e in refused),
+        *({**name, "type": type(e).__name__, "reason": e.message, "hint": e.hint} for name, e in refused),
     ]
     degraded = [m for m in measurements if m.latency.state != "stable"]
     data = {
@@ -192,17 +218,23 @@ def _answer(
         ]
         for m in measurements
     ]
-    lines = [table(["", "latency [ms]", "95 % interval", "state", "processes", "closure"], rows)] if rows else []
+    heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
+    lines = _shown(heads, rows)
     if alone:
         slowest = sorted(alone.items(), key=lambda pair: -pair[1].value_ms)
-        shown = [
+        times = [
             [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
         ]
-        lines.append(table(["kernel, alone", "latency [us]", "95 % interval"], shown))
+        lines += _shown(["kernel, alone", "latency [us]", "95 % interval"], times)
     lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
     if degraded:
-        lines.append(f"{len(degraded)} were measured in a slow state of the machine; run again when it is calm")
+        lines.append(f"{len(degraded)} were measured in a slow state of the machine: run again when it is calm")
+    wide = [m for m in measurements if m.latency.spread > limits.spread]
+    if wide:
+        more = any(m.latency.processes < limits.max_processes for m in wide)
+        advice = "run again to go on, with more --budget" if more else "this machine allows no narrower ones now"
+        lines.append(f"{len(wide)} have wider intervals than +-{limits.spread:.1%}: {advice}")
     error = None
     if failed and not measurements:
         first = failed[0]

@@ -70,7 +70,10 @@ def search(
             if finalists:
                 result.measure_finalists(finalists)
     if error is not None:
-        empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": 0, "front": []}
+        from nas.study import open_study
+
+        judged = sum(trial.result is not None for trial in open_study(output).trials())
+        empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
         return Answer({**empty, "hypervolume": 0.0, "reference": None}, "", error.exit_code, error)
     data_fields = fields(result)
     return Answer(data_fields, text(result, data_fields))
