@@ -1,0 +1,285 @@
+"""A predictor's folder: what is saved is loaded, and what is damaged or strange is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import predictors
+from device_profiles.errors import HwnasError, InvalidData, SchemaMismatch, UsageError
+from predictors.models import REGISTRY
+from profiler.store import Store
+
+
+def names(place):
+    return sorted(path.name for path in place.iterdir())
+
+
+@pytest.fixture(scope="module")
+def fits(measured):
+    """Every kernel model, fitted without a space."""
+    with Store(measured.path, create=False) as store:
+        return {name: predictors.fit(name, store, target=measured.target) for name in predictors.names()}
+
+
+# -- round trips
+
+
+def test_predictions_are_the_same_after_loading(fitted, folder, corner):
+    found, expected = predictors.load(folder).predict(corner.everything), fitted.predict(corner.everything)
+    for field in ("value", "low", "high", "coverage"):
+        assert getattr(found, field).tolist() == getattr(expected, field).tolist()
+    assert predictors.load(str(folder)).card == fitted.card
+
+
+@pytest.mark.parametrize("name", predictors.names())
+def test_every_model_comes_back_and_predicts_the_same_graphs(fits, store, measured, tmp_path, name):
+    conditions = store.require_conditions("fake")
+    graphs = [store.fused(model, conditions) for model in measured.ids]
+    fits[name].save(tmp_path / "p")
+    back = predictors.load(tmp_path / "p")
+    found, expected = back.predict(graphs), fits[name].predict(graphs)
+    for field in ("value", "low", "high", "coverage"):
+        assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-12)
+    assert back.card == fits[name].card and back.table is None
+    assert not (tmp_path / "p" / "table.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", predictors.names())
+def test_a_folder_holds_text_and_tensors_and_no_pickle(fits, fitted, tmp_path, name):
+    with_table = replace(fits[name], table=fitted.table, card=replace(fits[name].card, choices=(5, 5, 5)))
+    with_table.save(tmp_path / "p")
+    assert {"card.json", "table.safetensors"} < set(names(tmp_path / "p"))
+    for path in (tmp_path / "p").iterdir():
+        content = path.read_bytes()
+        assert path.suffix in (".json", ".txt", ".safetensors")
+        assert not content.startswith((b"\x80", b"PK"))
+        assert b"pickle" not in content and b"numpy" not in content
+
+
+def test_a_saved_predictor_may_be_moved(folder, fitted, corner, tmp_path):
+    shutil.move(folder, tmp_path / "elsewhere")
+    found = predictors.load(tmp_path / "elsewhere").predict(corner.everything)
+    assert found.value.tolist() == fitted.predict(corner.everything).value.tolist()
+
+
+def test_a_relative_folder_is_made_where_one_stands(fitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fitted.save("deep/p")
+    assert names(tmp_path) == ["deep"] and names(tmp_path / "deep") == ["p"]
+    assert predictors.load("deep/p").card == fitted.card
+
+
+# -- replaced whole or not at all
+
+
+def test_a_predictor_is_replaced_whole(fits, folder):
+    fits["lightgbm"].save(folder)
+    assert names(folder) == ["card.json", "lightgbm.json", "lightgbm.txt"]
+    assert predictors.load(folder).card.predictor == "lightgbm"
+    assert names(folder.parent) == [folder.name]
+
+
+class Full:
+    """A kernel model on a full disk."""
+
+    def save(self, folder):
+        (folder / "lookup.json").write_text("half of")
+        raise OSError("no space left on device")
+
+
+def test_a_save_that_fails_leaves_what_was_there(fitted, fits, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    broken = replace(fits["linear"], model=replace(fitted.model, kernels=Full()))
+    with pytest.raises(OSError, match="no space"):
+        broken.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert names(folder.parent) == [folder.name]
+    with pytest.raises(OSError, match="no space"):
+        broken.save(folder.parent / "new")
+    assert names(folder.parent) == [folder.name]
+
+
+def test_a_save_that_is_stopped_between_old_and_new_leaves_one_of_them(fitted, fits, folder, monkeypatch):
+    moves = []
+
+    def stopped(*arguments, _move=shutil.move):
+        moves.append(arguments)
+        if len(moves) == 2:
+            raise OSError("stopped")
+        return _move(*arguments)
+
+    monkeypatch.setattr(shutil, "move", stopped)
+    try:
+        fits["linear"].save(folder)
+    except OSError:
+        assert predictors.load(folder).card == fitted.card
+    else:
+        assert predictors.load(folder).card == fits["linear"].card
+    assert names(folder.parent) == [folder.name]
+
+
+def test_a_folder_of_something_else_is_left_alone(fitted, tmp_path):
+    place = tmp_path / "photos"
+    place.mkdir()
+    (place / "cat.txt").write_text("a cat")
+    with pytest.raises(UsageError, match="not a predictor") as caught:
+        fitted.save(place)
+    assert "-o" in caught.value.hint
+    assert names(place) == ["cat.txt"] and names(tmp_path) == ["photos"]
+
+
+def test_an_empty_folder_is_filled(fitted, tmp_path):
+    (tmp_path / "p").mkdir()
+    fitted.save(tmp_path / "p")
+    assert predictors.load(tmp_path / "p").card == fitted.card
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(fitted, tmp_path):
+    (tmp_path / "p").write_text("a file")
+    with pytest.raises(UsageError):
+        fitted.save(tmp_path / "p")
+    assert (tmp_path / "p").read_text() == "a file" and names(tmp_path) == ["p"]
+
+
+# -- what is no predictor, or a damaged one
+
+
+def test_what_is_no_predictors_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("text")
+    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(SchemaMismatch) as caught:
+            predictors.load(place)
+        assert str(place) in caught.value.message and "hwnas fit" in caught.value.hint
+
+
+@pytest.mark.parametrize("schema", ["hwnas.predictor/2", "hwnas.predictor/99", "hwnas.store/1", None, 1])
+def test_a_card_of_another_schema_is_refused(folder, schema):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**data, "schema": schema}))
+    with pytest.raises(SchemaMismatch) as caught:
+        predictors.load(folder)
+    assert repr(schema) in caught.value.message and "hwnas.predictor/1" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", "null", "3", '"card"', '{"schema": "hwnas.predictor/1"}', "\0"]
+)
+def test_a_card_that_is_none_is_refused(folder, content):
+    (folder / "card.json").write_text(content)
+    with pytest.raises(SchemaMismatch, match="not a predictor's folder"):
+        predictors.load(folder)
+
+
+def test_a_card_that_is_not_text_is_refused(folder):
+    (folder / "card.json").write_bytes(b"\xff\xfe\x00card")
+    with pytest.raises(SchemaMismatch):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_card_that_is_cut_short_is_refused(folder, share):
+    content = (folder / "card.json").read_text()
+    (folder / "card.json").write_text(content[: int(share * len(content))])
+    with pytest.raises(SchemaMismatch):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"composition": None},
+        {"composition": [1.0, 0.0]},
+        {"composition": [1.0, 0.0, 0.0, 0.0]},
+        {"composition": [1.0, 0.0, "nothing"]},
+        {"choices": 5},
+        {"trained_on": 3},
+        {"extra": "field"},
+        {"half_width": "wide"},
+    ],
+    ids=lambda changed: ",".join(f"{name}={value}" for name, value in changed.items()),
+)
+def test_a_card_with_a_wrong_field_is_refused(folder, changed):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**data, **changed}))
+    with pytest.raises(SchemaMismatch):
+        predictors.load(folder)
+
+
+def test_a_card_with_a_profile_that_is_none_is_refused(folder):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**data, "profile": {"name": "fake"}}))
+    with pytest.raises(InvalidData):
+        predictors.load(folder)
+
+
+def test_a_model_that_is_not_installed_is_named(folder):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**data, "predictor": "of-someone-else"}))
+    with pytest.raises(HwnasError, match="'of-someone-else'"):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\x80\x04pickle", b"PK\x03\x04"])
+def test_a_table_that_is_none_is_refused(folder, content):
+    (folder / "table.safetensors").unlink()
+    if content is not None:
+        (folder / "table.safetensors").write_bytes(content)
+    with pytest.raises(SchemaMismatch, match=r"table\.safetensors"):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
+def test_a_table_that_is_cut_short_is_refused(folder, share):
+    content = (folder / "table.safetensors").read_bytes()
+    (folder / "table.safetensors").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(SchemaMismatch, match=r"table\.safetensors"):
+        predictors.load(folder)
+
+
+GENES = {"genes": "[[0, 1, 2]]"}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata"),
+    [
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, None),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"other": "[]"}),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"genes": "[["}),
+        ({"coverage": (5, 5, 5)}, GENES),
+        ({"cost0": (4, 4, 4), "coverage": (4, 4, 4)}, GENES),
+        ({"cost0": (5, 5), "coverage": (5, 5)}, GENES),
+        ({"cost0": (6, 6, 6), "coverage": (6, 6, 6)}, GENES),
+        ({"cost0": (5, 5, 5), "coverage": (4, 5, 5)}, GENES),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"genes": "[[0, 1, 9]]"}),
+    ],
+    ids=["bare", "no-genes", "bad-genes", "no-cost", "smaller", "flatter", "larger", "other-coverage", "unknown-gene"],
+)
+def test_a_table_that_does_not_fit_the_card_is_refused(folder, tensors, metadata):
+    save_file({name: np.ones(shape) for name, shape in tensors.items()}, folder / "table.safetensors", metadata)
+    with pytest.raises(SchemaMismatch):
+        predictors.load(folder)
+
+
+def test_the_table_lies_in_the_folder_as_tensors_of_the_space(folder, fitted):
+    tensors = load_file(folder / "table.safetensors")
+    assert tensors["cost0"].shape == tensors["coverage"].shape == (5, 5, 5)
+    assert (tensors["cost0"] == fitted.table.costs[0]).all()
+
+
+def test_a_damaged_kernel_model_is_refused(folder):
+    (folder / "lookup.json").write_text('{"schema": "hwnas.lookup/9"}')
+    with pytest.raises(SchemaMismatch, match=r"hwnas\.lookup/9"):
+        predictors.load(folder)
+    (folder / "lookup.json").unlink()
+    with pytest.raises(SchemaMismatch, match=r"lookup\.json"):
+        predictors.load(folder)
+
+
+def test_the_folder_of_one_model_is_not_read_by_another(folder):
+    for name in set(predictors.names()) - {"lookup"}:
+        with pytest.raises(SchemaMismatch):
+            REGISTRY.get(name).load(folder)

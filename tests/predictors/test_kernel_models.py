@@ -1,0 +1,362 @@
+"""Models of kernels: the kit, what the kit finds, and what each model promises beyond it."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import predictors
+from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, UnknownName
+from predictors import testing
+from predictors.features import roofline_ms
+from predictors.models import REGISTRY
+from predictors.models.linear import Linear
+from predictors.models.protocol import KernelPrediction
+from predictors.testing import convolution
+from profiler.operators import Operator, Tensor
+
+LEARNING = [name for name in predictors.names() if name != "roofline"]
+SAMPLES = testing.samples()
+
+
+# -- the kit
+
+
+@pytest.mark.parametrize("name", predictors.names())
+def test_every_kernel_model_conforms(name):
+    testing.check_kernel_model(REGISTRY.get(name))
+
+
+class Sound:
+    """A model that conforms, of which the broken ones are made."""
+
+    composed = True
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def fit(cls, samples):
+        return cls(Linear.fit(samples))
+
+    @classmethod
+    def load(cls, folder):
+        return cls(Linear.load(folder))
+
+    def predict(self, operators):
+        return self.inner.predict(operators)
+
+    def save(self, folder):
+        self.inner.save(folder)
+
+
+class SaysNothingOfComposition(Sound):
+    composed = None
+
+
+class ForgetsItsOwn(Sound):
+    def predict(self, operators):
+        return KernelPrediction(super().predict(operators).ms, np.zeros(len(operators), dtype=bool))
+
+
+class KnowsEverything(Sound):
+    def predict(self, operators):
+        return KernelPrediction(super().predict(operators).ms, np.ones(len(operators), dtype=bool))
+
+
+class CountsKnown(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(found.ms, found.known.astype(int))
+
+
+class AnswersInSinglePrecision(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(found.ms.astype(np.float32), found.known)
+
+
+class AnswersOneNumber(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(found.ms[:1], found.known)
+
+
+class AnswersTheUnasked(Sound):
+    def predict(self, operators):
+        return super().predict(operators or SAMPLES.operators[:1])
+
+
+class GivesZeros(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(np.where(found.known, found.ms, 0.0), found.known)
+
+
+class GivesNaN(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(np.where(found.known, found.ms, np.nan), found.known)
+
+
+class Sorts(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(np.sort(found.ms), found.known)
+
+
+class ListensToOthers(Sound):
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(found.ms * (1 + len(operators)), found.known)
+
+
+class Gambles(Sound):
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.luck = 1 + np.random.default_rng().random()
+
+    def predict(self, operators):
+        found = super().predict(operators)
+        return KernelPrediction(found.ms * self.luck, found.known)
+
+
+class LearnsFromNothing(Sound):
+    @classmethod
+    def fit(cls, samples):
+        return super().fit(samples if len(samples.operators) else SAMPLES)
+
+
+class BelievesAnyTime(Sound):
+    @classmethod
+    def fit(cls, samples):
+        good = np.isfinite(samples.ms) & (samples.ms > 0)
+        return super().fit(replace(samples, ms=np.where(good, samples.ms, 1.0)))
+
+
+class BelievesInfinity(Sound):
+    @classmethod
+    def fit(cls, samples):
+        return super().fit(replace(samples, ms=np.where(samples.ms == np.inf, 1.0, samples.ms)))
+
+
+class SavesNothing(Sound):
+    def save(self, folder):
+        pass
+
+
+class SavesElsewhere(Sound):
+    def save(self, folder):
+        super().save(folder)
+        super().save(folder.parent)
+
+
+class SavesOddFiles(Sound):
+    def save(self, folder):
+        super().save(folder)
+        (folder / "model.pkl").write_bytes(b"weights")
+
+
+class SavesACard(Sound):
+    def save(self, folder):
+        super().save(folder)
+        (folder / "card.json").write_text('{"schema": "mine"}')
+
+
+class SavesAPickle(Sound):
+    def save(self, folder):
+        super().save(folder)
+        (folder / "model.txt").write_bytes(pickle.dumps([1.0, 2.0]))
+
+
+class SavesWithoutSchema(Sound):
+    def save(self, folder):
+        super().save(folder)
+        data = json.loads((folder / "linear.json").read_text())
+        del data["schema"]
+        (folder / "linear.json").write_text(json.dumps(data))
+
+    @classmethod
+    def load(cls, folder):
+        data = json.loads((folder / "linear.json").read_text())
+        (folder / "linear.json").write_text(json.dumps({"schema": "hwnas.linear/1", **data}))
+        found = super().load(folder)
+        (folder / "linear.json").write_text(json.dumps(data))
+        return found
+
+
+class LoadsAnother(Sound):
+    @classmethod
+    def load(cls, folder):
+        return cls(Linear.fit(replace(SAMPLES, ms=2 * SAMPLES.ms)))
+
+
+class LoadsAnySchema(Sound):
+    @classmethod
+    def load(cls, folder):
+        try:
+            return super().load(folder)
+        except SchemaMismatch as error:
+            if "another schema" in error.message:
+                return cls(Linear.fit(SAMPLES))
+            raise
+
+
+class LoadsWhatIsMissing(Sound):
+    @classmethod
+    def load(cls, folder):
+        return super().load(folder) if (folder / "linear.json").exists() else cls(Linear.fit(SAMPLES))
+
+
+class LoadsWhatIsCutShort(Sound):
+    @classmethod
+    def load(cls, folder):
+        try:
+            return super().load(folder)
+        except SchemaMismatch as error:
+            if isinstance(error.__cause__, ValueError):
+                return cls(Linear.fit(SAMPLES))
+            raise
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (SaysNothingOfComposition, "composed: it must be a bool, got None"),
+        (ForgetsItsOwn, "known: a kernel that it was fitted on"),
+        (KnowsEverything, "known: it learns from samples, yet it knows"),
+        (CountsKnown, r"predict: known must be bool \(\d+,\)"),
+        (AnswersInSinglePrecision, "predict: ms must be float64 .* got .* of float32"),
+        (AnswersOneNumber, r"predict: ms must be float64 \(\d+,\), got \(1,\)"),
+        (AnswersTheUnasked, r"predict: ms must be float64 \(0,\), got \(1,\)"),
+        (GivesZeros, "predict: times must be above 0 and finite, got .*0"),
+        (GivesNaN, "predict: times must be above 0 and finite, got .*nan"),
+        (Sorts, "predict: the answers are not in order"),
+        (ListensToOthers, "predict: .* alone is .* among others"),
+        (Gambles, "fit: the same samples give another model"),
+        (LearnsFromNothing, "fit: no samples must be refused with InvalidTable"),
+        (BelievesAnyTime, "fit: a time of 0.0 ms must be refused"),
+        (BelievesInfinity, "fit: a time of inf ms must be refused"),
+        (SavesNothing, "save: it must write its files into the folder"),
+        (SavesElsewhere, "save: it must write its files into the folder"),
+        (SavesOddFiles, "save: model.pkl is none of .json"),
+        (SavesACard, "save: card.json is .* a name that a predictor's folder has already"),
+        (SavesAPickle, "save: model.txt is a pickle"),
+        (SavesWithoutSchema, "save: linear.json has no schema"),
+        (LoadsAnother, "load: it predicts something else than what was saved"),
+        (LoadsAnySchema, "load: where linear.json is of another schema"),
+        (LoadsWhatIsMissing, "load: where linear.json is missing"),
+        (LoadsWhatIsCutShort, "load: where linear.json is cut short"),
+    ],
+)
+def test_the_kit_finds_broken_models(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        testing.check_kernel_model(broken)
+
+
+def test_the_kit_passes_the_sound_one():
+    testing.check_kernel_model(Sound)
+
+
+# -- what cannot be learned from
+
+
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("value", [-1.0, 0.0, np.nan, np.inf, -np.inf])
+def test_times_that_are_no_times_are_refused(name, value):
+    ms = SAMPLES.ms.copy()
+    ms[7] = value
+    with pytest.raises(InvalidTable) as caught:
+        REGISTRY.get(name).fit(replace(SAMPLES, ms=ms))
+    assert str(SAMPLES.operators[7]) in caught.value.message
+    assert str(value) in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_model_that_learns_needs_samples(name):
+    with pytest.raises(InvalidTable, match="measured kernel") as caught:
+        REGISTRY.get(name).fit(SAMPLES.take([]))
+    assert caught.value.hint
+
+
+def test_trees_need_eight_kernels():
+    make = REGISTRY.get("lightgbm")
+    with pytest.raises(InvalidTable, match=r"at least 8 .* got 7"):
+        make.fit(SAMPLES.take(range(7)))
+    assert make.fit(SAMPLES.take(range(8))).predict(SAMPLES.operators[:2]).ms.shape == (2,)
+
+
+# -- each model
+
+
+def test_the_table_answers_what_it_was_told_and_guesses_the_rest_on_the_line():
+    model = REGISTRY.get("lookup").fit(replace(SAMPLES, ms=SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms))))
+    line = REGISTRY.get("linear").fit(replace(SAMPLES, ms=SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms))))
+    unseen = convolution(24, 24, 12)
+    found = model.predict([*SAMPLES.operators[:4], unseen])
+    assert found.ms[:4].tolist() == (SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms)))[:4].tolist()
+    assert found.known.tolist() == [True] * 4 + [False]
+    assert found.ms[4] == pytest.approx(line.predict([unseen]).ms[0])
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_guesses_of_unseen_kernels_are_near_where_times_are_lines(name):
+    unseen = [convolution(12, 12, 16), convolution(24, 24, 8), convolution(6, 12, 16, 1)]
+    truth = 0.004 + np.array([1e3 * (2 * _macs(op) / 4e9 + _bytes(op) / 8e9) for op in unseen])
+    found = REGISTRY.get(name).fit(SAMPLES).predict(unseen).ms
+    assert found == pytest.approx(truth, rel=0.35)
+
+
+def _macs(op):
+    return np.prod(op.outputs[0].shape) * np.prod(op.inputs[1].shape[1:])
+
+
+def _bytes(op):
+    return 4 * sum(np.prod(tensor.shape) for tensor in (*op.inputs, *op.outputs))
+
+
+@pytest.mark.parametrize(("name", "by_kernel"), [("lookup", True), ("linear", False), ("lightgbm", False)])
+def test_models_know_kernels_or_kinds_of_kernels(name, by_kernel):
+    model = REGISTRY.get(name).fit(SAMPLES)
+    strange = Operator("com.example", "Strange", (), (Tensor((1, 3, 4, 4)),), (Tensor((1, 3, 4, 4)),))
+    assert model.predict([convolution(12, 12, 12), strange]).known.tolist() == [not by_kernel, False]
+
+
+def test_the_roofline_knows_any_kernel_and_looks_at_no_sample():
+    strange = Operator("com.example", "Strange", (), (Tensor((1, 3, 4, 4)),), (Tensor((1, 3, 4, 4)),))
+    model = REGISTRY.get("roofline").fit(SAMPLES.take([]))
+    found = model.predict([strange, convolution(8, 8, 8)])
+    assert found.known.all() and not model.composed
+    assert found.ms[1] == roofline_ms(convolution(8, 8, 8), SAMPLES.device)
+
+
+def test_a_damaged_text_of_trees_is_refused_before_it_is_read(tmp_path):
+    make = REGISTRY.get("lightgbm")
+    make.fit(SAMPLES).save(tmp_path)
+    text = tmp_path / "lightgbm.txt"
+    text.write_text(text.read_text().replace("leaf_value=", "leaf_value=9", 1))
+    with pytest.raises(SchemaMismatch, match="damaged"):
+        make.load(tmp_path)
+
+
+def test_trees_of_other_features_are_refused(tmp_path):
+    make = REGISTRY.get("lightgbm")
+    make.fit(SAMPLES).save(tmp_path)
+    path = tmp_path / "lightgbm.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "features": "hwnas.kernel-features/9"}))
+    with pytest.raises(SchemaMismatch, match="kernel-features/9"):
+        make.load(tmp_path)
+
+
+def test_unknown_models_are_named():
+    assert {"lightgbm", "linear", "lookup", "roofline"} <= set(predictors.names())
+    with pytest.raises(UnknownName) as caught:
+        REGISTRY.get("lokup")
+    assert "Did you mean 'lookup'" in caught.value.hint
+
+
+def test_transfer_says_that_it_is_not_there():
+    with pytest.raises(HwnasError, match="not part of this version"):
+        predictors.transfer.TransferPredictor(choices=[5] * 6, features=None)

@@ -1,0 +1,249 @@
+"""Lines, the composition, intervals and features, against what they are made to find."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictors import composition, intervals
+from predictors.composition import Composition
+from predictors.features import LAUNCH_MS, MONOTONE, NAMES, features, roofline_ms, work_columns
+from predictors.lines import Lines
+from predictors.models.protocol import DeviceFacts
+from predictors.testing import convolution, samples
+from profiler.operators import Operator, Tensor
+
+SAMPLES = samples()
+DEVICE = DeviceFacts(flops_per_s=2e9, bytes_per_s=1e9)
+IMAGE = Tensor((1, 4, 6, 6))
+ADD = Operator("", "Add", (), (IMAGE, IMAGE), (IMAGE,))
+
+
+def on_lines(lines):
+    """The samples with times on a line for each kind."""
+    columns = work_columns(SAMPLES.operators)
+    ms = [column @ lines[op.kind] for column, op in zip(columns, SAMPLES.operators, strict=True)]
+    return replace(SAMPLES, ms=np.array(ms))
+
+
+# -- lines
+
+slopes = st.tuples(*[st.floats(0.1, 10.0)] * 4).map(lambda s: np.array(s) * [1e-7, 1e-6, 1e-6, 1e-3])
+
+
+@given(st.tuples(slopes, slopes, slopes, slopes))
+def test_known_lines_are_recovered(each):
+    known = dict(zip(("Conv", "Add", "AveragePool", "Gemm"), each, strict=True))
+    lines = Lines.fit(on_lines(known))
+    ms, own = lines.predict(SAMPLES.operators)
+    assert ms == pytest.approx(on_lines(known).ms, rel=1e-6)
+    assert own.all()
+    found = lines.lines[lines.kinds.index("Conv")]  # whose sizes tell the four apart
+    assert found == pytest.approx(known["Conv"], rel=1e-3)
+
+
+def test_no_slope_is_negative():
+    rng = np.random.default_rng(0)
+    lines = Lines.fit(replace(SAMPLES, ms=rng.uniform(0.1, 1.0, len(SAMPLES.ms))))
+    assert (lines.lines >= 0).all()
+    assert (lines.predict(SAMPLES.operators)[0] > 0).all()
+
+
+def test_it_is_the_relative_error_that_is_least():
+    """Where squares of relative errors are least, `sum(r * (r - 1))` is 0, `r` being predicted over measured."""
+    ms = SAMPLES.ms * np.random.default_rng(0).lognormal(0.0, 0.5, len(SAMPLES.ms))
+    ratio = Lines.fit(replace(SAMPLES, ms=ms)).predict(SAMPLES.operators)[0] / ms
+    assert ratio @ (ratio - 1) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_kinds_with_fewer_than_three_kernels_share_a_line():
+    rows = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Conv"]
+    adds = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Add"][:2]
+    lines = Lines.fit(SAMPLES.take([*rows, *adds]))
+    assert lines.kinds == ("Conv",) and lines.lines.shape == (2, 4)
+    assert lines.predict([ADD, convolution(4, 4, 4)])[1].tolist() == [False, True]
+
+
+def test_lines_come_back_from_plain_data():
+    lines = Lines.fit(SAMPLES)
+    back = Lines.from_plain(lines.to_plain())
+    assert back.kinds == lines.kinds and (back.lines == lines.lines).all()
+
+
+# -- composition
+
+sums = st.lists(st.floats(0.01, 100.0), min_size=1, max_size=20).map(np.array)
+
+
+def networks(count=30, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(1.0, 5.0, count), rng.integers(5, 60, count).astype(float)
+
+
+@pytest.mark.parametrize(("scale", "per_kernel", "constant"), [(0.9, -0.004, 0.3), (1.3, 0.01, 0.0), (1.0, 0.0, 1.0)])
+def test_scale_kernels_and_constant_are_recovered(scale, per_kernel, constant):
+    sums, counts = networks()
+    latency = scale * sums + per_kernel * counts + constant
+    found = composition.fit(sums, counts, latency)
+    assert found.scale == pytest.approx(scale, rel=0.01)
+    assert found.per_kernel_ms == pytest.approx(per_kernel, abs=5e-4)
+    assert found.constant_ms == pytest.approx(constant, abs=0.02)
+    assert found.apply(sums, counts) == pytest.approx(latency, rel=2e-3)
+
+
+def test_noise_of_the_networks_is_averaged():
+    sums, counts = networks(400)
+    latency = (0.9 * sums + 0.01 * counts + 0.2) * np.random.default_rng(1).normal(1.0, 0.02, 400)
+    assert composition.fit(sums, counts, latency).apply(sums, counts) == pytest.approx(
+        0.9 * sums + 0.01 * counts + 0.2, rel=0.01
+    )
+
+
+def test_without_networks_it_is_the_plain_sum():
+    assert composition.fit(np.empty(0), np.empty(0), np.empty(0)) == Composition(1.0, 0.0, 0.0)
+    assert Composition().apply(np.array([3.0]), np.array([7.0])).tolist() == [3.0]
+
+
+@given(sums)
+def test_networks_that_are_their_sums_leave_the_plain_sum(sums):
+    found = composition.fit(sums, np.arange(1.0, len(sums) + 1), sums)
+    assert found.apply(sums, np.full(len(sums), 3.0)) == pytest.approx(sums, rel=1e-6)
+    assert found.scale == pytest.approx(1.0)
+
+
+@given(st.integers(0, 100), st.sampled_from([1e-3, 1e3]))
+def test_the_unit_of_time_does_not_matter(seed, unit):
+    sums, counts = networks(12, seed)
+    latency = 0.8 * sums + 0.01 * counts + 0.1
+    one, other = composition.fit(sums, counts, latency), composition.fit(unit * sums, counts, unit * latency)
+    assert other.scale == pytest.approx(one.scale)
+    assert other.per_kernel_ms == pytest.approx(unit * one.per_kernel_ms)
+    assert other.constant_ms == pytest.approx(unit * one.constant_ms)
+
+
+def test_one_network_moves_the_whole_but_not_to_nonsense():
+    found = composition.fit(np.array([2.0]), np.array([10.0]), np.array([3.0]))
+    assert found.apply(np.array([2.0]), np.array([10.0])) == pytest.approx([3.0], rel=1e-2)
+    assert found.apply(np.array([4.0]), np.array([20.0]))[0] > 4.0
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5), sums)
+def test_no_network_takes_less_than_a_tenth_of_its_kernels(scale, per_kernel, constant, sums):
+    found = Composition(scale, per_kernel, constant).apply(sums, np.full(len(sums), 5.0))
+    assert (found > 0.1 * sums).all() and (found > 0).all()
+
+
+# -- intervals
+
+
+@pytest.mark.parametrize("count", range(9))
+def test_fewer_than_nine_errors_give_no_interval(count):
+    assert intervals.relative_half_width(np.linspace(0.01, 0.1, count)) is None
+
+
+@pytest.mark.parametrize(("count", "rank"), [(9, 9), (10, 10), (18, 18), (19, 18), (29, 27), (100, 91)])
+def test_the_rank_by_hand(count, rank):
+    errors = np.random.default_rng(count).permutation(np.arange(1.0, count + 1))
+    assert intervals.relative_half_width(errors) == rank
+
+
+def test_the_rank_is_exact_for_any_number_of_errors():
+    for count in range(9, 2000):
+        assert intervals.relative_half_width(np.arange(1.0, count + 1)) == math.ceil((count + 1) * Fraction(9, 10))
+
+
+@pytest.mark.parametrize("count", [9, 19, 24, 60])
+def test_exchangeable_errors_are_covered(count):
+    draws = np.random.default_rng(count).lognormal(sigma=1.0, size=(20_000, count + 1))
+    covered = np.mean([row[-1] <= intervals.relative_half_width(row[:-1]) for row in draws])
+    exact = math.ceil((count + 1) * Fraction(9, 10)) / (count + 1)
+    assert covered == pytest.approx(exact, abs=0.01) and exact >= 0.9
+
+
+def test_intervals_widen_with_what_is_guessed():
+    value, coverage = np.array([2.0, 2.0, 2.0]), np.array([1.0, 0.5, 0.0])
+    low, high = intervals.around(value, coverage, 0.1, 0.6)
+    assert low == pytest.approx([1.8, 1.2, 0.6])
+    assert high == pytest.approx([2.2, 2.8, 3.4])
+
+
+def test_no_interval_ends_below_zero():
+    low, high = intervals.around(np.array([2.0]), np.array([0.0]), 0.5, 3.0)
+    assert low.tolist() == [0.0] and high.tolist() == [9.0]
+
+
+def test_without_a_width_there_is_no_interval():
+    assert intervals.around(np.ones(3), np.ones(3), None, 1.0) == (None, None)
+
+
+# -- features
+
+
+def test_features_are_those_of_the_schema():
+    rows = features(SAMPLES.operators, SAMPLES.device)
+    assert rows.shape == (len(SAMPLES.operators), len(NAMES)) and rows.dtype == np.float64
+    assert len(set(NAMES)) == len(NAMES) and set(MONOTONE) < set(NAMES)
+    assert np.isfinite(rows).all()
+    assert features([], DEVICE).shape == (0, len(NAMES))
+
+
+def test_the_roofline_by_hand():
+    # 2 x 4 x 8 x 8 x 8 x 9 operations; 4 bytes for each of 512 + 288 + 256 numbers.
+    conv = convolution(8, 4, 8)
+    assert roofline_ms(conv, DEVICE) == pytest.approx(LAUNCH_MS + 1e3 * 36_864 / 2e9)
+    assert roofline_ms(conv, replace(DEVICE, bytes_per_s=1e6)) == pytest.approx(LAUNCH_MS + 1e3 * 4_224 / 1e6)
+    assert roofline_ms(ADD, DEVICE) == pytest.approx(LAUNCH_MS + 1e3 * 3 * 4 * 144 / 1e9)
+    reshape = Operator("", "Reshape", (), (IMAGE,), (Tensor((1, 144)),))
+    assert roofline_ms(reshape, DEVICE) == LAUNCH_MS
+
+
+def test_work_by_hand():
+    assert work_columns([convolution(8, 4, 8), ADD]).tolist() == [[36_864, 3_072, 1_152, 1], [144, 1_728, 0, 1]]
+    assert work_columns([]).shape == (0, 4)
+
+
+def test_features_of_a_convolution_by_hand():
+    window = (("activation", "Relu"), ("group", 2), ("kernel_shape", (3, 5)), ("strides", (2, 1)))
+    inputs = (Tensor((1, 8, 12, 10)), Tensor((6, 4, 3, 5), constant=True), None)
+    row = features([Operator("", "Conv", window, inputs, (Tensor((1, 6, 5, 6)),))], DEVICE)[0]
+    found = dict(zip(NAMES, row, strict=True))
+    assert found["log_macs"] == pytest.approx(math.log1p(180 * 60))
+    assert found["log_elementwise"] == pytest.approx(math.log1p(180))
+    assert found["log_activation_bytes"] == pytest.approx(math.log1p(4 * (960 + 180)))
+    assert found["log_weight_bytes"] == pytest.approx(math.log1p(4 * 360))
+    assert found["log_intensity"] == pytest.approx(found["log_macs"] - math.log1p(4 * (960 + 180 + 360)))
+    assert {name: found[name] for name in NAMES[6:]} == {
+        "in_channels": 8, "out_channels": 6, "height": 12, "width": 10, "kernel": 15, "stride": 2, "groups": 2,
+        "inputs": 2, "fused_activation": 1,
+    }  # fmt: skip
+
+
+sizes = st.tuples(st.integers(1, 64), st.integers(1, 64), st.integers(1, 32), st.sampled_from([1, 3, 5]))
+
+
+@given(sizes, st.integers(0, 3), st.integers(1, 9))
+def test_more_work_lowers_none_of_the_monotone_features(size, which, more):
+    larger = list(size)
+    larger[which] += 2 * more if which == 3 else more
+    before, after = features([convolution(*size), convolution(*larger)], DEVICE)
+    for name in MONOTONE:
+        assert after[NAMES.index(name)] >= before[NAMES.index(name)]
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Operator("", "Constant", (), (), (Tensor(()),)),
+        Operator("", "Drop", (), (IMAGE,), ()),
+        Operator("", "Conv", (), (None, Tensor((4, 3, 1, 1), constant=True)), (IMAGE,)),
+        Operator("", "Add", (), (Tensor((0, 3)), Tensor((0, 3))), (Tensor((0, 3)),)),
+    ],
+    ids=["no-inputs", "no-outputs", "input-left-out", "empty"],
+)
+def test_odd_operators_have_finite_features(operator):
+    assert np.isfinite(features([operator], DEVICE)).all()
+    assert np.isfinite(work_columns([operator])).all()

@@ -1,0 +1,139 @@
+"""What is learned from a store: kernels matched with their times, networks, the speed of light."""
+
+import numpy as np
+import pytest
+
+from device_profiles.errors import InvalidData
+from predictors import samples
+from predictors.testing import convolution
+from profiler.operators import Operator, Tensor
+from profiler.store import ModelRow, Store
+
+IMAGE = Tensor((1, 4, 6, 6))
+RELU = Operator("", "Relu", (), (IMAGE,), (IMAGE,))
+SMALL, LARGE = convolution(4, 4, 6, 1), convolution(4, 4, 6, 3)
+
+
+# -- profiles
+
+
+def test_kernels_are_matched_by_name_in_any_order(chain):
+    graph = chain([SMALL, RELU, LARGE], names=["a", "b", "c"])
+    profile = [["c", "Conv", 3e6, 20], ["a", "Conv", 1e6, 20], ["b", "Relu", 2e6, 20]]
+    assert samples.match(graph, profile) == [(LARGE, 3.0), (SMALL, 1.0), (RELU, 2.0)]
+
+
+def test_names_that_two_nodes_share_are_matched_by_the_order_of_their_operator(chain):
+    graph = chain([SMALL, RELU, LARGE], names=["twice", "r", "twice"])
+    profile = [["r", "Relu", 2e6, 20], ["twice", "Conv", 1e6, 20], ["twice", "Conv", 3e6, 20]]
+    assert samples.match(graph, profile) == [(RELU, 2.0), (SMALL, 1.0), (LARGE, 3.0)]
+
+
+def test_names_that_the_graph_lacks_are_matched_by_the_order_of_their_operator(chain):
+    graph = chain([SMALL, LARGE, RELU], names=["", "", ""])
+    profile = [["k0", "Conv", 1e6, 20], ["k1", "Conv", 3e6, 20], ["k2", "Relu", 2e6, 20]]
+    assert samples.match(graph, profile) == [(SMALL, 1.0), (LARGE, 3.0), (RELU, 2.0)]
+
+
+def test_kernels_that_are_in_no_graph_are_left_out(chain):
+    graph = chain([SMALL], names=["a"])
+    profile = [["a", "Conv", 1e6, 20], ["copy", "Memcpy", 9e6, 20], ["b", "Conv", 9e6, 20]]
+    assert samples.match(graph, profile) == [(SMALL, 1.0)]
+
+
+# -- kernels
+
+
+def test_a_kernels_time_is_the_median_over_the_profiles_that_have_it(hand_made, conditions):
+    times = iter([1e6, 2e6, 9e6, 5e6])
+    store = hand_made([[SMALL], [SMALL], [SMALL], [LARGE]], np.full((4, 1), 1e7), lambda op: next(times))
+    found = samples.kernels(store, conditions)
+    assert dict(zip(found.operators, found.ms, strict=True)) == {SMALL: 2.0, LARGE: 5.0}
+    assert dict(zip(found.operators, found.weights, strict=True)) == {SMALL: 3.0, LARGE: 1.0}
+
+
+def test_only_the_networks_named_are_learned_from(hand_made, conditions):
+    store = hand_made([[SMALL], [LARGE], [RELU, LARGE]], np.full((3, 1), 1e7), lambda op: 1e6)
+    assert samples.kernels(store, conditions, ["n000"]).operators == (SMALL,)
+    assert set(samples.kernels(store, conditions, ["n002"]).operators) == {RELU, LARGE}
+    assert samples.kernels(store, conditions, []).operators == ()
+    assert samples.kernels(store, conditions, ["another"]).ms.shape == (0,)
+
+
+def test_profiles_of_a_slow_state_count_as_in_the_usual_one(hand_made, conditions):
+    store = hand_made([[SMALL]], np.full((1, 1), 1e7), lambda op: 3e6, sentinel_ns=600_000)
+    assert samples.kernels(store, conditions).ms == pytest.approx([2.0])
+
+
+def test_some_kernels_keep_their_rows(hand_made, conditions):
+    store = hand_made([[SMALL, LARGE, RELU]], np.full((1, 1), 1e7), lambda op: {SMALL: 1e6, LARGE: 2e6, RELU: 3e6}[op])
+    whole = samples.kernels(store, conditions)
+    some = whole.take([2, 0])
+    assert some.operators == (whole.operators[2], whole.operators[0])
+    assert some.ms.tolist() == [whole.ms[2], whole.ms[0]] and some.device == whole.device
+
+
+# -- networks
+
+
+def test_a_networks_time_is_the_median_over_its_processes(hand_made, conditions):
+    latency = np.array([[2e6, 3e6, 7e6], [1e6, 1e6, 1e6]])
+    found = samples.networks(hand_made([[SMALL], [LARGE]], latency, lambda op: 1e6), conditions)
+    assert found.ids == ("n000", "n001")
+    assert found.ms == pytest.approx([3.0, 1.0])
+    assert found.noise == pytest.approx([np.std([2, 3, 7], ddof=1) / 4 / np.sqrt(3), 0.0])
+    assert [graph.operators for graph in found.graphs] == [(SMALL,), (LARGE,)]
+
+
+def test_one_process_tells_no_noise(hand_made, conditions):
+    found = samples.networks(hand_made([[SMALL]], [[2e6]], lambda op: 1e6), conditions)
+    assert np.isnan(found.noise).all()
+
+
+def test_some_networks_keep_their_rows(hand_made, conditions):
+    store = hand_made([[SMALL], [LARGE], [RELU]], np.array([[1e6, 1e6], [2e6, 2e6], [3e6, 3e6]]), lambda op: 1e6)
+    some = samples.networks(store, conditions).take([2, 0])
+    assert some.ids == ("n002", "n000") and some.ms == pytest.approx([3.0, 1.0])
+    assert some.graphs[0].operators == (RELU,) and len(some.spaces) == len(some.archs) == len(some.noise) == 2
+
+
+def test_kernels_alone_are_no_networks(hand_made, chain, conditions):
+    from profiler.agent.protocol import Block
+
+    store = hand_made([[SMALL]], [[2e6]], lambda op: 1e6)
+    store.add_model(ModelRow("alone", "alone", None, None, SMALL, 8), chain([SMALL]))
+    store.add_fused("alone", conditions, chain([SMALL]))
+    process = store.start_process(conditions, "two", seed=9)
+    store.add_block(process, Block("alone", 0, 10, 10_000_000, 400_000, 400_000))
+    assert samples.networks(store, conditions).ids == ("n000",)
+
+
+def test_a_store_without_blocks_has_no_networks(conditions):
+    with Store("sqlite://") as store:
+        store.bind("fake", "{}", conditions)
+        found = samples.networks(store, conditions)
+    assert found.ids == () and found.ms.shape == found.noise.shape == (0,)
+
+
+# -- the speed of light
+
+
+def test_the_speed_of_light_is_that_of_the_best_sentinels(conditions):
+    with Store("sqlite://") as store:
+        store.bind("fake", "{}", conditions)
+        for gemm_ns, memory_ns in ((5e5, 1e6), (2e5, 4e6)):
+            process = store.start_process(conditions, "one", seed=0)
+            facts = [{"event": "state", "gemm_ns": gemm_ns, "memory_ns": memory_ns}, {"event": "other"}]
+            store.end_process(process, state="finished", device_s=1.0, facts=facts)
+        found = samples.device_facts(store, conditions)
+    assert found.flops_per_s == pytest.approx(2 * 40 * 64**3 / 2e5 * 1e9)  # 40 products of 64 x 64
+    assert found.bytes_per_s == pytest.approx(2 * 8 * 2**20 / 1e6 * 1e9)  # 8 MiB, read and written
+
+
+def test_a_store_without_sentinels_has_no_speed_of_light(conditions):
+    with Store("sqlite://") as store:
+        store.bind("fake", "{}", conditions)
+        store.start_process(conditions, "one", seed=0)
+        with pytest.raises(InvalidData, match="no sentinels") as caught:
+            samples.device_facts(store, conditions)
+    assert caught.value.hint

@@ -1,0 +1,144 @@
+"""Two stores side by side, built from rows, so that every verdict can be told by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_profiles.conditions import Conditions
+from profiler import compare
+from profiler.agent.protocol import Block
+from profiler.conditions import conditions_of
+from profiler.operators import Operator, Tensor
+from profiler.store import ModelRow, Store
+from profiler.subjects import Subject
+
+Make = Callable[..., Any]
+#: Microseconds of an inference in each process.
+Times = Mapping[str, Sequence[float]]
+STEADY = (100.0, 100.0, 100.0)
+
+
+@pytest.fixture
+def conditions(fake: Make) -> Conditions:
+    return conditions_of(fake())
+
+
+@pytest.fixture
+def build(tmp_path: Path, subject: Callable[..., Subject], conditions: Conditions) -> Make:
+    """Makes a store: `build(name, {"model": (us, us, us)})`."""
+
+    def make(
+        name: str, times: Times, *, slow: float = 1.0, target: str = "fake", under: Conditions | None = None
+    ) -> Store:
+        store = Store(tmp_path / f"{name}.db")
+        where = under or conditions
+        store.bind(target, "{}", where)
+        for model, values in times.items():
+            arch = f"({model})" if model.startswith("cell") else None
+            kernel = Operator("", "Relu", (), (Tensor((4,)),), (Tensor((4,)),)) if model.startswith("kernel") else None
+            store.add_model(ModelRow(model, f"{model}.onnx", None, arch, kernel), subject().graph)
+            for number, us in enumerate(values):
+                process = store.start_process(where, f"{name} {number}", number)
+                for index in range(6):
+                    guard = int(400_000 * slow)
+                    store.add_block(process, Block(model, index, 10, int(us * slow * 10_000), guard, guard))
+        return store
+
+    return make
+
+
+def test_verdicts_and_ratios_are_of_the_second_store(build: Make) -> None:
+    first = build("first", {"same": STEADY, "slow": STEADY, "fast": STEADY})
+    second = build("second", {"same": STEADY, "slow": (120.0,) * 3, "fast": (80.0,) * 3})
+    rows = compare(first, second)
+    assert [(row.key, row.verdict) for row in rows] == [
+        ("same.onnx", "no change"),
+        ("slow.onnx", "slower"),
+        ("fast.onnx", "faster"),
+    ]
+    assert [row.ratio for row in rows] == pytest.approx([1.0, 1.2, 0.8], rel=1e-3)
+    for row in rows:
+        assert row.target == "fake" and row.reason == ""
+        assert row.low < row.ratio < row.high
+        assert row.ratio - row.low == pytest.approx(row.high - row.ratio)
+
+
+def test_turned_round_the_verdicts_turn_too(build: Make) -> None:
+    first, second = build("first", {"a": STEADY, "b": STEADY}), build("second", {"a": (120.0,) * 3, "b": STEADY})
+    forwards, backwards = compare(first, second), compare(second, first)
+    assert [row.verdict for row in forwards] == ["slower", "no change"]
+    assert [row.verdict for row in backwards] == ["faster", "no change"]
+    for one, other in zip(forwards, backwards, strict=True):
+        assert one.ratio * other.ratio == pytest.approx(1.0, rel=1e-3)
+
+
+def test_what_the_processes_disagree_on_is_no_change(build: Make) -> None:
+    spread = (70.0, 100.0, 130.0)
+    wide = compare(build("a", {"m": spread}), build("b", {"m": [1.1 * us for us in spread]}))[0]
+    narrow = compare(build("c", {"m": STEADY}), build("d", {"m": [1.1 * us for us in STEADY]}))[0]
+    assert (wide.verdict, narrow.verdict) == ("no change", "slower")
+    assert wide.ratio == pytest.approx(narrow.ratio, rel=1e-3)
+    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
+
+
+def test_a_store_compared_with_itself_shows_no_change(build: Make) -> None:
+    store = build("a", {"m": (98.0, 101.0, 100.0), "n": (7.0, 7.1, 6.9)})
+    assert [(row.ratio, row.verdict) for row in compare(store, store)] == [(1.0, "no change")] * 2
+
+
+def test_a_slow_state_of_the_machine_is_no_change_of_the_model(build: Make) -> None:
+    (row,) = compare(build("calm", {"m": STEADY}), build("busy", {"m": STEADY}, slow=1.2))
+    assert row.verdict == "no change" and row.ratio == pytest.approx(1.0, abs=0.05)
+
+
+def test_models_come_in_the_order_of_the_first_store_and_then_of_the_second(build: Make) -> None:
+    first = build("first", {"c": STEADY, "a": STEADY})
+    second = build("second", {"z": STEADY, "a": STEADY, "b": STEADY, "c": STEADY})
+    assert [row.key for row in compare(first, second)] == ["c.onnx", "a.onnx", "z.onnx", "b.onnx"]
+
+
+def test_architectures_are_called_by_their_text_and_kernels_are_left_out(build: Make) -> None:
+    first, second = (build(name, {"cell": STEADY, "kernel": STEADY}) for name in ("a", "b"))
+    assert [row.key for row in compare(first, second)] == ["(cell)"]
+
+
+def test_a_model_that_one_of_them_lacks_is_not_comparable(build: Make) -> None:
+    first, second = build("first", {"both": STEADY, "mine": STEADY}), build("second", {"both": STEADY, "other": STEADY})
+    rows = {row.key: row for row in compare(first, second)}
+    assert rows["both.onnx"].verdict == "no change"
+    for key, place in (("mine.onnx", second.url), ("other.onnx", first.url)):
+        row = rows[key]
+        assert (row.ratio, row.low, row.high, row.verdict) == (None, None, None, "not comparable")
+        assert place in row.reason
+
+
+def test_a_target_that_one_of_them_lacks_is_not_comparable(build: Make) -> None:
+    first, second = build("first", {"m": STEADY}), build("second", {"m": STEADY}, target="another")
+    rows = compare(first, second)
+    assert [(row.target, row.verdict) for row in rows] == [("fake", "not comparable"), ("another", "not comparable")]
+    assert second.url in rows[0].reason and "'fake'" in rows[0].reason
+    assert first.url in rows[1].reason and "'another'" in rows[1].reason
+
+
+def test_other_conditions_are_not_comparable_and_the_reason_says_what_differs(
+    build: Make, conditions: Conditions
+) -> None:
+    other = replace(conditions, threads=4, kernel="9.9.9")
+    first, second = build("first", {"m": STEADY}), build("second", {"m": STEADY}, under=other)
+    (row,) = compare(first, second)
+    assert (row.verdict, row.ratio) == ("not comparable", None)
+    for words in ("threads: 1 and 4", "kernel", "'9.9.9'"):
+        assert words in row.reason
+    assert "precision" not in row.reason
+
+
+def test_empty_stores_have_nothing_to_compare(tmp_path: Path, build: Make) -> None:
+    empty = Store(tmp_path / "empty.db")
+    assert compare(empty, empty) == []
+    (row,) = compare(build("a", {"m": STEADY}), empty)
+    assert row.verdict == "not comparable" and empty.url in row.reason
