@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import SchemaMismatch
+from device_profiles.profile import from_plain
 
 #: Version of the predictor folder. 1: first (2026-11).
 SCHEMA = "hwnas.predictor/1"
@@ -70,8 +73,19 @@ class Card:
                 )
             for name in ("choices", "trained_on", "composition"):
                 data[name] = None if data[name] is None else tuple(data[name])
+            _check_numbers("composition", data["composition"], 3)
+            _check_numbers("guess_half_width", (data["guess_half_width"],), 1)
+            if data["half_width"] is not None:
+                _check_numbers("half_width", (data["half_width"],), 1)
+            from_plain(data["profile"])
             return Card(**data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaMismatch(
                 f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit"
             ) from error
+
+
+def _check_numbers(name: str, values: Sequence[Any] | None, count: int) -> None:
+    numbers = [value for value in values or () if isinstance(value, (int, float)) and math.isfinite(value)]
+    if values is None or len(values) != count or len(numbers) != count:
+        raise ValueError(f"{name} must be {count} finite numbers, got {values!r}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import InvalidTable, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,14 +33,31 @@ class CostTable:
         choices: options per gene, `(d,)`.
         genes: for each part the genes it depends on, ascending.
         costs: for each part a tensor with one axis for each of its genes.
-        coverage: as `costs`, for one part alone: share of the cost that stands on known kernels, or None for 1
-            everywhere.
+        coverage: one axis for each gene: share of the cost that stands on known kernels, or None for 1 everywhere.
+        lacking: as `coverage`: which entry of `missing` an architecture has, or None where nothing is missing.
+        missing: sets of keys of kernels that were never measured.
     """
 
     choices: tuple[int, ...]
     genes: tuple[tuple[int, ...], ...]
     costs: tuple[Floats, ...]
     coverage: Floats | None = None
+    lacking: NDArray[np.int32] | None = None
+    missing: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        genes = [gene for part in self.genes for gene in part]
+        if not all(self.genes) or not all(0 <= gene < len(self.choices) for gene in genes):
+            raise InvalidTable(f"the parts of a table depend on genes {self.genes}; it has {len(self.choices)}")
+        wanted = [tuple(self.choices[gene] for gene in part) for part in self.genes]
+        shapes = [cost.shape for cost in self.costs]
+        if shapes != wanted:
+            raise InvalidTable(f"the parts of a table have shapes {shapes}, their genes have options {wanted}")
+        for name, tensor in (("coverage", self.coverage), ("lacking", self.lacking)):
+            if tensor is not None and tensor.shape != self.choices:
+                raise InvalidTable(f"{name} has shape {tensor.shape}, the space has options {self.choices}")
+        if self.lacking is not None and not (self.lacking.min() >= 0 and self.lacking.max() < len(self.missing)):
+            raise InvalidTable(f"an architecture lacks set {self.lacking.max()} of {len(self.missing)}")
 
     def predict(self, archs: Archs) -> Floats:
         """Cost of `(n, d)` architectures, `(n,)`.
@@ -59,6 +76,12 @@ class CostTable:
         if self.coverage is None:
             return np.ones(len(archs))
         return np.asarray(self.coverage[tuple(np.asarray(archs, dtype=np.int64).T)])
+
+    def missing_of(self, archs: Archs) -> tuple[tuple[str, ...], ...]:
+        """Keys of the kernels that were never measured, for each of `(n, d)` architectures."""
+        if self.lacking is None:
+            return ((),) * len(archs)
+        return tuple(map(self.missing.__getitem__, self.lacking[tuple(np.asarray(archs, dtype=np.int64).T)].tolist()))
 
     def differentiable(self) -> DifferentiableTable:
         """The expected cost under independent choices, for torch."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import MissingKernel
+from device_profiles.errors import MissingKernel, UsageError
 from predictors import composition, intervals
 from predictors.composition import Composition
 from predictors.models.protocol import KernelModel, KernelSamples, MakeKernelModel
@@ -52,7 +52,9 @@ class NetworkModel:
 
         Raises:
             MissingKernel: a kernel was never measured, and `missing` is `raise`.
+            UsageError: `missing` is neither.
         """
+        check_missing(missing)
         catalogue = tuple(dict.fromkeys(operator for graph in graphs for operator in graph.operators))
         index = {operator: i for i, operator in enumerate(catalogue)}
         counts = np.zeros((len(graphs), len(catalogue)))
@@ -60,12 +62,8 @@ class NetworkModel:
             for operator in graph.operators:
                 counts[row, index[operator]] += 1
         prediction = self.predict_counts(catalogue, counts)
-        unknown = sorted({key for keys in prediction.missing for key in keys})
-        if unknown and missing == "raise":
-            raise MissingKernel(
-                f"{len(unknown)} kernels were never measured on this device: {'; '.join(unknown[:3])}",
-                hint="Profile networks that have them, or let them be guessed.",
-            )
+        if missing == "raise":
+            require_known(prediction.missing)
         return prediction
 
     def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64]) -> Prediction:
@@ -80,6 +78,30 @@ class NetworkModel:
         )
         low, high = intervals.around(value, coverage, self.half_width, self.guess_half_width)
         return Prediction(value, low, high, "ms", coverage, unknown)
+
+
+def check_missing(missing: str) -> None:
+    """Refuse a way of treating missing kernels that is none.
+
+    Raises:
+        UsageError: it is neither `guess` nor `raise`.
+    """
+    if missing not in ("guess", "raise"):
+        raise UsageError(f"missing kernels can be treated as 'guess' or 'raise', got {missing!r}")
+
+
+def require_known(missing: Iterable[tuple[str, ...]]) -> None:
+    """Refuse predictions that stand on kernels which were never measured.
+
+    Raises:
+        MissingKernel: there are some.
+    """
+    unknown = sorted({key for keys in missing for key in keys})
+    if unknown:
+        raise MissingKernel(
+            f"{len(unknown)} kernels were never measured on this device: {'; '.join(unknown[:3])}",
+            hint="Profile networks that have them, or let them be guessed.",
+        )
 
 
 def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples) -> NetworkModel:

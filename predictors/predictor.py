@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
+from device_profiles.errors import ConditionMismatch, InvalidData, InvalidTable, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
 from predictors import intervals, models, network
 from predictors.card import Card
@@ -92,11 +92,12 @@ class Predictor:
             MissingKernel: a kernel is unknown and `missing` is `raise`.
             UsageError: architectures were given and the predictor has no space, or they do not fit it.
         """
+        network.check_missing(missing)
         if isinstance(what, np.ndarray):
-            return self._predict_archs(what)
+            return self._predict_archs(what, missing)
         items = [what] if isinstance(what, (str, Path, OperatorGraph)) else list(what)
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
-            return self._predict_archs(np.asarray(items))
+            return self._predict_archs(np.asarray(items), missing)
         return self.model.predict([self._graph(item) for item in items], missing=missing)
 
     def differentiable(self) -> DifferentiableTable:
@@ -126,6 +127,9 @@ class Predictor:
         from safetensors.numpy import save_file
 
         folder = Path(folder)
+        foreign = folder.is_dir() and not (folder / "card.json").exists() and any(folder.iterdir())
+        if foreign or (folder.exists() and not folder.is_dir()):
+            raise UsageError(f"{folder} exists and is not a predictor", hint="Give another folder with -o.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
             work = Path(place) / "new"
@@ -136,19 +140,29 @@ class Predictor:
                 tensors = {f"cost{i}": np.ascontiguousarray(cost) for i, cost in enumerate(self.table.costs)}
                 if self.table.coverage is not None:
                     tensors["coverage"] = np.ascontiguousarray(self.table.coverage)
-                save_file(tensors, work / "table.safetensors", metadata={"genes": json.dumps(self.table.genes)})
+                if self.table.lacking is not None:
+                    tensors["lacking"] = np.ascontiguousarray(self.table.lacking)
+                facts = {"genes": json.dumps(self.table.genes), "missing": json.dumps(self.table.missing)}
+                save_file(tensors, work / "table.safetensors", metadata=facts)
+            old = Path(place) / "old"
             if folder.exists():
-                if not (folder / "card.json").exists() and any(folder.iterdir()):
-                    raise UsageError(f"{folder} exists and is not a predictor", hint="Give another folder with -o.")
-                shutil.move(folder, Path(place) / "old")
-            shutil.move(work, folder)
+                shutil.move(folder, old)
+            try:
+                shutil.move(work, folder)
+            except BaseException:
+                if old.exists() and not folder.exists():
+                    shutil.move(old, folder)
+                raise
 
-    def _predict_archs(self, archs: Archs) -> Prediction:
+    def _predict_archs(self, archs: Archs, missing: str) -> Prediction:
         table = self._require_table()
         value = table.predict(archs)
         coverage = table.covered(archs)
+        unknown = table.missing_of(archs)
+        if missing == "raise":
+            network.require_known(unknown)
         low, high = intervals.around(value, coverage, self.card.half_width, self.card.guess_half_width)
-        return Prediction(value, low, high, self.card.unit, coverage, ((),) * len(value))
+        return Prediction(value, low, high, self.card.unit, coverage, unknown)
 
     def _require_table(self) -> CostTable:
         if self.table is None:
@@ -255,12 +269,17 @@ def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, prog
     value = np.full(len(distinct), max(model.composition.constant_ms, 1e-6))
     coverage = np.ones(len(distinct))
     value[live], coverage[live] = prediction.value, prediction.coverage
+    sets: dict[tuple[str, ...], int] = {(): 0}
+    lacking = np.zeros(len(distinct), dtype=np.int32)
+    lacking[live] = [sets.setdefault(keys, len(sets)) for keys in prediction.missing]
     rows = inverse.reshape(-1)
     return CostTable(
         choices=tuple(space.choices),
         genes=(tuple(range(len(space.choices))),),
         costs=(value[rows].reshape(space.choices),),
         coverage=coverage[rows].reshape(space.choices),
+        lacking=lacking[rows].reshape(space.choices) if len(sets) > 1 else None,
+        missing=tuple(sets),
     )
 
 
@@ -281,12 +300,15 @@ def load(folder: str | Path) -> Predictor:
             with safe_open(place / "table.safetensors", framework="numpy") as file:
                 genes = tuple(tuple(part) for part in json.loads(file.metadata()["genes"]))
                 costs = tuple(file.get_tensor(f"cost{i}") for i in range(len(genes)))
-                coverage = file.get_tensor("coverage") if "coverage" in file.keys() else None  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+                names = set(file.keys())
+                coverage = file.get_tensor("coverage") if "coverage" in names else None
+                lacking = file.get_tensor("lacking") if "lacking" in names else None
+                missing = tuple(tuple(keys) for keys in json.loads(file.metadata()["missing"]))
+            table = CostTable(card.choices, genes, costs, coverage, lacking, missing)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, InvalidTable) as error:
             raise SchemaMismatch(
                 f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
             ) from error
-        table = CostTable(card.choices, genes, costs, coverage)
     return Predictor(
         card, NetworkModel(kernels, Composition(*card.composition), card.half_width, card.guess_half_width), table
     )

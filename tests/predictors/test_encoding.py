@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import InvalidTable, UsageError
 from predictors.encoding import CostTable
 
 CHAIN = CostTable(
@@ -190,3 +190,12 @@ def test_one_table_answers_in_the_precision_it_is_asked_in(order):
         assert found.dtype == dtype
         error = 1e-9 if dtype == torch.float64 else 1e-4
         assert found.numpy() == pytest.approx(CHAIN.predict(everything(CHAIN)), rel=error)
+
+
+def test_an_architecture_says_which_kernels_it_lacks():
+    lacking = np.array([[0, 1], [2, 0]], dtype=np.int32)
+    table = CostTable((2, 2), ((0, 1),), (np.ones((2, 2)),), None, lacking, ((), ("a",), ("a", "b")))
+    assert table.missing_of(np.array([[0, 1], [1, 0], [1, 1]])) == (("a",), ("a", "b"), ())
+    assert CostTable((2, 2), ((0, 1),), (np.ones((2, 2)),)).missing_of(np.zeros((3, 2), dtype=np.int64)) == ((),) * 3
+    with pytest.raises(InvalidTable, match="lacks set 2 of 2"):
+        CostTable((2, 2), ((0, 1),), (np.ones((2, 2)),), None, lacking, ((), ("a",)))
