@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,22 @@ class Images:
     valid: Split
     test: Split
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the training images and labels: weights are taken from a checkpoint only of the same."""
+        found = hashlib.sha256(self.train.images.numpy().tobytes())
+        found.update(self.train.labels.numpy().tobytes())
+        return found.hexdigest()
+
+
+def listing(name: str) -> str:
+    """16 hexadecimal digits of what files a data set has, by path and size, without reading them; "" for `digits`."""
+    if name == "digits":
+        return ""
+    root = Path(name)
+    lines = [f"{path.relative_to(root)} {path.stat().st_size}" for path in sorted(root.rglob("*")) if path.is_file()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
 
 def load(name: str, input_shape: tuple[int, ...], *, seed: int, limit: int | None = None) -> Images:
     """Read images and bring them to the shape of a space's input.
@@ -61,9 +78,11 @@ def load(name: str, input_shape: tuple[int, ...], *, seed: int, limit: int | Non
         limit: use at most that many images of each split, or None for all.
 
     Raises:
-        UsageError: the folder does not exist.
+        UsageError: the folder does not exist, or the limit is below 1.
         InvalidData: it holds no images, or fewer than two classes.
     """
+    if limit is not None and limit < 1:
+        raise UsageError(f"at least 1 image of each split is needed, got a limit of {limit}")
     rng = np.random.default_rng([seed, 1])
     if name == "digits":
         from sklearn.datasets import load_digits
@@ -111,6 +130,10 @@ def _folder(
     pixels, labels = _shuffled(*_read(train, names, input_shape), rng)
     test = root / "test"
     if train != root and test.is_dir():
+        others = {place.name for place in test.iterdir() if place.is_dir()}
+        if others != set(names):
+            odd = ", ".join(sorted(others.symmetric_difference(names)))
+            raise InvalidData(f"{train} and {test} do not hold the same classes: {odd}", hint="Add or remove them.")
         return pixels, labels, *_shuffled(*_read(test, names, input_shape), rng), len(names)
     return pixels, labels, None, None, len(names)
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InfeasibleBudget, UnknownName, UsageError
-from device_profiles.profile import Target, to_plain
+from device_profiles.errors import InfeasibleBudget, UsageError
+from device_profiles.profile import Target
 from nas import finalists, gradient, indicators, spaces, strategies
 from nas.evaluators import Context, Evaluator, open_objective
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
 from nas.gradient.protocol import GradientProblem
 from nas.objectives import Constraint, parse_constraint, violations
+from nas.plan import SearchPlan, check, facts
 from nas.spaces.protocol import Archs, Space
 from nas.strategies.protocol import Strategy
 from nas.study import DATABASE, Point, Result, Study, Trial, costs_of
@@ -31,33 +32,6 @@ BATCH = 10
 ENUMERABLE = 100_000
 #: Samples that fix the reference point of the hypervolume where a quantity is free to know.
 REFERENCE_SAMPLES = 2_000
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a search is asked for, resolved.
-
-    Attributes:
-        space: spec of the space.
-        objectives: `NAME`, `SPEC` or `NAME=SPEC`, see `nas.evaluators`.
-        strategies: registered names, of those that ask and tell and of those that own gradients.
-        evaluations: architectures that each strategy has judged.
-        constraints: such as `latency <= 2 ms`.
-        seed: of everything random.
-        data: `digits`, an image folder, or None.
-        target: where `latency:measured` and the finalists are measured, or None.
-        settings: of evaluators (`train_steps`) and of strategies (`gdas.steps`).
-    """
-
-    space: str
-    objectives: tuple[str, ...]
-    strategies: tuple[str, ...] = ("nsga2",)
-    evaluations: int = 200
-    constraints: tuple[str, ...] = ()
-    seed: int = 0
-    data: str | None = None
-    target: Target | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,14 +131,7 @@ def search(
 
 def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
     """`search` from a plan."""
-    if plan.evaluations < 1 or not plan.strategies or not plan.objectives:
-        raise UsageError(
-            f"a search needs at least one objective, one strategy and one evaluation, got {plan.objectives}, "
-            f"{plan.strategies}, {plan.evaluations}"
-        )
-    for name in plan.strategies:
-        if name not in (*strategies.names(), *gradient.names()):
-            raise UnknownName("strategy", name, (*strategies.names(), *gradient.names()))
+    check(plan)
     place = Path(folder)
     space = spaces.load(plan.space)
     study = Study(Store(place / DATABASE))
@@ -175,7 +142,7 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
         seed=plan.seed,
         data=plan.data,
         target=plan.target,
-        settings={name: value for name, value in plan.settings.items() if "." not in name},
+        settings=plan.shared_settings,
         progress=progress,
     )
     evaluators = tuple(open_objective(text, context) for text in plan.objectives)
@@ -183,7 +150,7 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
     if len(set(names)) < len(names):
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
     constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
-    study.bind(_facts(plan, space, evaluators, constraints))
+    study.bind(facts(plan, space, evaluators, constraints))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", str(store))
     _check_feasible(space, evaluators, constraints)
@@ -242,7 +209,7 @@ class _Loop:
 
     def ask_and_tell(self, name: str) -> None:
         """Replay what is known, then go on."""
-        search = self.study.search(name, self._settings(name))
+        search = self.study.search(name, self.plan.settings_of(name))
         strategy = self._strategy(name)
         total = self.plan.evaluations
         recorded: dict[int, list[Trial]] = {}
@@ -276,7 +243,7 @@ class _Loop:
                 f"strategy {name!r} needs an objective with shared weights and a predicted one",
                 hint="--objective accuracy --data digits --objective latency:DIR",
             )
-        search = self.study.search(name, {**self._settings(name), "evaluations": self.plan.evaluations})
+        search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": self.plan.evaluations})
         known = self.study.trials(search)
         bounds = [c.bound for c in self.constraints if c.name == priced.objective.name and c.upper]
         problem = GradientProblem(
@@ -292,7 +259,11 @@ class _Loop:
         )
         self._judge(known, name, 0)
         done = len(known)
-        for found in gradient.REGISTRY.get(name)(problem, **self._settings(name)):
+        try:
+            runs = gradient.REGISTRY.get(name)(problem, **self.plan.settings_of(name))
+        except TypeError as error:
+            raise UsageError(f"strategy {name!r} does not take these settings: {error}") from error
+        for found in runs:
             self._judge(self.study.add_batch(search, name, found.run, found.archs, found.note), name, done)
             done += len(found.archs)
         self.context.progress(name, done, done)
@@ -314,12 +285,8 @@ class _Loop:
             features=self.space.features,
             canonical=None if tabular else self.space.canonical,
             valid=self.space.is_valid,
-            **self._settings(name),
+            **self.plan.settings_of(name),
         )
-
-    def _settings(self, name: str) -> dict[str, Any]:
-        prefix = f"{name}."
-        return {key.removeprefix(prefix): value for key, value in self.plan.settings.items() if key.startswith(prefix)}
 
     def _judge(self, trials: list[Trial], name: str, done: int) -> list[Result]:
         """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
@@ -369,22 +336,6 @@ class _Loop:
             margin = 0.01 if instant else 0.1
             reference.append(float(costs.max() + margin * max(float(np.ptp(costs)), 1e-9)))
         self.study.set_fact("reference", reference)
-
-
-def _facts(
-    plan: SearchPlan, space: Space, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]
-) -> dict[str, Any]:
-    settings = {key: value for key, value in plan.settings.items() if "." not in key}
-    return {
-        "space": space.spec,
-        "objectives": [asdict(evaluator.objective) for evaluator in evaluators],
-        "sources": [evaluator.identity for evaluator in evaluators],
-        "constraints": [asdict(constraint) for constraint in constraints],
-        "seed": plan.seed,
-        "data": plan.data or "",
-        "target": "" if plan.target is None else to_plain(plan.target),
-        "settings": settings,
-    }
 
 
 def _check_feasible(space: Space, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]) -> None:

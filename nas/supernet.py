@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import InvalidData, UsageError
 from nas.data import Images, Split
 from nas.spaces.protocol import Archs, SharesWeights, Space
 
@@ -70,12 +70,14 @@ def train(
 
     Raises:
         UsageError: the space cannot share weights, or its networks have another number of classes than the data.
+        InvalidData: the checkpoint is damaged.
     """
     import torch
 
     if not isinstance(space, SharesWeights):
         raise UsageError(f"networks of space {space.name!r} cannot share weights", hint="Search with a table instead.")
-    identity = json.dumps({"space": space.spec, "data": data.name, "plan": asdict(plan)}, sort_keys=True)
+    facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": asdict(plan)}
+    identity = json.dumps(facts, sort_keys=True)
     torch.manual_seed(plan.seed)
     supernet: Any = space.to_supernet()
     optimiser = torch.optim.SGD(supernet.parameters(), plan.rate, plan.momentum, weight_decay=plan.decay)
@@ -168,19 +170,23 @@ def _save(path: Path, supernet: Any, optimiser: Any, identity: str, step: int) -
 
 def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
     """Steps already done, with weights and momentum in place; 0 if there is no checkpoint of this very training."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         return 0
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("identity") != identity:
-            return 0
-        names = set(file.keys())
-        supernet.load_state_dict(
-            {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
-        )
-        for number, parameter in enumerate(supernet.parameters()):
-            if f"momentum.{number}" in names:
-                optimiser.state[parameter]["momentum_buffer"] = file.get_tensor(f"momentum.{number}")
-        return int(metadata["step"])
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("identity") != identity:
+                return 0
+            done = int(metadata["step"])
+            names = set(file.keys())
+            supernet.load_state_dict(
+                {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
+            )
+            for number, parameter in enumerate(supernet.parameters()):
+                if f"momentum.{number}" in names:
+                    optimiser.state[parameter]["momentum_buffer"] = file.get_tensor(f"momentum.{number}")
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise InvalidData(f"the checkpoint {path} is damaged: {error}", hint="Remove it to train anew.") from error
+    return done

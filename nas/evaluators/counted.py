@@ -49,6 +49,7 @@ class CountedKind:
     """`params` and `macs`."""
 
     forms = "params · macs"
+    settings = ()
 
     def claims(self, spec: str) -> bool:
         """The two words."""

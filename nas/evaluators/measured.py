@@ -53,6 +53,7 @@ class MeasuredKind:
     """`latency:measured`."""
 
     forms = "latency:measured"
+    settings = ()
 
     def claims(self, spec: str) -> bool:
         """The one spec."""

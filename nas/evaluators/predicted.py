@@ -33,6 +33,7 @@ class PredictedKind:
     """A cost and the folder of its predictor."""
 
     forms = "latency:DIR · energy:DIR · memory:DIR"
+    settings = ()
 
     def claims(self, spec: str) -> bool:
         """A cost with a folder, but not `:measured`."""

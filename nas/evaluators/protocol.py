@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,21 +72,27 @@ class Evaluator(Protocol):
         """Values of `(n, d)` architectures; NaN where one failed."""
 
 
-@runtime_checkable
-class OwnsWeights(Protocol):
-    """An evaluator whose architectures have trained weights, which can be exported."""
+class OwnsWeights(ABC):
+    """An evaluator whose architectures have trained weights, which can be exported.
+
+    A class to inherit from, not a protocol to match: asking whether an object has these properties would train them.
+    """
 
     @property
+    @abstractmethod
     def images(self) -> Images:
         """What they were trained and judged on."""
 
     @property
+    @abstractmethod
     def supernet(self) -> Any:
         """The trained `nas.spaces.Supernet`; a gradient strategy starts from it."""
 
+    @abstractmethod
     def network(self, arch: Archs) -> Any:
         """The network of one architecture `(d,)` with its weights, in eval mode."""
 
+    @abstractmethod
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy on images that took no part in the search."""
 
@@ -95,6 +102,9 @@ class EvaluatorKind(Protocol):
 
     forms: str
     """The specs it takes, for messages: `latency:DIR`."""
+
+    settings: tuple[str, ...]
+    """Settings of the search that it reads, such as `train_steps`."""
 
     def claims(self, spec: str) -> bool:
         """Whether the spec is one of its own."""

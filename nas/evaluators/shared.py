@@ -11,7 +11,7 @@ import numpy as np
 from device_profiles.errors import UsageError
 from nas import data, supernet
 from nas.data import Images
-from nas.evaluators.protocol import Archs, Context
+from nas.evaluators.protocol import Archs, Context, OwnsWeights
 from nas.objectives import Objective, Values
 from nas.supernet import TrainingPlan
 
@@ -20,7 +20,7 @@ _Z90 = 1.6449
 
 
 @dataclass(frozen=True)
-class SharedAccuracy:
+class SharedAccuracy(OwnsWeights):
     """Validation accuracy of networks that inherit a supernet's weights; the supernet is trained at first need."""
 
     objective: Objective
@@ -90,6 +90,7 @@ class SharedKind:
     """`accuracy`."""
 
     forms = "accuracy"
+    settings = ("train_steps", "images")
 
     def claims(self, spec: str) -> bool:
         """The one word."""
@@ -103,12 +104,17 @@ class SharedKind:
         """Judge on the search's data.
 
         Raises:
-            UsageError: the search has no data.
+            UsageError: the search has no data, or a setting is no whole number of at least 1.
         """
         if context.data is None:
             raise UsageError("the objective 'accuracy' needs images", hint="Give --data digits, or --data FOLDER.")
-        plan = TrainingPlan(seed=context.seed, steps=int(context.settings.get("train_steps", TrainingPlan.steps)))
-        return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan)
+        for setting in self.settings:
+            value = context.settings.get(setting)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise UsageError(f"setting {setting} must be a whole number of at least 1, got {value!r}")
+        plan = TrainingPlan(seed=context.seed, steps=context.settings.get("train_steps", TrainingPlan.steps))
+        objective = Objective(name, "fraction", True, "shared", spec)
+        return SharedAccuracy(objective, context, plan, identity=data.listing(context.data))
 
 
 EVALUATOR = SharedKind()

@@ -52,6 +52,7 @@ class TabularKind:
     """`table:FILE.csv[.gz]:COLUMN[:max]`."""
 
     forms = "table:FILE.csv[.gz]:COLUMN[:max]"
+    settings = ()
 
     def claims(self, spec: str) -> bool:
         """Specs that begin with `table:`."""
@@ -135,7 +136,7 @@ def check_column(values: Floats, column: str, *, maximise: bool) -> None:
         InvalidTable: no rows, NaN or infinite values, a constant column, or a cost that is negative.
     """
     if len(values) == 0:
-        raise InvalidTable(f"column {column!r} has no rows")
+        raise InvalidTable(f"column {column!r} has no rows", hint="Give a table with a row for each architecture.")
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise InvalidTable(

@@ -9,13 +9,14 @@ its weight.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import HwnasError, UsageError
 from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem
 from nas.supernet import minibatch
 
@@ -55,12 +56,17 @@ def gdas(
         For each weight the most probable architectures, the best first; together at most `problem.budget`.
 
     Raises:
-        UsageError: a weight is negative, or a temperature is not above 0.
+        UsageError: a setting is out of its range.
+        HwnasError: a run diverged.
     """
-    if min(weights, default=-1.0) < 0 or min(tau_first, tau_last) <= 0:
+    positive = (tau_first, tau_last, rate, weight_rate)
+    if not weights or not all(0 <= weight < math.inf for weight in weights) or steps < 1 or batch < 1:
         raise UsageError(
-            f"GDAS needs weights of at least 0 and temperatures above 0, got {weights}, {tau_first}, {tau_last}"
+            f"GDAS needs finite weights of at least 0, and at least one step and one image, got {weights}, {steps}, "
+            f"{batch}"
         )
+    if not all(0 < value < math.inf for value in positive):
+        raise UsageError(f"GDAS needs finite temperatures and rates above 0, got {positive}")
     runs = weights[: problem.budget]
     share = [problem.budget // len(runs) + (i < problem.budget % len(runs)) for i in range(len(runs))]
     lowest, median = cost_scale(problem)
@@ -196,5 +202,8 @@ def _run(
         supernet.zero_grad(set_to_none=True)
     problem.progress("gdas", (run + 1) * steps, runs * steps)
     if not all(bool(torch.isfinite(logit).all()) for logit in logits):
-        return [np.zeros(options) for options in problem.space.choices]
+        raise HwnasError(
+            f"run {run} of GDAS diverged: the architecture's probabilities are not finite",
+            hint="Lower gdas.rate or gdas.weight_rate.",
+        )
     return [logit.detach().double().numpy() for logit in logits]
