@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import DeviceError, HwnasError
+from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, to_plain
 from profiler import events, reference, transports
 from profiler.agent.job import Candidate, Job, Plan
-from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
-from profiler.fusing import fused_graph
+from profiler.fusing import as_it_is, fused_graph
 from profiler.lock import device_lock
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
-from profiler.rows import ModelRow, ProfileRow
+from profiler.reader import Reader
+from profiler.rows import ModelRow
 from profiler.store import Store
 from profiler.subjects import Subject
 from profiler.summary import failures, latencies, measurements, reference_ns
@@ -100,7 +98,9 @@ def measure(
     """
     conditions = conditions_of(target)
     store.check(target.name, conditions)
-    unique = {subject.id: subject for subject in subjects}
+    unique: dict[str, Subject] = {}
+    for subject in subjects:
+        unique.setdefault(subject.id, subject)
     with device_lock(target.device_id), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
         accepted, refused = _compile(unique, target, store, conditions, Path(folder))
         for failure in refused:
@@ -134,24 +134,16 @@ def _compile(
             path = folder / f"{subject.id}.onnx"
             path.write_bytes(subject.onnx())
             try:
-                graph = fused_graph(path, target, captured=subject.graph)
+                compiled_for = target if subject.kernel is None else as_it_is(target)
+                graph = fused_graph(path, compiled_for, captured=subject.graph)
+            except UsageError:  # the target asks for what its runtime does not have
+                raise
             except HwnasError as error:
                 kind = type(error).__name__
                 refused.append(Failure(subject.id, subject.name, subject.arch, kind, error.message, error.hint))
                 continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
-
-
-#: Fields of the agent's lines that are committed.
-_FIELDS = {
-    "block": ("candidate", "round", "calls", "ns", "sentinel_before_ns", "sentinel_after_ns", "retry"),
-    "loading": ("id",),
-    "loaded": ("id",),
-    "failed": ("id", "kind", "reason", "hint"),
-    "profile": ("id", "kernels", "allocator_peak_bytes", "sentinel_ns"),
-    "memory": ("id",),
-}
 
 
 class _Campaign:
@@ -184,7 +176,13 @@ class _Campaign:
         while pending:
             groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
             for group in groups:
+                before = self._progress()
                 self._process(folder, group, self._seconds(limit, group, len(groups)))
+                if self._progress() == before:
+                    raise DeviceError(
+                        f"a worker ended without measuring any of {len(group)} models",
+                        hint="Give more --budget, or measure fewer or smaller models at once.",
+                    )
             pending = self._pending(subjects)
             if self.spent_s >= limit and all(
                 self._counts(pending)[name] >= self.budget.min_processes for name in pending
@@ -209,6 +207,7 @@ class _Campaign:
                 file=f"{name}.onnx",
                 profile_runs=0 if name in profiled else self.budget.profile_runs,
                 memory=self.budget.memory and name not in weighed,
+                optimisation=as_it_is(self.target).runtime.optimisation if name in alone else None,
             )
             for name in group
         )
@@ -234,10 +233,21 @@ class _Campaign:
         self.processes += 1
         self.listener(events.ProcessStarted(self.processes, len(group)))
         process = self.store.start_process(self.conditions, self.invocation, job.plan.seed)
-        reader = _Reader(self, process, job, remembered)
+        facts = [] if remembered is None else [{"event": "reference", "sentinel_ns": remembered}]
+        reader = Reader(
+            self.store,
+            process,
+            job,
+            fail=self._fail,
+            listener=self.listener,
+            spent_s=self.spent_s,
+            facts=facts,
+        )
+        environment = worker_environment(self.target, self.processes)
         try:
-            reader.run(folder, timeout_s=seconds + PATIENCE_S + 2.0 * len(group))
+            reader.run(self.transport, folder, environment, seconds + PATIENCE_S + 2.0 * len(group))
         finally:
+            self.spent_s = reader.spent_s
             reference.remember(self.conditions, reader.sentinels_ns)
         summary = latencies(self.store, self.conditions)
         widest = max((summary[name].spread for name in group if name in summary), default=0.0)
@@ -261,6 +271,10 @@ class _Campaign:
             )
         ]
 
+    def _progress(self) -> tuple[int, int]:
+        """What a worker must raise: blocks taken, or models that failed."""
+        return len(self.store.blocks(self.conditions)), len(self.store.failures(self.conditions))
+
     def _counts(self, names: list[str]) -> dict[str, int]:
         """Processes that took at least the least number of blocks of each model."""
         blocks: dict[tuple[str, int], int] = {}
@@ -274,84 +288,3 @@ class _Campaign:
     def _fail(self, model: str, kind: str, reason: str, hint: str) -> None:
         self.store.add_failure(model, self.conditions, kind=kind, reason=reason, hint=hint)
         self.listener(events.ModelFailed(model, self.store.models([model])[model].name, reason))
-
-
-class _Reader:
-    """Reads a worker's lines and commits what they say."""
-
-    def __init__(self, campaign: _Campaign, process: int, job: Job, remembered_ns: float | None) -> None:
-        self._campaign = campaign
-        self._process = process
-        self._job = job
-        self._loading = ""
-        self._finished = False
-        self.sentinels_ns: list[int] = []
-        self._facts: list[dict[str, Any]] = []
-        if remembered_ns is not None:
-            self._facts.append({"event": "reference", "sentinel_ns": remembered_ns})
-        self._started_s = time.monotonic()
-        self._spent_before_s = campaign.spent_s
-
-    def run(self, folder: Path, timeout_s: float) -> None:
-        campaign = self._campaign
-        lines = campaign.transport.run(folder, worker_environment(campaign.target, campaign.processes), timeout_s)
-        try:
-            for line in lines:
-                self._take(_parsed(line))
-        except DeviceError as error:
-            if not self._loading:
-                raise
-            campaign._fail(
-                self._loading, "RuntimeCrash", f"the runtime crashed while loading it: {error.message}", error.hint
-            )
-        finally:
-            campaign.spent_s = self._spent_before_s + time.monotonic() - self._started_s
-            campaign.store.end_process(
-                self._process,
-                state="finished" if self._finished else "stopped",
-                device_s=time.monotonic() - self._started_s,
-                facts=self._facts,
-            )
-
-    def _take(self, line: dict[str, Any]) -> None:
-        """Commit one line; a missing field is an error, never a default."""
-        event, nonce = line.pop("event"), line.pop("nonce")
-        if nonce != self._job.nonce:
-            raise DeviceError("the agent answered for another job", hint="Run the command again.")
-        store, campaign = self._campaign.store, self._campaign
-        if event == "block":
-            block = Block(**line)
-            store.add_block(self._process, block)
-            self.sentinels_ns.append(min(block.sentinel_before_ns, block.sentinel_after_ns))
-            spent = self._spent_before_s + time.monotonic() - self._started_s
-            campaign.listener(events.BlockTaken(block.candidate, block.round, spent))
-        elif event == "loading":
-            self._loading = line["id"]
-        elif event == "loaded":
-            self._loading = ""
-            campaign.listener(events.ModelLoaded(line["id"]))
-        elif event == "failed":
-            self._loading = ""
-            campaign._fail(line["id"], line["kind"], line["reason"], line["hint"])
-        elif event == "profile":
-            row = ProfileRow(line["id"], line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"])
-            store.add_profile(self._process, row)
-        elif event == "memory":
-            store.add_memory(self._process, line["id"], line.get("process_peak_bytes"), line.get("unavailable"))
-        elif event == "finished":
-            self._finished = True
-        else:
-            self._facts.append({"event": event, **line})
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    """A line of the agent; one that lacks a field is an error of the device."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        line = None
-    if not isinstance(line, dict) or not {"event", "nonce", *_FIELDS.get(str(line.get("event")), ())} <= line.keys():
-        raise DeviceError(
-            f"the agent wrote a line that is no result: {text[:200]!r}", hint="It was probably cut off; run it again."
-        )
-    return line

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from device_profiles.errors import ConstantNetwork, InvalidModel
 from device_profiles.profile import Target
 from profiler import runtimes
 from profiler.onnx_graph import read_graph
@@ -29,8 +31,32 @@ def fused_graph(model: Path, target: Target, *, captured: OperatorGraph | None =
         InvalidModel: the file cannot be read.
         UnsupportedOperator: the runtime lacks an operator.
     """
-    fused = runtimes.load(target.runtime.name).fuse(model, runtime_options(target))
+    runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
+    fused = runtime.fuse(model, options)
     if fused is None:
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=target.runtime.name)
-    return read_graph(fused, runtime=target.runtime.name)
+    try:
+        return read_graph(fused, runtime=target.runtime.name)
+    except ConstantNetwork:
+        raise
+    except InvalidModel:
+        # A runtime keeps the shapes that the file has; where it has none they cannot be inferred among fused kernels.
+        with tempfile.TemporaryDirectory() as folder:
+            fused = runtime.fuse(_with_shapes(model, Path(folder)), options)
+        assert fused is not None
+        return read_graph(fused, runtime=target.runtime.name)
+
+
+def as_it_is(target: Target) -> Target:
+    """The target without optimisation of the graph: what is given are fused kernels already."""
+    return target.model_copy(update={"runtime": target.runtime.model_copy(update={"optimisation": "none"})})
+
+
+def _with_shapes(model: Path, folder: Path) -> Path:
+    """A copy of the model that holds the shapes of all its values, as far as ONNX can infer them."""
+    import onnx
+
+    path = folder / model.name
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(model), data_prop=True), path)
+    return path

@@ -54,5 +54,5 @@ def _owner(text: str) -> str:
     try:
         owner = json.loads(text)
         return f"process {owner['pid']}, for {time.time() - owner['since_s']:.0f} s"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "another process"

@@ -63,9 +63,11 @@ def profile(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
+    place = store or f"runs/{chosen.name}.db"
+    if Path(place).exists():
+        profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
     with Live() as live:
         subjects, refused = _subjects(chosen, model, space, samples, arch, seed, live)
-        place = store or f"runs/{chosen.name}.db"
         with profiler.Store(place) as opened:
             outcome = profiler.measure(
                 subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign

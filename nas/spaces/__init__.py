@@ -12,9 +12,10 @@ conformance kit. This package does not evaluate or search.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import UnknownName, UsageError
 from device_profiles.registry import Registry
 from nas.spaces.protocol import Archs, MakeSpace, SharesWeights, Space, Supernet
 
@@ -47,7 +48,8 @@ def load(spec: str, **options: Any) -> Space:
             raise UsageError(f"space option {item!r} has no value", hint=f"Write {name}:{key}=VALUE.")
         given[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else value.strip()
     make = REGISTRY.get(name)
-    try:
-        return make(**{**given, **options})
-    except TypeError as error:
-        raise UsageError(f"space {name!r}: {error}", hint="See the space's page for its options.") from error
+    known = inspect.signature(make).parameters
+    for option in (*given, *options):
+        if option not in known:
+            raise UnknownName(f"option of space {name}", option, known)
+    return make(**{**given, **options})

@@ -29,12 +29,16 @@ def main(arguments: list[str]) -> int:
     from profiler.runtimes.protocol import RuntimeOptions
 
     runtime = runtimes.load(job.runtime)
-    options = RuntimeOptions(job.threads, job.precision, job.optimisation, job.options)
+
+    def load(candidate: Candidate) -> Any:
+        optimisation = candidate.optimisation or job.optimisation
+        options = RuntimeOptions(job.threads, job.precision, optimisation, job.options)
+        return runtime.load(job_path.parent / candidate.file, options)
+
     emit("runtime", version=runtime.version)
-    folder = job_path.parent
     for candidate in job.candidates:
         if candidate.memory:
-            peak = _process_peak(lambda c=candidate: runtime.load(folder / c.file, options).run())  # type: ignore[misc]
+            peak = _process_peak(lambda c=candidate: load(c).run())  # type: ignore[misc]
             emit("memory", id=candidate.id, **peak)
 
     clock = runtime.clock
@@ -43,7 +47,7 @@ def main(arguments: list[str]) -> int:
     sessions: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for candidate in job.candidates:
-        session = _load(candidate, lambda c=candidate: runtime.load(folder / c.file, options), emit)  # type: ignore[misc]
+        session = _load(candidate, load, emit)
         if session is None:
             continue
         warmup = protocol.warm_up(session.run, clock)
@@ -99,13 +103,13 @@ def _pin(affinity: tuple[int, ...]) -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
-def _load(candidate: Candidate, load: Callable[[], Any], emit: Emit) -> Any:
+def _load(candidate: Candidate, load: Callable[[Candidate], Any], emit: Emit) -> Any:
     """The session, or None after saying why; `loading` comes first, so that a crash of the runtime has a name."""
     from device_profiles.errors import HwnasError
 
     emit("loading", id=candidate.id)
     try:
-        session = load()
+        session = load(candidate)
         session.run()
     except HwnasError as error:
         emit("failed", id=candidate.id, kind=type(error).__name__, reason=error.message, hint=error.hint)

@@ -49,12 +49,14 @@ class Candidate:
         file: path of the model, relative to the job's folder.
         profile_runs: inferences under the runtime's profiler; 0 for none.
         memory: whether to measure the peak memory of a process that runs it.
+        optimisation: in place of the job's; a fused kernel is not to be optimised again. None for the job's.
     """
 
     id: str
     file: str
     profile_runs: int = 0
     memory: bool = False
+    optimisation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class FakeRuntime:
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
+        node_costs_ns(model, str(options.options.get("unsupported", "")))
         return None
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
@@ -132,7 +133,10 @@ def node_costs_ns(model: Path, unsupported: str = "") -> list[tuple[str, str, fl
         raise InvalidModel(f"{model.name} is not an ONNX model: {error}", hint="Export it again.") from error
     sizes = {weight.name: int(np.prod(weight.dims)) for weight in graph.initializer}
     if unsupported and any(node.op_type == unsupported for node in graph.node):
-        raise UnsupportedOperator(f"the fake runtime was told to refuse {unsupported}, and {model.name} has one")
+        raise UnsupportedOperator(
+            f"the fake runtime was told to refuse {unsupported}, and the model has one",
+            hint="Take the option 'unsupported' away.",
+        )
     return [
         (node.name, node.op_type, NODE_NS + WEIGHT_NS * sum(sizes.get(name, 0) for name in node.input))
         for node in graph.node

@@ -16,7 +16,8 @@ from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+    "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8, "tensor(uint64)": np.uint64,
+    "tensor(uint32)": np.uint32, "tensor(uint16)": np.uint16, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
 }  # fmt: skip
 _SUFFIX = "_kernel_time"
 
@@ -38,7 +39,12 @@ class OrtSession:
                     f"{model.name}: input {value.name!r} has the shape {value.shape}; every dimension must be a number",
                     hint="Export the model with fixed shapes.",
                 )
-            dtype = _NUMPY_TYPES[value.type]
+            dtype = _NUMPY_TYPES.get(value.type)
+            if dtype is None:
+                raise InvalidModel(
+                    f"{model.name}: input {value.name!r} is a {value.type}; inputs are drawn as numbers",
+                    hint="Export the model from where its inputs are numbers.",
+                )
             drawn = (
                 rng.standard_normal(value.shape)
                 if np.issubdtype(dtype, np.floating)
@@ -132,6 +138,18 @@ RUNTIME = OnnxRuntime
 def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None, profile_prefix: str = "") -> Any:
     import onnxruntime as ort
 
+    if options.precision != "fp32":
+        raise UsageError(
+            f"ONNX Runtime runs a model in its own precision; it has no {options.precision!r}",
+            hint="Set precision = 'fp32', and give a model of the precision that is wanted.",
+        )
+    spinning = str(options.options.get("spinning", 1))
+    unknown = sorted(options.options.keys() - {"spinning"})
+    if unknown or spinning not in ("0", "1"):
+        raise UsageError(
+            f"ONNX Runtime takes the option spinning = 0 or 1, got {dict(options.options)}",
+            hint="Remove the others from the target's [runtime.options].",
+        )
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
@@ -147,7 +165,7 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
             f"ONNX Runtime has no optimisation level {options.optimisation!r}", hint=f"One of: {', '.join(levels)}."
         )
     settings.graph_optimization_level = levels[options.optimisation]
-    settings.add_session_config_entry("session.intra_op.allow_spinning", str(options.options.get("spinning", 1)))
+    settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     if fused is not None:
         settings.optimized_model_filepath = str(fused)
     if profile_prefix:
@@ -161,8 +179,12 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
             "NOT_IMPLEMENTED" in text
             or "is not a registered function" in text
             or "Could not find an implementation" in text
+            or "No Op registered" in text
         ):
-            raise UnsupportedOperator(f"ONNX Runtime cannot run {model.name}: {text}") from error
+            raise UnsupportedOperator(
+                f"ONNX Runtime lacks an operator of {model.name}: {text}",
+                hint="Export with another opset, or replace that operator.",
+            ) from error
         raise InvalidModel(f"ONNX Runtime cannot load {model.name}: {text}") from error
 
 

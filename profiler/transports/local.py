@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from device_profiles.errors import DeviceError
@@ -23,7 +23,7 @@ class LocalTransport:
     def __init__(self, address: str = "", options: Mapping[str, object] | None = None) -> None:
         self._root = Path(str((options or {}).get("root", _ROOT)))
 
-    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Iterator[str]:
+    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Generator[str]:
         """Run the agent and yield its lines."""
         variables = {**os.environ, **environment, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
         with tempfile.TemporaryFile("w+") as errors:
@@ -33,6 +33,8 @@ class LocalTransport:
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 env=variables,
                 cwd=folder,
                 process_group=0,

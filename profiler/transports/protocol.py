@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +10,10 @@ from typing import Protocol
 class Transport(Protocol):
     """A way to one device. Timing happens there, never across the link."""
 
-    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Iterator[str]:
+    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Generator[str]:
         """Run the agent on `folder/job.json` and yield its lines as they come.
 
-        The folder holds the job and its models. Closing the iterator kills the agent.
+        The folder holds the job and its models. Closing the generator kills the agent.
 
         Args:
             folder: job folder on this machine.

@@ -1,0 +1,167 @@
+"""A worker's lines: checked one by one, committed as they come; what breaks the protocol is an error of the device."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from device_profiles.errors import DeviceError
+from profiler import events
+from profiler.agent.job import PROTOCOL_VERSION, Job
+from profiler.agent.protocol import Block
+from profiler.rows import ProfileRow
+from profiler.store import Store
+from profiler.transports.protocol import Transport
+
+
+class BrokenProtocol(DeviceError):
+    """The agent wrote what is no line of the protocol; nothing of that line was committed."""
+
+
+#: Fields of the agent's lines that are committed, with their types.
+_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "started": {"protocol": int},
+    "block": {
+        "candidate": str, "round": int, "calls": int, "ns": int, "sentinel_before_ns": int, "sentinel_after_ns": int,
+        "retry": int,
+    },
+    "loading": {"id": str},
+    "loaded": {"id": str},
+    "failed": {"id": str, "kind": str, "reason": str, "hint": str},
+    "profile": {"id": str, "kernels": list, "allocator_peak_bytes": (int, type(None)), "sentinel_ns": int},
+    "memory": {"id": str},
+}  # fmt: skip
+
+Fail = Callable[[str, str, str, str], None]
+
+
+class Reader:
+    """Reads one worker.
+
+    Args:
+        store: where its lines are committed.
+        process: the store's number of the worker.
+        job: what it was given.
+        fail: told `(model, kind, reason, hint)` of a model that cannot be measured.
+        listener: told of what was committed.
+        spent_s: device time spent before this worker.
+        facts: what the host knows of the machine, kept with what the worker says of it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        process: int,
+        job: Job,
+        *,
+        fail: Fail,
+        listener: events.Listener,
+        spent_s: float,
+        facts: list[dict[str, Any]],
+    ) -> None:
+        self.sentinels_ns: list[int] = []
+        self._store = store
+        self._process = process
+        self._job = job
+        self._fail = fail
+        self._listener = listener
+        self._spent_before_s = spent_s
+        self._facts = facts
+        self._models = {candidate.id for candidate in job.candidates}
+        self._loading = ""
+        self._finished = False
+        self._started_s = time.monotonic()
+
+    @property
+    def spent_s(self) -> float:
+        """Device time spent, this worker's included."""
+        return self._spent_before_s + time.monotonic() - self._started_s
+
+    def run(self, transport: Transport, folder: Path, environment: Mapping[str, str], timeout_s: float) -> None:
+        """Start the worker and read it to its end, which it does not outlive.
+
+        Raises:
+            BrokenProtocol: a line is none, or the last one is missing.
+            DeviceError: the worker ended by itself, or hung. A crash while a model was loaded is that model's failure
+                instead.
+        """
+        lines = transport.run(folder, environment, timeout_s)
+        try:
+            with contextlib.closing(lines):
+                for line in lines:
+                    self._take(self._parsed(line))
+            if not self._finished:
+                raise BrokenProtocol("the agent ended before it was finished", hint="Run the command again.")
+        except BrokenProtocol:
+            raise
+        except DeviceError as error:
+            if not self._loading:
+                raise
+            reason = f"the runtime crashed while loading it: {error.message}"
+            self._fail(self._loading, "RuntimeCrash", reason, error.hint)
+        finally:
+            self._store.end_process(
+                self._process,
+                state="finished" if self._finished else "stopped",
+                device_s=self.spent_s - self._spent_before_s,
+                facts=self._facts,
+            )
+
+    def _take(self, line: dict[str, Any]) -> None:
+        """Commit one line."""
+        event, model = line.pop("event"), line.get("id", "")
+        if event == "block":
+            block = Block(**line)
+            self._store.add_block(self._process, block)
+            self.sentinels_ns.append(min(block.sentinel_before_ns, block.sentinel_after_ns))
+            self._listener(events.BlockTaken(block.candidate, block.round, self.spent_s))
+        elif event == "loading":
+            self._loading = model
+        elif event == "loaded":
+            self._loading = ""
+            self._listener(events.ModelLoaded(model))
+        elif event == "failed":
+            self._loading = ""
+            self._fail(model, line["kind"], line["reason"], line["hint"])
+        elif event == "profile":
+            row = ProfileRow(model, line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"])
+            self._store.add_profile(self._process, row)
+        elif event == "memory":
+            self._store.add_memory(self._process, model, line.get("process_peak_bytes"), line.get("unavailable"))
+        elif event == "finished":
+            self._finished = True
+        else:
+            self._facts.append({"event": event, **line})
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        """A line without its nonce; a missing or strange field is an error, never a default."""
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or not {"event", "nonce"} <= line.keys():
+            raise _no_result(text)
+        if line.pop("nonce") != self._job.nonce:
+            raise BrokenProtocol("the agent answered for another job", hint="Run the command again.")
+        wanted = _FIELDS.get(str(line["event"]), {})
+        typed = all(name in line and isinstance(line[name], kind) for name, kind in wanted.items())
+        known = {line.get("id"), line.get("candidate")} <= {None, *self._models}
+        exact = line["event"] != "block" or line.keys() == {"event", *wanted}
+        if not (typed and known and exact):
+            raise _no_result(text)
+        if line["event"] == "started" and line["protocol"] != PROTOCOL_VERSION:
+            raise BrokenProtocol(
+                f"the agent speaks version {line['protocol']} of the protocol, this is {PROTOCOL_VERSION}",
+                hint="Install the same version of hwnas on the device.",
+            )
+        return line
+
+
+def _no_result(text: str) -> BrokenProtocol:
+    return BrokenProtocol(
+        f"the agent wrote a line that is no result: {text[:200]!r}", hint="It was probably cut off; run it again."
+    )
