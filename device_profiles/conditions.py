@@ -25,6 +25,7 @@ class Conditions:
         governor: of the CPU's frequency, or `unknown: <reason>`.
         runtime: registered name.
         runtime_version: its version.
+        numpy: version of numpy, which sentinels run on.
         threads: of the runtime.
         affinity: CPUs that workers are pinned to.
         precision: `fp32` ...
@@ -43,6 +44,7 @@ class Conditions:
     governor: str
     runtime: str
     runtime_version: str
+    numpy: str
     threads: int
     affinity: tuple[int, ...]
     precision: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unknown
@@ -57,6 +58,7 @@ def conditions_of(target: Target) -> Conditions:
         governor=fact("governor"),
         runtime=runtime.name,
         runtime_version=runtimes.load(runtime.name).version,
+        numpy=version("numpy"),
         threads=runtime.threads,
         affinity=pinned_cpus(target),
         precision=runtime.precision,

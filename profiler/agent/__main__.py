@@ -68,9 +68,9 @@ def main(arguments: list[str]) -> int:
     emit("state", **_state(workloads, clock))
     for candidate in job.candidates:
         if candidate.profile_runs and candidate.id in sessions:
-            before = protocol.time_calls(guard, 1, clock)
+            before = protocol.sentinel_ns(guard, clock)
             profile = sessions[candidate.id].profile(candidate.profile_runs)
-            guards = [before, *(protocol.time_calls(guard, 1, clock) for _ in range(2))]
+            guards = [before, *(protocol.sentinel_ns(guard, clock) for _ in range(2))]
             if profile is not None:
                 emit(
                     "profile",

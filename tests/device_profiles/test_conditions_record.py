@@ -18,6 +18,7 @@ ONE = Conditions(
     governor="performance",
     runtime="fake",
     runtime_version="fake 1",
+    numpy="2.4.6",
     threads=1,
     affinity=(1,),
     precision="fp32",

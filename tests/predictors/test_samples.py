@@ -126,7 +126,7 @@ def test_the_speed_of_light_is_that_of_the_best_sentinels(conditions):
             facts = [{"event": "state", "gemm_ns": gemm_ns, "memory_ns": memory_ns}, {"event": "other"}]
             store.end_process(process, state="finished", device_s=1.0, facts=facts)
         found = samples.device_facts(store, conditions)
-    assert found.flops_per_s == pytest.approx(2 * 40 * 64**3 / 2e5 * 1e9)  # 40 products of 64 x 64
+    assert found.flops_per_s == pytest.approx(2 * 12 * 96**3 / 2e5 * 1e9)  # 12 products of 96 x 96
     assert found.bytes_per_s == pytest.approx(2 * 8 * 2**20 / 1e6 * 1e9)  # 8 MiB, read and written
 
 
