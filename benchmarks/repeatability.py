@@ -2,7 +2,7 @@
 
 Every invocation is `hwnas profile` in a process and a store of its own. For each pair of invocations: the disagreement
 of the values, and whether the interval of one covers the value of the other. With `--load` the machine changes its
-speed in between: every second invocation runs while another process multiplies matrices on the other CPUs.
+speed in between: every second invocation runs while other processes multiply matrices and stream memory on the other CPUs.
 Run: `python -m benchmarks.repeatability`.
 """
 
@@ -30,8 +30,10 @@ _BUSY = """
 import os, sys, numpy as np
 os.sched_setaffinity(0, {int(sys.argv[1])})
 a = np.ones((256, 256), np.float32)
+source, target = np.ones(1 << 23), np.empty(1 << 23)
 while True:
     a @ a
+    np.copyto(target, source)
 """
 
 
