@@ -1,8 +1,8 @@
 """Measure networks again and again in separate invocations: do values repeat, and do intervals say how well?
 
 Every invocation is `hwnas profile` in a process and a store of its own. For each pair of invocations: the disagreement
-of the values, and whether the interval of one covers the value of the other. With `--load` the machine changes its
-speed in between: every second invocation runs while other processes multiply matrices and stream memory on the other CPUs.
+of the values, and whether the interval of one covers the value of the other. With `--load` the machine changes in
+between: every second invocation runs while others multiply matrices and stream memory on the other CPUs.
 Run: `python -m benchmarks.repeatability`.
 """
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import click
 import typer
 
+from hwnas_cli.answer import print_json
 from hwnas_cli.commands import compare, devices, doctor, evaluate, fit, later, predict, profile, report, search
 
 app = typer.Typer(
@@ -40,7 +42,17 @@ SEVERAL = ("--model", "--arch", "--objective", "--constraint", "--strategy")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    app(args=spread(given), prog_name="hwnas")
+    if "--json" not in given:
+        app(args=spread(given), prog_name="hwnas")
+        return
+    try:
+        code = app(args=spread(given), prog_name="hwnas", standalone_mode=False)
+    except click.ClickException as error:  # options that cannot be read: the answer is one object all the same
+        error.show()
+        fields = {"type": "UsageError", "message": error.format_message(), "hint": "hwnas --help"}
+        print_json(next((word for word in given if not word.startswith("-")), "hwnas"), {"error": fields})
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def spread(arguments: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import HwnasError
+from device_profiles.errors import HwnasError, UsageError
 from nas import indicators
 from nas.evaluators.protocol import Context, Evaluator, OwnsWeights
 from nas.networks import onnx_bytes
@@ -31,6 +31,11 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         count: finalists, at most.
     """
     owner = next((e for e in evaluators if isinstance(e, OwnsWeights)), None)
+    if owner is None and context.target is None:
+        raise UsageError(
+            "finalists can be exported with an objective that has weights, or measured on a target; there is neither",
+            hint="Give --objective accuracy, or --target NAME; the search itself is kept.",
+        )
     chosen = choose(study, count)
     wanted = []
     for done, point in enumerate(chosen):

@@ -249,7 +249,8 @@ def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, prog
 
     From the kernels that the target's runtime makes of each distinct network.
 
-    Architectures whose output does not depend on the input are charged for what remains: the composition's constant.
+    Architectures whose output does not depend on the input are charged for what remains, the composition's constant,
+    but no less than the fastest kernel; nothing of that was measured, so their coverage is 0.
 
     Raises:
         UsageError: the space is too large to be tabulated.
@@ -266,8 +267,9 @@ def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, prog
     live = np.flatnonzero(valid)
     catalogue = compile_all([space.assembly(distinct[i]) for i in live], target, progress=progress)
     prediction = model.predict_counts(catalogue.kernels, catalogue.counts.astype(np.float64))
-    value = np.full(len(distinct), max(model.composition.constant_ms, 1e-6))
-    coverage = np.ones(len(distinct))
+    fastest = float(model.kernels.predict(catalogue.kernels).ms.min(initial=np.inf)) if catalogue.kernels else 1e-6
+    value = np.full(len(distinct), max(model.composition.constant_ms, fastest))
+    coverage = np.zeros(len(distinct))
     value[live], coverage[live] = prediction.value, prediction.coverage
     sets: dict[tuple[str, ...], int] = {(): 0}
     lacking = np.zeros(len(distinct), dtype=np.int32)

@@ -16,7 +16,7 @@ from pathlib import Path
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, to_plain
-from profiler import events, reference, transports
+from profiler import events, meters, reference, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
 from profiler.fusing import as_it_is, fused_graph
@@ -96,6 +96,7 @@ def measure(
         DeviceBusy: another process measures on the device.
         DeviceError: the device or its runtime is missing, or its agent failed repeatedly.
     """
+    meters.load(target.energy)  # a meter that nobody has is found before anything is measured
     conditions = conditions_of(target)
     store.check(target.name, conditions)
     unique: dict[str, Subject] = {}

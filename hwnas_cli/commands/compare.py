@@ -29,6 +29,7 @@ def compare(
     from dataclasses import asdict
 
     import profiler
+    from device_profiles.errors import InvalidData
 
     verdict, bound = _fail_on(fail_on)
     with profiler.Store(store_a, create=False) as first, profiler.Store(store_b, create=False) as second:
@@ -44,9 +45,16 @@ def compare(
         for row in rows
     ]
     text = table(["", "B / A", "95 % interval", "verdict"], shown)
-    if fail_on:
-        text += f"\n{len(worse)} of {len(rows)} are {fail_on}"
-    return Answer({"rows": [asdict(row) for row in rows]}, text, 1 if worse else 0)
+    data = {"rows": [asdict(row) for row in rows]}
+    if not fail_on:
+        return Answer(data, text)
+    text += f"\n{len(worse)} of {len(rows)} are {fail_on}"
+    if all(row.ratio is None for row in rows):
+        # A check that compared nothing has not passed.
+        reason = rows[0].reason if rows else "neither store has measurements"
+        error = InvalidData(f"nothing could be compared: {reason}", hint="Measure both under the same conditions.")
+        return Answer(data, text, error.exit_code, error)
+    return Answer(data, text, 1 if worse else 0)
 
 
 def _fail_on(text: str | None) -> tuple[str, float]:
@@ -58,4 +66,9 @@ def _fail_on(text: str | None) -> tuple[str, float]:
     verdict, _, bound = text.partition(":")
     if verdict not in ("slower", "faster"):
         raise UsageError(f"cannot read --fail-on {text!r}", hint="Write slower:5% or faster:5%.")
-    return verdict, parse_fraction(bound) if bound else 0.0
+    share = parse_fraction(bound) if bound else 0.0
+    if share >= 1:
+        raise UsageError(
+            f"cannot read --fail-on {text!r} as a share below 100 %", hint="Write slower:5% or slower:0.05."
+        )
+    return verdict, share

@@ -7,6 +7,7 @@ finds.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from device_profiles.errors import HwnasError
@@ -16,8 +17,14 @@ from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 __all__ = ["REGISTRY", "Found", "GradientProblem", "min_norm_weights", "names"]
 
 REGISTRY: Registry[MakeGradient] = Registry(
-    "gradient strategy", "nas.gradient", attribute="GRADIENT", skip=("protocol", "modnas")
+    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "modnas")
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "modnas":
+        return import_module("nas.gradient.modnas")
+    raise AttributeError(f"module 'nas.gradient' has no attribute {name!r}")
 
 
 def names() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from profiler.meters.protocol import EnergyMeter, MakeMeter
 
 __all__ = ["REGISTRY", "EnergyMeter", "load", "names"]
 
-REGISTRY: Registry[MakeMeter] = Registry("energy meter", "profiler.meters", attribute="METER")
+REGISTRY: Registry[MakeMeter] = Registry("meter", "profiler.meters", attribute="METER")
 
 
 def names() -> tuple[str, ...]:
