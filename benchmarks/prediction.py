@@ -26,18 +26,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", default="local-onnxruntime")
     parser.add_argument("--space", default="nasbench201")
-    parser.add_argument("--budget", type=float, default=60.0, help="device seconds of the training measurements")
+    parser.add_argument("--budget", type=float, default=55.0, help="device seconds of the training measurements")
     parser.add_argument("--train", type=int, default=60)
     parser.add_argument("--unseen", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="keep the stores in this folder")
     arguments = parser.parse_args()
     target, space = device_profiles.load(arguments.target), nas.spaces.load(arguments.space)
     archs = space.sample(arguments.train + arguments.unseen, np.random.default_rng(arguments.seed))
     subjects = [subject(space, arch) for arch in archs]
     with (
         tempfile.TemporaryDirectory() as folder,
-        profiler.Store(Path(folder) / "train.db") as train,
-        profiler.Store(Path(folder) / "unseen.db") as unseen,
+        profiler.Store((arguments.keep or Path(folder)) / "train.db") as train,
+        profiler.Store((arguments.keep or Path(folder)) / "unseen.db") as unseen,
     ):
         budget = profiler.Budget(spread=0.005, device_s=arguments.budget)
         profiler.measure(subjects[: arguments.train], target=target, store=train, budget=budget)

@@ -1,4 +1,4 @@
-"""Conformance kits: what every strategy and every space must hold to, for those of this package and for your own.
+"""Conformance kits: what every strategy, space and evaluator must hold to, for those of this package and for your own.
 
 Example:
     >>> from nas import testing
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas import strategies
+from nas._evaluator_kit import check_evaluator
 from nas._space_kit import check_space, require
 from nas.strategies.protocol import Archs, Costs, Strategy
 
-__all__ = ["check_space", "check_strategy"]
+__all__ = ["check_evaluator", "check_space", "check_strategy"]
 
 #: By how much the genes of what is bad may outweigh those of what is good in an ask, as a share of all its genes.
 _EXCESS = 0.15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Card:
         composition: scale, ms per kernel, ms.
         half_width: relative half-width of the 90 % interval, or None with fewer than 9 networks.
         guess_half_width: relative half-width of what stands on kernels that were not measured.
+        extra_ms: by a kernel's key, what measured networks say of it beyond its own time.
     """
 
     predictor: str
@@ -51,6 +52,7 @@ class Card:
     composition: tuple[float, float, float]
     half_width: float | None
     guess_half_width: float
+    extra_ms: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write `card.json`."""
@@ -77,6 +79,8 @@ class Card:
             _check_numbers("guess_half_width", (data["guess_half_width"],), 1)
             if data["half_width"] is not None:
                 _check_numbers("half_width", (data["half_width"],), 1)
+            extra = data.setdefault("extra_ms", {})
+            _check_numbers("extra_ms", tuple(extra.values()), len(extra))
             from_plain(data["profile"])
             return Card(**data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

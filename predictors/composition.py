@@ -17,6 +17,10 @@ Floats = NDArray[np.float64]
 #: any networks.
 _PRIOR = 1e-3
 
+#: Relative standard errors that are assumed of a kernel's own time in a network, and of a sum of kernels as a network.
+KERNEL_ERROR = 0.2
+NETWORK_ERROR = 0.01
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -62,3 +66,29 @@ def fit(sums_ms: Floats, counts: Floats, latency_ms: Floats) -> Composition:
     right = np.concatenate([np.ones(len(latency_ms)), prior @ np.array([1.0, 0.0, 0.0])])
     scale, per_kernel, constant = np.linalg.lstsq(left, right, rcond=None)[0]
     return Composition(float(scale), float(per_kernel) * kernel, float(constant) * unit)
+
+
+def kernel_extras(fitted: Composition, counts: Floats, ms: Floats, latency_ms: Floats) -> Floats:
+    """What measured networks say of single kernels beyond their own times, `(k,)`, in ms of kernel time.
+
+    A kernel in a network is not quite what the profiler saw: its overhead differs by kind, its inputs are warm or cold
+    by what ran before. The residuals of the composition are shared out among the kernels by ridge regression: the
+    posterior mean of linear kernel costs whose prior is the composition itself.
+
+    Source: Bishop, "Pattern recognition and machine learning", 2006, section 3.3.1.
+
+    Args:
+        fitted: the composition.
+        counts: `(n, k)`, how often each network runs each kernel.
+        ms: `(k,)`, times of kernels.
+        latency_ms: `(n,)`, measured.
+
+    Returns:
+        Zeros if there are no networks.
+    """
+    if len(latency_ms) == 0 or fitted.scale <= 0:
+        return np.zeros(len(ms))
+    left = counts * (KERNEL_ERROR * fitted.scale * ms) / latency_ms[:, None] / NETWORK_ERROR
+    right = (latency_ms - fitted.apply(counts @ ms, counts.sum(axis=1))) / latency_ms / NETWORK_ERROR
+    share = np.linalg.solve(left.T @ left + np.eye(len(ms)), left.T @ right)
+    return np.asarray(share * KERNEL_ERROR * ms)

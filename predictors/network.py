@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class NetworkModel:
         composition: from kernels to a network.
         half_width: relative half-width of the 90 % interval where all kernels were measured, or None.
         guess_half_width: of the time of a kernel that was not.
+        extra_ms: by a kernel's key, what measured networks say of it beyond its own time
+            (`composition.kernel_extras`).
     """
 
     kernels: KernelModel
@@ -42,6 +44,7 @@ class NetworkModel:
     half_width: float | None = None
 
     guess_half_width: float = 1.0
+    extra_ms: Mapping[str, float] = field(default_factory=dict)
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs.
@@ -55,13 +58,7 @@ class NetworkModel:
             UsageError: `missing` is neither.
         """
         check_missing(missing)
-        catalogue = tuple(dict.fromkeys(operator for graph in graphs for operator in graph.operators))
-        index = {operator: i for i, operator in enumerate(catalogue)}
-        counts = np.zeros((len(graphs), len(catalogue)))
-        for row, graph in enumerate(graphs):
-            for operator in graph.operators:
-                counts[row, index[operator]] += 1
-        prediction = self.predict_counts(catalogue, counts)
+        prediction = self.predict_counts(*kernel_counts(graphs))
         if missing == "raise":
             require_known(prediction.missing)
         return prediction
@@ -69,9 +66,11 @@ class NetworkModel:
     def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64]) -> Prediction:
         """Predict networks given how often each runs each kernel: `counts` is `(n, len(catalogue))`."""
         found = self.kernels.predict(catalogue)
-        total = counts @ found.ms
+        extra = np.array([self.extra_ms.get(operator.key, 0.0) for operator in catalogue])
+        ms = np.maximum(found.ms + extra, 0.1 * found.ms)
+        total = counts @ ms
         value = self.composition.apply(total, counts.sum(axis=1))
-        coverage = np.divide(counts @ (found.ms * found.known), total, out=np.ones_like(total), where=total > 0)
+        coverage = np.divide(counts @ (ms * found.known), total, out=np.ones_like(total), where=total > 0)
         unknown = tuple(
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
             for i, row in enumerate(counts)
@@ -123,7 +122,7 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples)
             guess = _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held]).value
             errors.extend(np.abs(networks.ms[held] - guess) / guess)
     width = intervals.relative_half_width(np.array(errors))
-    return NetworkModel(model, fitted.composition, width, _guess_half_width(make, kernels))
+    return replace(fitted, half_width=width, guess_half_width=_guess_half_width(make, kernels))
 
 
 def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
@@ -146,9 +145,21 @@ def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
 def _compose(model: KernelModel, networks: NetworkSamples) -> NetworkModel:
     if not model.composed:
         return NetworkModel(model, Composition())
-    sums, counts = [], []
-    for graph in networks.graphs:
-        ms = model.predict(graph.operators).ms
-        sums.append(float(ms.sum()))
-        counts.append(float(len(ms)))
-    return NetworkModel(model, composition.fit(np.array(sums), np.array(counts), networks.ms))
+    catalogue, counts = kernel_counts(networks.graphs)
+    ms = model.predict(catalogue).ms
+    fitted = composition.fit(counts @ ms, counts.sum(axis=1), networks.ms)
+    extra = composition.kernel_extras(fitted, counts, ms, networks.ms)
+    return NetworkModel(
+        model, fitted, extra_ms={operator.key: float(x) for operator, x in zip(catalogue, extra, strict=True) if x}
+    )
+
+
+def kernel_counts(graphs: Sequence[OperatorGraph]) -> tuple[tuple[Operator, ...], Floats]:
+    """Distinct kernels of networks, and how often each network runs each, `(n, k)`."""
+    catalogue = tuple(dict.fromkeys(operator for graph in graphs for operator in graph.operators))
+    index = {operator: i for i, operator in enumerate(catalogue)}
+    counts = np.zeros((len(graphs), len(catalogue)))
+    for row, graph in enumerate(graphs):
+        for operator in graph.operators:
+            counts[row, index[operator]] += 1
+    return catalogue, counts

@@ -240,6 +240,7 @@ def fit(
         composition=(composition.scale, composition.per_kernel_ms, composition.constant_ms),
         half_width=fitted.half_width,
         guess_half_width=fitted.guess_half_width,
+        extra_ms=dict(fitted.extra_ms),
     )
     return Predictor(card, fitted, table)
 
@@ -311,8 +312,9 @@ def load(folder: str | Path) -> Predictor:
             raise SchemaMismatch(
                 f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
             ) from error
+    composed = Composition(*card.composition)
     return Predictor(
-        card, NetworkModel(kernels, Composition(*card.composition), card.half_width, card.guess_half_width), table
+        card, NetworkModel(kernels, composed, card.half_width, card.guess_half_width, card.extra_ms), table
     )
 
 

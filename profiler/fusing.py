@@ -31,6 +31,8 @@ def fused_graph(model: Path, target: Target, *, captured: OperatorGraph | None =
         InvalidModel: the file cannot be read.
         UnsupportedOperator: the runtime lacks an operator.
     """
+    if not model.is_file():
+        raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
     runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
     fused = runtime.fuse(model, options)
     if fused is None:

@@ -17,6 +17,8 @@ from nas import networks
 from nas.evaluators import REGISTRY, Context, open_objective, split
 from nas.evaluators.protocol import OwnsWeights
 from nas.evaluators.shared import wilson
+from nas.objectives import Objective, Values
+from nas.testing import check_evaluator
 from profiler.runtimes import fake as fake_runtime
 from profiler.store import Store
 
@@ -103,6 +105,63 @@ def specs(table, latency):
 
 def test_every_evaluator_is_tested_here(table, latency):
     assert tuple(sorted(specs(table, latency))) == REGISTRY.names()
+
+
+@pytest.mark.parametrize("kind", REGISTRY.names())
+def test_every_evaluator_conforms(context, table, latency, kind):
+    for spec in specs(table, latency)[kind]:
+        check_evaluator(spec, context, ARCHS)
+        check_evaluator(f"mine={spec}", context)
+
+
+class Broken:
+    """An evaluator of its own kind that breaks the rule that it is told to."""
+
+    forms, settings = "broken", ()
+    free, identity = True, ""
+
+    def __init__(self, **parts):
+        self.objective = Objective("broken", "", False, "counted", "broken")
+        self.__dict__.update(parts)
+
+    def claims(self, spec):
+        return spec == "broken"
+
+    def default_name(self, spec):
+        return spec
+
+    def open(self, name, spec, context):
+        return self
+
+    def evaluate(self, archs):
+        return Values(archs.sum(axis=1).astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"claims": lambda spec: False}, "claims: 0 kinds"),
+        ({"forms": ""}, "forms"),
+        ({"settings": ["a"]}, "settings"),
+        ({"default_name": lambda spec: "other"}, "name"),
+        ({"objective": Objective("broken", "", False, "guessed", "broken")}, "source"),
+        ({"objective": Objective("broken", "", False, "counted", "other")}, "spec"),
+        ({"free": 1}, "free"),
+        ({"identity": None}, "identity"),
+        ({"evaluate": lambda archs: Values(archs.sum(axis=1))}, "float64"),
+        ({"evaluate": lambda archs: Values(np.zeros(3))}, "float64"),
+        ({"evaluate": lambda archs: Values(np.arange(float(len(archs))))}, "order"),
+        ({"evaluate": lambda archs: Values(archs.sum(axis=1) + float(len(archs)))}, "batch"),
+        ({"evaluate": lambda archs: Values(np.ones(len(archs)), low=np.ones(len(archs)))}, "both ends"),
+        ({"evaluate": lambda archs: Values(*np.ones((2, len(archs))), np.zeros(len(archs)))}, "outside"),
+    ],
+)
+def test_the_kit_finds_broken_evaluators(context, monkeypatch, parts, words):
+    monkeypatch.setitem(REGISTRY._registered, "broken", Broken())
+    check_evaluator("broken", context)
+    monkeypatch.setitem(REGISTRY._registered, "broken", Broken(**parts))
+    with pytest.raises(AssertionError, match=words):
+        check_evaluator("broken", context)
 
 
 @pytest.mark.parametrize("kind", REGISTRY.names())
