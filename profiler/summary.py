@@ -9,6 +9,7 @@ from device_profiles.facts import Unavailable
 from profiler import meters, reference, statistics
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
+from profiler.rows import BlockRow
 from profiler.statistics import ProcessEstimate
 from profiler.store import Store
 
@@ -18,7 +19,10 @@ def reference_ns(store: Store, conditions: Conditions) -> float | None:
 
     The lower of what the store's own blocks show and what was known of the device when the last process began.
     """
-    rows = store.blocks(conditions)
+    return _reference_ns(store.blocks(conditions), store, conditions)
+
+
+def _reference_ns(rows: Sequence[BlockRow], store: Store, conditions: Conditions) -> float | None:
     if not rows:
         return None
     shown = reference.of_sentinels([row.sentinel_ns for row in rows])
@@ -36,8 +40,9 @@ def estimates(
         conditions: of them.
         against_ns: the reference sentinel to express times in; the store's own if None.
     """
-    against = against_ns or reference_ns(store, conditions)
-    return {} if against is None else statistics.by_process(store.blocks(conditions), against)
+    rows = store.blocks(conditions)
+    against = against_ns or _reference_ns(rows, store, conditions)
+    return {} if against is None else statistics.by_process(rows, against)
 
 
 def latencies(store: Store, conditions: Conditions, *, against_ns: float | None = None) -> dict[str, Latency]:

@@ -12,6 +12,17 @@ from nas.networks import subject
 SMALL = "nasbench201:cells=1,channels=4,resolution=8"
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Sums are in one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def small():
     """A space whose networks are measured and trained in no time."""

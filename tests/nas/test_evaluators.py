@@ -22,6 +22,8 @@ from nas.testing import check_evaluator
 from profiler.runtimes import fake as fake_runtime
 from profiler.store import Store
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 #: Two names of one network, a dead cell, and others.
 ARCHS = np.array(
@@ -34,15 +36,6 @@ ARCHS = np.array(
         [CONV3, CONV3, CONV3, CONV3, CONV3, CONV3],
     ]
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums are in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

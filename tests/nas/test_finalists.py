@@ -14,17 +14,10 @@ from nas import data, finalists, supernet
 from nas.finalists import choose
 from nas.study import open_study
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = {"train_steps": 30, "images": 150, "gdas.steps": 4, "gdas.batch": 16}
 EVALUATIONS = 16
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums are in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,8 @@ from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem
 from predictors.encoding import CostTable
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPACE = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
 CELLS = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.choices), axis=1)
 #: Cost of an operator on each edge: none, skip, two convolutions, pool.
@@ -38,15 +40,6 @@ class Toy:
     @staticmethod
     def is_valid(archs):
         return archs[:, 2] != 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums are in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

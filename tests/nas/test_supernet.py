@@ -14,17 +14,10 @@ from nas import data, supernet
 from nas.data import Split
 from nas.supernet import TrainingPlan
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPACE = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
 PLAN = TrainingPlan(steps=20, batch=16, seed=4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Sums are in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
