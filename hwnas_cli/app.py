@@ -9,7 +9,19 @@ import click
 import typer
 
 from hwnas_cli.answer import print_json
-from hwnas_cli.commands import compare, devices, doctor, evaluate, fit, later, predict, profile, report, search
+from hwnas_cli.commands import (
+    compare,
+    devices,
+    doctor,
+    evaluate,
+    fit,
+    importing,
+    later,
+    predict,
+    profile,
+    report,
+    search,
+)
 
 app = typer.Typer(
     name="hwnas",
@@ -31,8 +43,8 @@ app.command()(search.search)
 app.command()(report.report)
 _LATER = {"ignore_unknown_options": True, "allow_extra_args": True}
 app.command("benchmark", context_settings=_LATER)(later.benchmark)
-app.command("import", context_settings=_LATER)(later.import_)
-app.command("lint", context_settings=_LATER)(later.lint)
+app.command("import")(importing.import_)
+app.command("lint")(importing.lint)
 
 #: Options that take several values after one name: `--model a.onnx b.onnx`.
 FLAGS = ("--json",)

@@ -1,4 +1,4 @@
-"""The fused kernels of many networks of one space, as counts: compiled once for each distinct network, kept on disk.
+"""The fused kernels of many networks of one space: compiled once for each distinct network, kept on disk.
 
 A predictor that answers a million architectures a second needs the kernels of all of them beforehand. They come from
 the target's own runtime, network by network; nothing about fusion is guessed.
@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import tempfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,9 +30,18 @@ from profiler.assembly import Assembly
 from profiler.capture import BlockCache, stitch
 from profiler.fusing import runtime_options
 from profiler.onnx_graph import read_graph
-from profiler.operators import Operator, operator_from_plain, operator_to_plain
+from profiler.operators import (
+    Operator,
+    OperatorGraph,
+    Tensor,
+    operator_from_plain,
+    operator_to_plain,
+    tensor_from_plain,
+    tensor_to_plain,
+)
+from profiler.wiring import Wires, from_wires, to_wires
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 64
 
 
@@ -44,10 +52,20 @@ class Catalogue:
     Attributes:
         kernels: distinct kernels.
         counts: `(n, k)`, how often each network runs each kernel; a network without any is deleted by its runtime.
+        wires: of each network, see `profiler.wiring`.
+        inputs: tensors that each network is given.
+        runtime: whose kernels these are.
     """
 
     kernels: tuple[Operator, ...]
     counts: NDArray[np.int32]
+    wires: tuple[Wires, ...]
+    inputs: tuple[tuple[Tensor, ...], ...]
+    runtime: str
+
+    def graphs(self, rows: Sequence[int]) -> list[OperatorGraph]:
+        """The fused graphs of some networks."""
+        return [from_wires(self.wires[i], self.kernels, self.inputs[i], self.runtime) for i in rows]
 
 
 def compile_all(
@@ -85,15 +103,20 @@ def compile_all(
     spans = [(start, min(start + _CHUNK, len(assemblies))) for start in range(0, len(assemblies), _CHUNK)]
     count = max(1, min(workers or os.cpu_count() or 1, len(spans)))
     number: dict[Operator, int] = {}
-    rows: list[dict[int, int]] = []
+    rows: list[list[int]] = []
+    wires: list[Wires] = []
+    inputs: list[tuple[Tensor, ...]] = []
     for chunk in _results(list(assemblies), to_plain(target), cache, spans, count):
-        for kernels in chunk:
-            rows.append({number.setdefault(operator_from_plain(plain), len(number)): uses for plain, uses in kernels})
+        for text in chunk:
+            graph = OperatorGraph.from_json(text)
+            wires.append(to_wires(graph, number))
+            rows.append([number[operator] for operator in graph.operators])
+            inputs.append(tuple(tensor for _, tensor in graph.inputs))
         progress(len(rows), len(assemblies))
     counts = np.zeros((len(rows), len(number)), dtype=np.int32)
     for index, row in enumerate(rows):
-        counts[index, list(row)] = list(row.values())
-    catalogue = Catalogue(tuple(number), counts)
+        np.add.at(counts[index], row, 1)
+    catalogue = Catalogue(tuple(number), counts, tuple(wires), tuple(inputs), target.runtime.name)
     _write(path, catalogue)
     return catalogue
 
@@ -101,13 +124,11 @@ def compile_all(
 #: What forked workers inherit: assemblies hold functions, which do not travel between processes.
 _WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
 
-Kernels = list[tuple[list[Any], int]]
-
 
 def _results(
     assemblies: list[Assembly], plain: dict[str, Any], cache: Path | None, spans: list[tuple[int, int]], workers: int
-) -> Iterator[list[Kernels]]:
-    """Kernels of the networks of each span, in order; in forked processes where there are several."""
+) -> Iterator[list[str]]:
+    """Fused graphs of the networks of each span, in order; in forked processes where there are several."""
     global _WORK  # noqa: PLW0603 - see above
     _WORK = (assemblies, plain, cache)
     try:
@@ -132,7 +153,7 @@ def _warm_blocks(assemblies: list[Assembly], cache: Path | None) -> None:
             stitch(assembly, blocks, shared=True)
 
 
-def _compile_span(span: tuple[int, int]) -> list[Kernels]:
+def _compile_span(span: tuple[int, int]) -> list[str]:
     assert _WORK is not None
     assemblies, plain, cache = _WORK
     target = from_plain(plain)
@@ -147,8 +168,7 @@ def _compile_span(span: tuple[int, int]) -> list[Kernels]:
             model = stitch(assembly, blocks, shared=True)
             path.write_bytes(model.SerializeToString())
             fused = runtime.fuse(path, options)
-            graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
-            found.append([(operator_to_plain(operator), uses) for operator, uses in Counter(graph.operators).items()])
+            found.append(read_graph(model if fused is None else fused, runtime=target.runtime.name).to_json())
     return found
 
 
@@ -158,16 +178,32 @@ def _block_cache(cache: Path | None) -> BlockCache:
 
 def _write(path: Path, catalogue: Catalogue) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    kernels = json.dumps([operator_to_plain(kernel) for kernel in catalogue.kernels])
+    given = list(dict.fromkeys(catalogue.inputs))
+    facts = {
+        "kernels": [operator_to_plain(kernel) for kernel in catalogue.kernels],
+        "inputs": [[tensor_to_plain(tensor) for tensor in tensors] for tensors in given],
+        "runtime": catalogue.runtime,
+    }
     temporary = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez_compressed(temporary, counts=catalogue.counts, kernels=np.array(kernels))
+    np.savez_compressed(
+        temporary,
+        counts=catalogue.counts,
+        wires=np.concatenate([np.empty(0, dtype=np.int32), *catalogue.wires]),
+        lengths=np.array([len(wires) for wires in catalogue.wires], dtype=np.int64),
+        given=np.array([given.index(tensors) for tensors in catalogue.inputs], dtype=np.int64),
+        facts=np.array(json.dumps(facts)),
+    )
     temporary.replace(path)
 
 
 def _read(path: Path) -> Catalogue:
     try:
         with np.load(path, allow_pickle=False) as file:
-            kernels = tuple(operator_from_plain(plain) for plain in json.loads(str(file["kernels"])))
-            return Catalogue(kernels, file["counts"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+            facts = json.loads(str(file["facts"]))
+            kernels = tuple(operator_from_plain(plain) for plain in facts["kernels"])
+            given = [tuple(tensor_from_plain(plain) for plain in tensors) for tensors in facts["inputs"]]
+            wires = tuple(np.split(file["wires"], np.cumsum(file["lengths"])[:-1]))
+            inputs = tuple(given[int(index)] for index in file["given"])
+            return Catalogue(kernels, file["counts"], wires if inputs else (), inputs, str(facts["runtime"]))
+    except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile, zlib.error) as error:
         raise SchemaMismatch(f"the cached catalogue {path} is damaged: {error}", hint="Delete that file.") from error

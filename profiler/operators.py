@@ -58,11 +58,11 @@ class Tensor:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator:
     """One operator, or one fused kernel of a runtime.
 
-    Equal operators cost the same: names of nodes and values are not part of it.
+    Equal operators cost the same: names of nodes and values are not part of it. They are equal if their keys are.
 
     Attributes:
         domain: the operator set: `""` is ONNX's own; `com.microsoft.nchwc` holds ONNX Runtime's blocked kernels.
@@ -93,6 +93,12 @@ class Operator:
         attributes = ",".join(f"{name}={_plain(value)}" for name, value in self.attributes)
         inputs = ",".join("-" if tensor is None else str(tensor) for tensor in self.inputs)
         return f"{self.kind}[{attributes}]({inputs})->({','.join(map(str, self.outputs))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Operator) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def __str__(self) -> str:
         first = next((tensor for tensor in self.inputs if tensor is not None), None)
@@ -162,7 +168,7 @@ class OperatorGraph:
             {
                 "schema": "hwnas.graph/1",
                 "runtime": self.runtime,
-                "inputs": [[name, _tensor_to_plain(tensor)] for name, tensor in self.inputs],
+                "inputs": [[name, tensor_to_plain(tensor)] for name, tensor in self.inputs],
                 "outputs": list(self.outputs),
                 "operators": [operator_to_plain(operator) for operator in operators],
                 "nodes": [[index[n.operator], list(n.inputs), list(n.outputs), n.name] for n in self.nodes],
@@ -184,7 +190,7 @@ class OperatorGraph:
             operators = [operator_from_plain(plain) for plain in data["operators"]]
             return OperatorGraph(
                 nodes=tuple(Node(operators[i], tuple(ins), tuple(outs), name) for i, ins, outs, name in data["nodes"]),
-                inputs=tuple((name, _tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
+                inputs=tuple((name, tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
                 outputs=tuple(data["outputs"]),
                 runtime=data["runtime"],
             )
@@ -194,9 +200,9 @@ class OperatorGraph:
 
 def operator_to_plain(operator: Operator) -> list[Any]:
     """An operator as JSON-ready lists."""
-    inputs = [None if tensor is None else _tensor_to_plain(tensor) for tensor in operator.inputs]
+    inputs = [None if tensor is None else tensor_to_plain(tensor) for tensor in operator.inputs]
     attributes = [[name, list(value) if isinstance(value, tuple) else value] for name, value in operator.attributes]
-    return [operator.domain, operator.op_type, attributes, inputs, [_tensor_to_plain(t) for t in operator.outputs]]
+    return [operator.domain, operator.op_type, attributes, inputs, [tensor_to_plain(t) for t in operator.outputs]]
 
 
 def operator_from_plain(plain: list[Any]) -> Operator:
@@ -206,16 +212,18 @@ def operator_from_plain(plain: list[Any]) -> Operator:
         domain=domain,
         op_type=op_type,
         attributes=tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in attributes),
-        inputs=tuple(None if tensor is None else _tensor_from_plain(tensor) for tensor in inputs),
-        outputs=tuple(_tensor_from_plain(tensor) for tensor in outputs),
+        inputs=tuple(None if tensor is None else tensor_from_plain(tensor) for tensor in inputs),
+        outputs=tuple(tensor_from_plain(tensor) for tensor in outputs),
     )
 
 
-def _tensor_to_plain(tensor: Tensor) -> list[Any]:
+def tensor_to_plain(tensor: Tensor) -> list[Any]:
+    """A tensor as JSON-ready lists."""
     return [list(tensor.shape), tensor.dtype, tensor.constant]
 
 
-def _tensor_from_plain(plain: list[Any]) -> Tensor:
+def tensor_from_plain(plain: list[Any]) -> Tensor:
+    """Read what `tensor_to_plain` made."""
     shape, dtype, constant = plain
     return Tensor(tuple(shape), dtype, constant)
 

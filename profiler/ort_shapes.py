@@ -59,6 +59,8 @@ def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[S
         assert isinstance(scales, tuple)
         factors = scales if len(scales) == len(first) else (1, 1, *scales)
         return tuple(int(extent * factor) for extent, factor in zip(first, factors, strict=True))
+    if op_type == "Concat":
+        return _concatenated(inputs, attributes)
     if op_type in BROADCAST:
         return broadcast([shape for shape in inputs if shape is not None])
     if op_type in SAME_AS_INPUT:
@@ -71,6 +73,15 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     rank = max(len(shape) for shape in shapes)
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
     return tuple(max(extents) for extents in zip(*padded, strict=True))
+
+
+def _concatenated(inputs: Sequence[Shape | None], attributes: dict[str, object]) -> Shape | None:
+    shapes = [shape for shape in inputs if shape is not None]
+    axis = attributes.get("axis")
+    if not isinstance(axis, int) or len(shapes) < len(inputs):
+        return None
+    axis %= len(shapes[0])
+    return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
 
 
 def _window(shape: Shape, attributes: dict[str, object], *, kernel: Sequence[int], channels: int) -> Shape:

@@ -2,13 +2,14 @@
 
 History of the version:
     1 (2026-11): first.
+    2 (2026-11): table `energy`. Stores of version 1 are taken along when they are opened.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METADATA = sa.MetaData()
 
@@ -105,6 +106,19 @@ MEMORY = sa.Table(
     sa.Column("model", sa.ForeignKey("models.id"), primary_key=True),
     sa.Column("process_peak_bytes", sa.BigInteger),
     sa.Column("unavailable", sa.Text),
+)
+
+#: Energy of one inference: all that the sensor saw, and that less what the device takes when idle.
+ENERGY = sa.Table(
+    "energy",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("process", sa.ForeignKey("processes.id"), nullable=False, index=True),
+    sa.Column("model", sa.ForeignKey("models.id"), nullable=False, index=True),
+    sa.Column("gross_mj", sa.Float, nullable=False),
+    sa.Column("net_mj", sa.Float, nullable=False),
+    sa.Column("sensor", sa.Text, nullable=False),
+    sa.Column("update_ms", sa.Float, nullable=False),
 )
 
 #: Models that could not be measured, and why.

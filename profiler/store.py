@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,7 @@ from profiler.rows import BlockRow, ModelRow, ProfileRow
 
 if TYPE_CHECKING:
     from profiler.agent.protocol import Block
+    from profiler.meters.protocol import Energy
 
 
 class Store:
@@ -245,6 +248,22 @@ class Store:
         with self.transaction() as connection:
             connection.execute(schema.MEMORY.insert().values(**row))
 
+    def add_energy(self, process: int, model: str, energy: Energy) -> None:
+        """Commit the energy of one inference, of a window of many.
+
+        Raises:
+            InvalidData: it is not above 0 and finite.
+        """
+        if not (0.0 < energy.net_mj <= energy.gross_mj < math.inf):
+            raise InvalidData(
+                f"energy must be above 0 and finite, and net no more than gross; got net {energy.net_mj} mJ "
+                f"and gross {energy.gross_mj} mJ",
+                hint="Measure over a longer window.",
+            )
+        row = {"process": process, "model": model, **asdict(energy)}
+        with self.transaction() as connection:
+            connection.execute(schema.ENERGY.insert().values(**row))
+
     def add_failure(self, model: str, conditions: Conditions, *, kind: str, reason: str, hint: str) -> None:
         """Remember that a model cannot be measured; the last reason wins."""
         where = (schema.FAILURES.c.model == model) & (schema.FAILURES.c.conditions == conditions.id)
@@ -332,6 +351,21 @@ class Store:
         with self._reading() as connection:
             return {model: (peak, reason) for model, peak, reason in connection.execute(query)}
 
+    def energy(self, conditions: Conditions) -> dict[str, list[float]]:
+        """Net energy of one inference in mJ, of each window, by model."""
+        e, p = schema.ENERGY.c, schema.PROCESSES.c
+        query = (
+            sa.select(e.model, e.net_mj)
+            .join(schema.PROCESSES, p.id == e.process)
+            .where(p.conditions == conditions.id)
+            .order_by(e.id)
+        )
+        found: dict[str, list[float]] = {}
+        with self._reading() as connection:
+            for model, net_mj in connection.execute(query):
+                found.setdefault(model, []).append(net_mj)
+        return found
+
     def failures(self, conditions: Conditions) -> dict[str, tuple[str, str, str]]:
         """Kind, reason and hint of what failed under conditions, by model."""
         columns = schema.FAILURES.c
@@ -372,7 +406,9 @@ class Store:
             with self._engine.connect() as connection:
                 meta: dict[str, str] = dict(connection.execute(sa.select(schema.META)).tuples().all())
             found = meta.get("schema_version", "0")
-            if found != str(schema.SCHEMA_VERSION):
+            if found == "1":
+                self._from_version_1()
+            elif found != str(schema.SCHEMA_VERSION):
                 raise SchemaMismatch(
                     f"store {self.url} has schema version {found}, written by hwnas "
                     f"{meta.get('written_by', 'unknown')}; this version reads {schema.SCHEMA_VERSION}",
@@ -396,6 +432,13 @@ class Store:
                         {"key": "written_by", "value": _own_version()},
                     ],
                 )
+
+    def _from_version_1(self) -> None:
+        """Add what version 2 has more: a table."""
+        with self.transaction() as connection:
+            schema.ENERGY.create(connection, checkfirst=True)
+            where = schema.META.c.key == "schema_version"
+            connection.execute(schema.META.update().where(where).values(value=str(schema.SCHEMA_VERSION)))
 
 
 def _own_version() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
 from profiler import meters, reference, statistics
@@ -64,7 +66,8 @@ def measurements(
     rows = store.models()
     profiles = {profile.model: profile for profile in store.profiles(conditions)}
     peaks = store.memory(conditions)
-    energy = meters.load("none").available() or Unavailable("energy is not measured yet")
+    energies = store.energy(conditions)
+    unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
     for model in models if models is not None else summarised:
         if model not in summarised or (models is None and rows[model].kernel is not None):
@@ -84,7 +87,7 @@ def measurements(
                 space=row.space,
                 arch=row.arch,
                 latency=latency,
-                energy_mj=energy,
+                energy_mj=float(np.median(energies[model])) if model in energies else unmeasured,
                 memory=Memory(
                     planned=planned_peak_bytes(graph) if graph else Unavailable("the fused graph is not known"),
                     allocator=allocator if allocator else Unavailable("the runtime's profiler reports none"),

@@ -16,15 +16,3 @@ Anything = Annotated[list[str] | None, typer.Argument(hidden=True)]
 def benchmark(arguments: Anything = None, as_json: Json = False) -> Answer:
     """Run a benchmark file. Not part of this version."""
     raise UsageError("hwnas benchmark is not part of this version", hint="See the scripts in benchmarks/.")
-
-
-@answers("import")
-def import_(arguments: Anything = None, as_json: Json = False) -> Answer:
-    """Import tables of other tools. Not part of this version."""
-    raise UsageError("hwnas import is not part of this version", hint="Tables work as table:FILE.csv:COLUMN.")
-
-
-@answers("lint")
-def lint(arguments: Anything = None, as_json: Json = False) -> Answer:
-    """Check a benchmark file. Not part of this version."""
-    raise UsageError("hwnas lint is not part of this version", hint="`hwnas devices show FILE.toml` checks a target.")

@@ -146,7 +146,7 @@ def test_a_damaged_catalogue_is_refused_by_name(cache: Path, damage: str) -> Non
         np.savez_compressed(path, counts=np.zeros((20, 1)))
     else:
         middle = len(content) // 2
-        flipped = content[: middle - 8] + bytes(byte ^ 255 for byte in content[middle - 8 : middle]) + content[middle:]
+        flipped = content[: middle - 64] + bytes(byte ^ 255 for byte in content[middle - 64 : middle]) + content[middle:]
         path.write_bytes(
             {"empty": b"", "text": b"no archive", "half": content[:middle], "cut": content[:-1], "flipped": flipped}[
                 damage

@@ -71,3 +71,21 @@ def test_the_order_decides(onnx_model: Make) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array([100]), "shape"))
         peaks.append(planned_peak_bytes(read_graph(model)) - 8)
     assert peaks == [4 + 400 + 4, 4 + 400 + 400]
+
+
+def test_values_that_nothing_reads_go_at_once(onnx_model: Make) -> None:
+    """Of two outputs of a node one is never read: it is held while the node runs and not after."""
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=0, num_outputs=2),
+        helper.make_node("Expand", ["a", "shape"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"x": (10,), "unread": (100,)}, {"y": (20, 5)}, known={"a": (5,), "b": (5,)})
+    model.graph.initializer.append(numpy_helper.from_array(np.array([20, 5]), "shape"))
+    # The first node holds x, both halves and the unread input; the second a and y.
+    assert planned_peak_bytes(read_graph(model)) - 16 == max(40 + 400 + 40, 20 + 400)
+
+
+def test_inputs_that_are_outputs_live_to_the_end(onnx_model: Make) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    model = onnx_model(nodes, {"x": (10,)}, {"y": (10,), "x": (10,)}, known={"a": (10,)})
+    assert planned_peak_bytes(read_graph(model)) == 3 * 40
