@@ -32,9 +32,9 @@ _HOMES = {
 
 def names() -> tuple[str, ...]:
     """All registered predictors."""
-    from predictors.models import REGISTRY
+    from predictors import makers
 
-    return REGISTRY.names()
+    return makers.names()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import from_plain
 
-#: Version of the predictor folder. 1: first (2026-11).
-SCHEMA = "hwnas.predictor/1"
+#: Version of the predictor folder. 1: first (2026-11). 2: what a model learned moved into its own files (2026-11).
+SCHEMA = "hwnas.predictor/2"
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Card:
     """The contents of `card.json`.
 
     Attributes:
-        predictor: registered name of the kernel model.
-        cost: `latency`.
+        predictor: its registered name.
+        cost: `latency`, `energy` or `memory`.
         unit: of values.
         target: name of the target.
         profile: the target's profile as plain data.
@@ -32,10 +32,7 @@ class Card:
         trained_on: ids of the networks it was fitted on.
         kernels: number of distinct kernels it was fitted on.
         device_s: seconds of device time behind the measurements.
-        composition: scale, ms per kernel, ms.
-        half_width: relative half-width of the 90 % interval, or None with fewer than 9 networks.
-        guess_half_width: relative half-width of what stands on kernels that were not measured.
-        extra_ms: by a kernel's key, what measured networks say of it beyond its own time.
+        half_width: relative half-width of the 90 % interval where all is known, or None with fewer than 9 networks.
     """
 
     predictor: str
@@ -49,10 +46,7 @@ class Card:
     trained_on: tuple[str, ...]
     kernels: int
     device_s: float
-    composition: tuple[float, float, float]
     half_width: float | None
-    guess_half_width: float
-    extra_ms: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write `card.json`."""
@@ -73,14 +67,10 @@ class Card:
                 raise SchemaMismatch(
                     f"{path} has schema {schema!r}; this version reads {SCHEMA!r}", hint="Fit the predictor again."
                 )
-            for name in ("choices", "trained_on", "composition"):
+            for name in ("choices", "trained_on"):
                 data[name] = None if data[name] is None else tuple(data[name])
-            _check_numbers("composition", data["composition"], 3)
-            _check_numbers("guess_half_width", (data["guess_half_width"],), 1)
             if data["half_width"] is not None:
-                _check_numbers("half_width", (data["half_width"],), 1)
-            extra = data.setdefault("extra_ms", {})
-            _check_numbers("extra_ms", tuple(extra.values()), len(extra))
+                check_numbers("half_width", (data["half_width"],), 1)
             from_plain(data["profile"])
             return Card(**data)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -89,7 +79,12 @@ class Card:
             ) from error
 
 
-def _check_numbers(name: str, values: Sequence[Any] | None, count: int) -> None:
+def check_numbers(name: str, values: Sequence[Any] | None, count: int) -> None:
+    """Refuse what is not so many finite numbers.
+
+    Raises:
+        ValueError: it is not.
+    """
     numbers = [value for value in values or () if isinstance(value, (int, float)) and math.isfinite(value)]
     if values is None or len(values) != count or len(numbers) != count:
         raise ValueError(f"{name} must be {count} finite numbers, got {values!r}")

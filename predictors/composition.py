@@ -1,6 +1,6 @@
-"""From kernels to a network: what a sum of kernel times misses, fitted on measured networks.
+"""From kernels to a network: what a sum of kernel costs misses, fitted on measured networks.
 
-A profiler adds its own time to each kernel, and a network has costs of its own: `latency = a * sum + b * kernels + c`.
+A profiler adds its own time to each kernel, and a network has costs of its own: `cost = a * sum + b * kernels + c`.
 On small networks these three numbers took raw sums that were 26 % off to 1.5 %.
 """
 
@@ -24,52 +24,52 @@ NETWORK_ERROR = 0.01
 
 @dataclass(frozen=True)
 class Composition:
-    """`latency_ms = scale * sum_ms + per_kernel_ms * kernels + constant_ms`, never below a tenth of the sum.
+    """`cost = scale * sum + per_kernel * kernels + constant`, never below a tenth of the sum.
 
     Attributes:
-        scale: on the sum of kernel times.
-        per_kernel_ms: for each kernel; negative where the profiler adds time to each.
-        constant_ms: for the network.
+        scale: on the sum of kernel costs.
+        per_kernel: for each kernel; negative where the profiler adds time to each.
+        constant: for the network.
     """
 
     scale: float = 1.0
-    per_kernel_ms: float = 0.0
-    constant_ms: float = 0.0
+    per_kernel: float = 0.0
+    constant: float = 0.0
 
-    def apply(self, sums_ms: Floats, counts: Floats) -> Floats:
-        """Latency of networks, `(n,)`, from sums of kernel times `(n,)` in ms and numbers of kernels `(n,)`.
+    def apply(self, sums: Floats, counts: Floats) -> Floats:
+        """Cost of networks, `(n,)`, from sums of kernel costs `(n,)` and numbers of kernels `(n,)`.
 
-        A network cannot take less than a tenth of its kernels' sum: the fit is not believed that far.
+        A network cannot cost less than a tenth of its kernels' sum: the fit is not believed that far.
         """
-        latency = self.scale * sums_ms + self.per_kernel_ms * counts + self.constant_ms
-        return np.asarray(np.maximum(latency, 0.1 * sums_ms + 1e-6))
+        cost = self.scale * sums + self.per_kernel * counts + self.constant
+        return np.asarray(np.maximum(cost, 0.1 * sums + 1e-6))
 
 
-def fit(sums_ms: Floats, counts: Floats, latency_ms: Floats) -> Composition:
+def fit(sums: Floats, counts: Floats, measured: Floats) -> Composition:
     """Least squares on the relative error, with a weak pull to the plain sum.
 
     Args:
-        sums_ms: `(n,)`, sums of kernel times.
+        sums: `(n,)`, sums of kernel costs.
         counts: `(n,)`, numbers of kernels.
-        latency_ms: `(n,)`, measured.
+        measured: `(n,)`, measured.
 
     Returns:
         The plain sum if there are no networks.
     """
-    if len(latency_ms) == 0:
+    if len(measured) == 0:
         return Composition()
-    unit = float(np.median(latency_ms))
-    kernel = float(np.median(sums_ms / np.maximum(counts, 1)))
-    columns = np.stack([sums_ms, counts * kernel, np.full_like(sums_ms, unit)], axis=1) / latency_ms[:, None]
+    unit = float(np.median(measured))
+    kernel = float(np.median(sums / np.maximum(counts, 1)))
+    columns = np.stack([sums, counts * kernel, np.full_like(sums, unit)], axis=1) / measured[:, None]
     prior = np.sqrt(_PRIOR) * np.eye(3)
     left = np.concatenate([columns, prior])
-    right = np.concatenate([np.ones(len(latency_ms)), prior @ np.array([1.0, 0.0, 0.0])])
+    right = np.concatenate([np.ones(len(measured)), prior @ np.array([1.0, 0.0, 0.0])])
     scale, per_kernel, constant = np.linalg.lstsq(left, right, rcond=None)[0]
     return Composition(float(scale), float(per_kernel) * kernel, float(constant) * unit)
 
 
-def kernel_extras(fitted: Composition, counts: Floats, ms: Floats, latency_ms: Floats) -> Floats:
-    """What measured networks say of single kernels beyond their own times, `(k,)`, in ms of kernel time.
+def kernel_extras(fitted: Composition, counts: Floats, cost: Floats, measured: Floats) -> Floats:
+    """What measured networks say of single kernels beyond their own costs, `(k,)`, in the unit of kernel costs.
 
     A kernel in a network is not quite what the profiler saw: its overhead differs by kind, its inputs are warm or cold
     by what ran before. The residuals of the composition are shared out among the kernels by ridge regression: the
@@ -80,15 +80,15 @@ def kernel_extras(fitted: Composition, counts: Floats, ms: Floats, latency_ms: F
     Args:
         fitted: the composition.
         counts: `(n, k)`, how often each network runs each kernel.
-        ms: `(k,)`, times of kernels.
-        latency_ms: `(n,)`, measured.
+        cost: `(k,)`, of kernels.
+        measured: `(n,)`, measured.
 
     Returns:
         Zeros if there are no networks.
     """
-    if len(latency_ms) == 0 or fitted.scale <= 0:
-        return np.zeros(len(ms))
-    left = counts * (KERNEL_ERROR * fitted.scale * ms) / latency_ms[:, None] / NETWORK_ERROR
-    right = (latency_ms - fitted.apply(counts @ ms, counts.sum(axis=1))) / latency_ms / NETWORK_ERROR
-    share = np.linalg.solve(left.T @ left + np.eye(len(ms)), left.T @ right)
-    return np.asarray(share * KERNEL_ERROR * ms)
+    if len(measured) == 0 or fitted.scale <= 0:
+        return np.zeros(len(cost))
+    left = counts * (KERNEL_ERROR * fitted.scale * cost) / measured[:, None] / NETWORK_ERROR
+    right = (measured - fitted.apply(counts @ cost, counts.sum(axis=1))) / measured / NETWORK_ERROR
+    share = np.linalg.solve(left.T @ left + np.eye(len(cost)), left.T @ right)
+    return np.asarray(share * KERNEL_ERROR * cost)

@@ -36,6 +36,8 @@ class CostTable:
         coverage: one axis for each gene: share of the cost that stands on known kernels, or None for 1 everywhere.
         lacking: as `coverage`: which entry of `missing` an architecture has, or None where nothing is missing.
         missing: sets of keys of kernels that were never measured.
+        low: as `coverage`: lower ends of the 90 % intervals, or None without intervals.
+        high: and their upper ends.
     """
 
     choices: tuple[int, ...]
@@ -44,6 +46,8 @@ class CostTable:
     coverage: Floats | None = None
     lacking: NDArray[np.int32] | None = None
     missing: tuple[tuple[str, ...], ...] = ()
+    low: Floats | None = None
+    high: Floats | None = None
 
     def __post_init__(self) -> None:
         genes = [gene for part in self.genes for gene in part]
@@ -53,7 +57,8 @@ class CostTable:
         shapes = [cost.shape for cost in self.costs]
         if shapes != wanted:
             raise InvalidTable(f"the parts of a table have shapes {shapes}, their genes have options {wanted}")
-        for name, tensor in (("coverage", self.coverage), ("lacking", self.lacking)):
+        for name in ("coverage", "lacking", "low", "high"):
+            tensor = getattr(self, name)
             if tensor is not None and tensor.shape != self.choices:
                 raise InvalidTable(f"{name} has shape {tensor.shape}, the space has options {self.choices}")
         if self.lacking is not None and not (self.lacking.min() >= 0 and self.lacking.max() < len(self.missing)):
@@ -76,6 +81,13 @@ class CostTable:
         if self.coverage is None:
             return np.ones(len(archs))
         return np.asarray(self.coverage[tuple(np.asarray(archs, dtype=np.int64).T)])
+
+    def interval(self, archs: Archs) -> tuple[Floats | None, Floats | None]:
+        """Ends of the 90 % intervals of `(n, d)` architectures, `(n,)` each; None and None if there are none."""
+        if self.low is None or self.high is None:
+            return None, None
+        rows = tuple(np.asarray(archs, dtype=np.int64).T)
+        return np.asarray(self.low[rows]), np.asarray(self.high[rows])
 
     def missing_of(self, archs: Archs) -> tuple[tuple[str, ...], ...]:
         """Keys of the kernels that were never measured, for each of `(n, d)` architectures."""

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData
-from predictors import models, network
-from predictors.models.protocol import MakeKernelModel
+from predictors import makers
 from predictors.predictor import Predictor, same_conditions
 from predictors.samples import NetworkSamples
 from predictors.samples import kernels as kernel_samples
@@ -141,7 +140,7 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
         rest = [i for i, model in enumerate(everything.ids) if model in trained]
         test = everything.take(held)
         prediction = predictor.model.predict(test.graphs)
-        own = scores(prediction.value, test.ms, prediction.low, prediction.high)
+        own = scores(prediction.value, test.cost, prediction.low, prediction.high)
         others = {name: _split(name, store, conditions, everything, [(rest, held)])[0] for name in names if rest}
         return _evaluation(predictor, own, others, "held out", test, prediction.value, store, conditions)
     if len(everything.ids) < 3:
@@ -172,7 +171,9 @@ def _evaluation(
 ) -> Evaluation:
     baselines = {name: found for name, found in others.items() if name != predictor.card.predictor}
     noise = noise_mape(store, conditions, test.ids)
-    return Evaluation(predictor.card.predictor, predictor.card.target, own, noise, baselines, split, test.ms, predicted)
+    return Evaluation(
+        predictor.card.predictor, predictor.card.target, own, noise, baselines, split, test.cost, predicted
+    )
 
 
 def _split(
@@ -183,19 +184,19 @@ def _split(
     folds: list[tuple[list[int], list[int]]],
 ) -> tuple[Scores, Floats]:
     """Fit on one side of each fold, predict the other; the kernels of networks left out are left out too."""
-    make: MakeKernelModel = models.REGISTRY.get(name)
+    make = makers.get(name)
     value = np.full(len(everything.ids), np.nan)
     low, high = value.copy(), value.copy()
     for rest, held in folds:
         train = everything.take(rest)
-        model = network.fit(make, kernel_samples(store, conditions, train.ids), train)
+        model = make.fit(kernel_samples(store, conditions, train.ids), train)
         found = model.predict([everything.graphs[i] for i in held])
         value[held] = found.value
         if found.low is not None and found.high is not None:
             low[held], high[held] = found.low, found.high
     rows = np.isfinite(value)
     intervals = np.isfinite(low[rows]).all()
-    measured = everything.ms[rows]
+    measured = everything.cost[rows]
     return scores(value[rows], measured, low[rows] if intervals else None, high[rows] if intervals else None), value[
         rows
     ]

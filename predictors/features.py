@@ -1,6 +1,7 @@
-"""One feature function for training and for serving.
+"""One feature function for training and for serving, and one schema for all kinds of kernels.
 
-Its schema is stored with every model and checked when it is loaded.
+Convolutions and matrix products are described alike, as products of `m x k` and `k x n` matrices, so that what is
+learned of one kind says something of another. The schema is stored with every model and checked when it is loaded.
 """
 
 from __future__ import annotations
@@ -13,21 +14,27 @@ from numpy.typing import NDArray
 
 from predictors.models.protocol import DeviceFacts
 from profiler import work
-from profiler.operators import Operator
+from profiler.operators import Operator, Tensor
 
-#: Name and version of the schema. 1: first (2026-11).
-SCHEMA = "hwnas.kernel-features/1"
+#: Name and version of the schema. 1: first (2026-11). 2: matrix sizes and the sort of work (2026-11).
+SCHEMA = "hwnas.kernel-features/2"
 
 NAMES = (
     "log_macs", "log_elementwise", "log_activation_bytes", "log_weight_bytes", "log_roofline_ms", "log_intensity",
-    "in_channels", "out_channels", "height", "width", "kernel", "stride", "groups", "inputs", "fused_activation",
+    "sort", "log_m", "log_n", "log_k", "log_groups", "in_channels", "out_channels", "height", "width", "window",
+    "stride", "inputs", "fused_activation", "log_largest_bytes",
 )  # fmt: skip
 
-#: Features that stand for work: more of it cannot be faster.
+#: Features that stand for work: more of it cannot be cheaper.
 MONOTONE = ("log_macs", "log_elementwise", "log_activation_bytes", "log_weight_bytes", "log_roofline_ms")
+
+#: Features that are names rather than sizes.
+CATEGORICAL = ("sort",)
 
 #: Time of launching a kernel that does nothing, in ms: what the roofline leaves out.
 LAUNCH_MS = 0.001
+
+_WINDOWED = ("Conv", "ConvTranspose", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
 
 
 def roofline_ms(operator: Operator, device: DeviceFacts) -> float:
@@ -59,27 +66,71 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
     ).reshape(-1, 4)
 
 
+def matrix_sizes(operator: Operator) -> tuple[int, int, int, int]:
+    """A product as `groups` products of `m x k` and `k x n` matrices: `(m, n, k, groups)`; zeros for what is none."""
+    macs = work.macs(operator)
+    if macs == 0 or not operator.outputs:
+        return 0, 0, 0, 0
+    out = operator.outputs[0].shape
+    if operator.op_type in _WINDOWED:
+        groups = int(operator.attribute("group", 1))
+        channels = out[1] if len(out) > 1 else 1
+        n = max(channels // groups, 1)
+        m = max(math.prod(out) // max(channels, 1), 1)
+    else:
+        n = out[-1] if out else 1
+        weight = operator.inputs[1] if len(operator.inputs) > 1 else None
+        shared = weight is not None and len(weight.shape) <= 2
+        groups = 1 if shared else math.prod(out[:-2])
+        m = max(math.prod(out) // max(n * groups, 1), 1)
+    return m, n, max(macs // max(m * n * groups, 1), 1), groups
+
+
 def _row(operator: Operator, device: DeviceFacts) -> list[float]:
-    first = next((tensor.shape for tensor in operator.inputs if tensor is not None), ())
+    tensors = [tensor for tensor in operator.inputs if tensor is not None]
+    first = tensors[0].shape if tensors else ()
     out = operator.outputs[0].shape if operator.outputs else ()
     weights = work.weight_bytes(operator)
     moved = work.bytes_moved(operator)
-    kernel = operator.attribute("kernel_shape") or (1,)
+    m, n, k, groups = matrix_sizes(operator)
+    window = operator.attribute("kernel_shape") or (1,)
     strides = operator.attribute("strides") or (1,)
     return [
         math.log1p(work.macs(operator)),
         math.log1p(work.elementwise(operator)),
-        math.log1p(moved - weights),
+        math.log1p(max(moved - weights, 0)),
         math.log1p(weights),
         math.log(roofline_ms(operator, device)),
         math.log1p(work.macs(operator)) - math.log1p(moved),
+        float(_sort(operator, tensors)),
+        math.log1p(m),
+        math.log1p(n),
+        math.log1p(k),
+        math.log1p(groups),
         float(first[1]) if len(first) > 1 else 0.0,
         float(out[1]) if len(out) > 1 else 0.0,
         float(first[2]) if len(first) > 2 else 0.0,
         float(first[3]) if len(first) > 3 else 0.0,
-        float(math.prod(kernel)),
+        float(math.prod(window)),
         float(math.prod(strides)),
-        float(operator.attribute("group", 1)),
-        float(sum(tensor is not None for tensor in operator.inputs)),
+        float(len(tensors)),
         float(operator.attribute("activation") is not None),
+        math.log1p(max((tensor.bytes for tensor in (*tensors, *operator.outputs)), default=0)),
     ]
+
+
+def _sort(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    """What work is like, whatever its name: depthwise 4, product 3, window 2, arithmetic 1, moving 0."""
+    if work.macs(operator):
+        return 4 if matrix_sizes(operator)[3] > 1 and operator.op_type in _WINDOWED else 3
+    if operator.attribute("kernel_shape"):
+        return 2
+    reads = sum(tensor.elements for tensor in tensors if not tensor.constant)
+    writes = sum(tensor.elements for tensor in operator.outputs)
+    return 0 if work.elementwise(operator) == 0 or (reads == writes and operator.op_type in _MOVES) else 1
+
+
+#: Operators that copy without computing.
+_MOVES = frozenset(
+    {"Transpose", "Concat", "Split", "Slice", "Pad", "Gather", "Expand", "ReorderInput", "ReorderOutput"}
+)

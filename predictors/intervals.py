@@ -31,21 +31,17 @@ def relative_half_width(errors: Floats) -> float | None:
     return float(np.sort(errors)[rank - 1])
 
 
-def around(
-    value: Floats, coverage: Floats, half_width: float | None, guess_half_width: float
-) -> tuple[Floats | None, Floats | None]:
+def around(value: Floats, half_width: float | None, guessed: Floats) -> tuple[Floats | None, Floats | None]:
     """Ends of the 90 % intervals.
 
     Args:
         value: `(n,)`, predictions.
-        coverage: `(n,)`, share of each that stands on what was measured.
-        half_width: relative half-width where all of it does, or None.
-        guess_half_width: relative half-width of the rest.
+        half_width: relative half-width where all that they stand on was measured, or None.
+        guessed: `(n,)`, relative half-width that guesses add.
 
     Returns:
         Lower and upper ends `(n,)`, or None and None without `half_width`.
     """
     if half_width is None:
         return None, None
-    half = half_width + guess_half_width * (1.0 - coverage)
-    return value * np.maximum(1.0 - half, 0.0), value * (1.0 + half)
+    return value * max(1.0 - half_width, 0.0) / (1.0 + guessed), value * (1.0 + half_width + guessed)

@@ -38,8 +38,8 @@ class Lines:
             by_kind.setdefault(operator.kind, []).append(row)
         kinds = tuple(sorted(kind for kind, rows in by_kind.items() if len(rows) >= _LEAST))
         columns = work_columns(samples.operators)
-        lines = [_line(columns[by_kind[kind]], samples.ms[by_kind[kind]]) for kind in kinds]
-        return Lines(kinds, np.array([*lines, _line(columns, samples.ms)]))
+        lines = [_line(columns[by_kind[kind]], samples.cost[by_kind[kind]]) for kind in kinds]
+        return Lines(kinds, np.array([*lines, _line(columns, samples.cost)]))
 
     def predict(self, operators: Sequence[Operator]) -> tuple[Floats, NDArray[np.bool_]]:
         """Times in ms, `(k,)`, and whether the kernel's kind has a line of its own, `(k,)`."""

@@ -1,29 +1,36 @@
-"""From kernel times to networks: a kernel model, a composition, and an interval calibrated on networks left out."""
+"""From kernel costs to networks: a kernel model, a composition, and an interval calibrated on networks left out."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import MissingKernel, UsageError
-from predictors import composition, intervals
+from device_profiles.errors import MissingKernel, SchemaMismatch, UsageError
+from predictors import composition, doubt, intervals
+from predictors.card import check_numbers
 from predictors.composition import Composition
-from predictors.models.protocol import KernelModel, KernelSamples, MakeKernelModel
+from predictors.doubt import Doubt, LeftOut
+from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples
 from profiler.operators import Operator, OperatorGraph
 
+if TYPE_CHECKING:
+    from profiler.catalogue import Catalogue
+
 Floats = NDArray[np.float64]
+
+#: Version of `network.json`. 1: first (2026-11).
+_SCHEMA = "hwnas.network/1"
 
 #: Folds of the cross-validation that calibrates the interval.
 FOLDS = 10
-#: Folds over kernels, and fewest kernels, that tell how wrong a guess is.
-KERNEL_FOLDS = 5
-LEAST_KERNELS = 12
-LEAST_GUESS = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,20 +38,21 @@ class NetworkModel:
     """Predicts networks from their kernels.
 
     Attributes:
-        kernels: times of kernels.
+        kernels: costs of kernels.
         composition: from kernels to a network.
         half_width: relative half-width of the 90 % interval where all kernels were measured, or None.
-        guess_half_width: of the time of a kernel that was not.
-        extra_ms: by a kernel's key, what measured networks say of it beyond its own time
-            (`composition.kernel_extras`).
+        doubt: how wrong kernels may be that were not.
+        extra: by a kernel's key, what measured networks say of it beyond its own cost
+            (`composition.kernel_extras`); it has a key for every kernel that the measured networks run.
+        unit: `ms` or `mJ`.
     """
 
     kernels: KernelModel
     composition: Composition
     half_width: float | None = None
-
-    guess_half_width: float = 1.0
-    extra_ms: Mapping[str, float] = field(default_factory=dict)
+    doubt: Doubt = field(default_factory=Doubt)
+    extra: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "ms"
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs.
@@ -63,20 +71,83 @@ class NetworkModel:
             require_known(prediction.missing)
         return prediction
 
+    def predict_catalogue(self, catalogue: Catalogue) -> Prediction:
+        """Predict all networks of a catalogue, in order."""
+        return self.predict_counts(catalogue.kernels, catalogue.counts.astype(np.float64))
+
+    def idle(self, catalogue: Catalogue) -> float:
+        """The constant, but no less than the cheapest kernel."""
+        cheapest = self.kernels.predict(catalogue.kernels).cost.min(initial=np.inf) if catalogue.kernels else 1e-6
+        return max(self.composition.constant, float(cheapest))
+
+    def save(self, folder: Path) -> None:
+        """Write the kernel model's files and `network.json`."""
+        self.kernels.save(folder)
+        data = {
+            "schema": _SCHEMA,
+            "unit": self.unit,
+            "composition": [self.composition.scale, self.composition.per_kernel, self.composition.constant],
+            "half_width": self.half_width,
+            "doubt": {**asdict(self.doubt), "kinds": sorted(self.doubt.kinds)},
+            "extra": dict(self.extra),
+        }
+        (folder / "network.json").write_text(json.dumps(data, indent=1))
+
     def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64]) -> Prediction:
         """Predict networks given how often each runs each kernel: `counts` is `(n, len(catalogue))`."""
+        catalogue = tuple(catalogue)
         found = self.kernels.predict(catalogue)
-        extra = np.array([self.extra_ms.get(operator.key, 0.0) for operator in catalogue])
-        ms = np.maximum(found.ms + extra, 0.1 * found.ms)
-        total = counts @ ms
+        cost = self.kernel_costs(catalogue, found)
+        total = counts @ cost
         value = self.composition.apply(total, counts.sum(axis=1))
-        coverage = np.divide(counts @ (ms * found.known), total, out=np.ones_like(total), where=total > 0)
+        one = np.ones_like(total)
+        coverage = np.divide(counts @ (cost * found.known), total, out=one.copy(), where=total > 0)
         unknown = tuple(
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
             for i, row in enumerate(counts)
         )
-        low, high = intervals.around(value, coverage, self.half_width, self.guess_half_width)
-        return Prediction(value, low, high, "ms", coverage, unknown)
+        half = self.doubt.half_widths(catalogue, found) * self.unseen(catalogue)
+        guessed = np.divide(counts @ (cost * half), total, out=np.zeros_like(total), where=total > 0)
+        low, high = intervals.around(value, self.half_width, self.doubt.shared * guessed)
+        return Prediction(value, low, high, self.unit, coverage, unknown)
+
+    def kernel_costs(self, catalogue: Sequence[Operator], found: KernelPrediction) -> Floats:
+        """Costs of kernels with what measured networks say of them, `(k,)`."""
+        extra = np.array([self.extra.get(operator.key, 0.0) for operator in catalogue])
+        return np.asarray(np.maximum(found.cost + extra, 0.1 * found.cost))
+
+    def unseen(self, catalogue: Sequence[Operator]) -> NDArray[np.bool_]:
+        """Which kernels no measured network runs, `(k,)`: the interval has yet to reckon with their errors."""
+        return np.array([operator.key not in self.extra for operator in catalogue], dtype=np.bool_)
+
+
+def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
+    """Read what `NetworkModel.save` wrote.
+
+    Raises:
+        SchemaMismatch: the files are missing, damaged, or of another schema.
+    """
+    path = folder / "network.json"
+    try:
+        data = json.loads(path.read_text())
+        if data["schema"] != _SCHEMA:
+            raise SchemaMismatch(f"{path} is of schema {data['schema']!r}", hint="Fit the predictor again.")
+        half_width, believed, extra = data["half_width"], data["doubt"], data["extra"]
+        check_numbers("composition", data["composition"], 3)
+        check_numbers("half_width", (half_width or 0.0,), 1)
+        check_numbers("extra", tuple(extra.values()), len(extra))
+        widths = [believed[name] for name in ("same_kind", "other_kind", "shared")]
+        check_numbers("doubt", widths, 3)
+        return NetworkModel(
+            kernels=make.load(folder),
+            composition=Composition(*data["composition"]),
+            half_width=half_width,
+            doubt=Doubt(frozenset(believed["kinds"]), *widths),
+            extra=extra,
+            unit=str(data["unit"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SchemaMismatch(f"cannot read {path}: {error}", hint="Fit the predictor again.") from error
 
 
 def check_missing(missing: str) -> None:
@@ -103,63 +174,86 @@ def require_known(missing: Iterable[tuple[str, ...]]) -> None:
         )
 
 
-def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples) -> NetworkModel:
-    """Fit kernels and composition on all networks, and the interval on networks left out in turn.
+def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples, *, sure: bool = True) -> NetworkModel:
+    """Fit kernels and composition on all networks, and the interval on networks and kernels left out in turn.
 
     Args:
         make: the kernel model's class.
         kernels: measured kernels.
         networks: measured networks; without any the composition is the plain sum and there is no interval.
+        sure: whether to calibrate intervals; without, there are none, and the fit is several times faster.
     """
     model = make.fit(kernels)
-    fitted = _compose(model, networks)
+    fitted = compose(model, networks, kernels.unit)
+    if not sure:
+        return fitted
     errors: list[float] = []
     count = len(networks.ids)
     for fold in range(min(FOLDS, count)):
         held = [i for i in range(count) if i % FOLDS == fold]
         rest = [i for i in range(count) if i % FOLDS != fold]
         if rest:
-            guess = _compose(model, networks.take(rest)).predict([networks.graphs[i] for i in held]).value
-            errors.extend(np.abs(networks.ms[held] - guess) / guess)
+            guess = compose(model, networks.take(rest), kernels.unit).predict([networks.graphs[i] for i in held]).value
+            errors.extend(np.abs(networks.cost[held] - guess) / guess)
     width = intervals.relative_half_width(np.array(errors))
-    return replace(fitted, half_width=width, guess_half_width=_guess_half_width(make, kernels))
+    fitted = replace(fitted, half_width=width)
+    believed, folds = doubt.learn(make, kernels)
+    return replace(fitted, doubt=replace(believed, shared=_shared(fitted, believed, folds, kernels, networks)))
 
 
-def _guess_half_width(make: MakeKernelModel, kernels: KernelSamples) -> float:
-    """Relative error that 90 % of kernels stay below when the model has not seen them; 1 with too few to tell.
+def _shared(
+    fitted: NetworkModel,
+    believed: Doubt,
+    folds: tuple[LeftOut, ...],
+    kernels: KernelSamples,
+    networks: NetworkSamples,
+) -> float:
+    """How much of the half-widths of guessed kernels the networks need, from networks with some kernels guessed.
 
-    At least 10 %: what was never measured may lie beyond what the others span.
+    The 90 % quantile of the error beyond `half_width`, over the summed half-widths of the kernels; 1 if there are too
+    few networks to tell.
     """
-    count = len(kernels.operators)
-    if count < LEAST_KERNELS:
-        return 1.0
-    errors: list[float] = []
-    for fold in range(KERNEL_FOLDS):
-        held = [i for i in range(count) if i % KERNEL_FOLDS == fold]
-        rest = [i for i in range(count) if i % KERNEL_FOLDS != fold]
-        guess = make.fit(kernels.take(rest)).predict([kernels.operators[i] for i in held]).ms
-        errors.extend(np.abs(kernels.ms[held] - guess) / guess)
-    return max(intervals.relative_half_width(np.array(errors)) or 1.0, LEAST_GUESS)
-
-
-def _compose(model: KernelModel, networks: NetworkSamples) -> NetworkModel:
-    if not model.composed:
-        return NetworkModel(model, Composition())
     catalogue, counts = kernel_counts(networks.graphs)
-    ms = model.predict(catalogue).ms
-    fitted = composition.fit(counts @ ms, counts.sum(axis=1), networks.ms)
-    extra = composition.kernel_extras(fitted, counts, ms, networks.ms)
-    return NetworkModel(
-        model, fitted, extra_ms={operator.key: float(x) for operator, x in zip(catalogue, extra, strict=True) if x}
-    )
+    if fitted.half_width is None or not catalogue:
+        return 1.0
+    place = {operator.key: i for i, operator in enumerate(catalogue)}
+    own = fitted.kernel_costs(catalogue, fitted.kernels.predict(catalogue))
+    scores: list[float] = []
+    for part in folds:
+        costs, half = own.copy(), np.zeros(len(catalogue))
+        operators = tuple(kernels.operators[i] for i in part.rows)
+        widths = believed.half_widths(operators, part.found)
+        for operator, cost, width in zip(operators, part.found.cost, widths, strict=True):
+            at = place.get(operator.key)
+            if at is not None:
+                costs[at], half[at] = cost, width
+        total = counts @ costs
+        guessed = counts @ (costs * half) / total
+        value = fitted.composition.apply(total, counts.sum(axis=1))
+        beyond = np.maximum(np.abs(networks.cost - value) / value - fitted.half_width, 0.0)
+        rows = guessed > 0
+        scores.extend(beyond[rows] / guessed[rows])
+    width = intervals.relative_half_width(np.array(scores))
+    return 1.0 if width is None else float(min(max(width, 0.05), 1.0))
+
+
+def compose(model: KernelModel, networks: NetworkSamples, unit: str) -> NetworkModel:
+    """Fit what sums of kernels miss, and leave intervals out."""
+    catalogue, counts = kernel_counts(networks.graphs)
+    if not model.composed:
+        return NetworkModel(model, Composition(), extra=dict.fromkeys((op.key for op in catalogue), 0.0), unit=unit)
+    cost = model.predict(catalogue).cost
+    fitted = composition.fit(counts @ cost, counts.sum(axis=1), networks.cost)
+    extra = composition.kernel_extras(fitted, counts, cost, networks.cost)
+    known = {operator.key: float(x) for operator, x in zip(catalogue, extra, strict=True)}
+    return NetworkModel(model, fitted, extra=known, unit=unit)
 
 
 def kernel_counts(graphs: Sequence[OperatorGraph]) -> tuple[tuple[Operator, ...], Floats]:
     """Distinct kernels of networks, and how often each network runs each, `(n, k)`."""
-    catalogue = tuple(dict.fromkeys(operator for graph in graphs for operator in graph.operators))
-    index = {operator: i for i, operator in enumerate(catalogue)}
-    counts = np.zeros((len(graphs), len(catalogue)))
-    for row, graph in enumerate(graphs):
-        for operator in graph.operators:
-            counts[row, index[operator]] += 1
-    return catalogue, counts
+    index: dict[Operator, int] = {}
+    flat = [index.setdefault(operator, len(index)) for graph in graphs for operator in graph.operators]
+    rows = np.repeat(np.arange(len(graphs)), [len(graph.operators) for graph in graphs])
+    shape = (len(graphs), len(index))
+    counts = np.bincount(rows * shape[1] + np.array(flat, dtype=np.int64), minlength=shape[0] * shape[1])
+    return tuple(index), counts.reshape(shape).astype(np.float64)

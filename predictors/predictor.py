@@ -14,16 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import ConditionMismatch, InvalidData, InvalidTable, SchemaMismatch, UsageError
+from device_profiles.errors import ConditionMismatch, InvalidTable, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
-from predictors import intervals, models, network
+from predictors import makers, network, samples
 from predictors.card import Card
-from predictors.composition import Composition
 from predictors.encoding import CostTable, DifferentiableTable
-from predictors.network import NetworkModel
+from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
-from predictors.samples import kernels as kernel_samples
-from predictors.samples import networks as network_samples
 from profiler.assembly import Assembly
 from profiler.catalogue import compile_all
 from profiler.fusing import fused_graph
@@ -36,6 +33,9 @@ Archs = NDArray[np.int64]
 TABLE_LIMIT = 100_000
 
 Progress = Callable[[int, int], None]
+
+#: Tensors of a table beside its costs, with one axis for each gene.
+_TENSORS = ("coverage", "lacking", "low", "high")
 
 
 class TabulatedSpace(Protocol):
@@ -74,7 +74,7 @@ class Predictor:
     """
 
     card: Card
-    model: NetworkModel
+    model: GraphPredictor
     table: CostTable | None
 
     def predict(
@@ -135,13 +135,13 @@ class Predictor:
             work = Path(place) / "new"
             work.mkdir()
             self.card.write(work)
-            self.model.kernels.save(work)
+            self.model.save(work)
             if self.table is not None:
                 tensors = {f"cost{i}": np.ascontiguousarray(cost) for i, cost in enumerate(self.table.costs)}
-                if self.table.coverage is not None:
-                    tensors["coverage"] = np.ascontiguousarray(self.table.coverage)
-                if self.table.lacking is not None:
-                    tensors["lacking"] = np.ascontiguousarray(self.table.lacking)
+                for name in _TENSORS:
+                    tensor = getattr(self.table, name)
+                    if tensor is not None:
+                        tensors[name] = np.ascontiguousarray(tensor)
                 facts = {"genes": json.dumps(self.table.genes), "missing": json.dumps(self.table.missing)}
                 save_file(tensors, work / "table.safetensors", metadata=facts)
             old = Path(place) / "old"
@@ -161,7 +161,7 @@ class Predictor:
         unknown = table.missing_of(archs)
         if missing == "raise":
             network.require_known(unknown)
-        low, high = intervals.around(value, coverage, self.card.half_width, self.card.guess_half_width)
+        low, high = table.interval(archs)
         return Prediction(value, low, high, self.card.unit, coverage, unknown)
 
     def _require_table(self) -> CostTable:
@@ -196,62 +196,58 @@ def fit(
     """Fit a predictor on what was measured.
 
     Args:
-        name: registered name of a kernel model: `lookup`, `roofline`, `linear`, `lightgbm`.
+        name: of a predictor, see `predictors.names()`.
         store: the measurements.
         target: whose measurements; its runtime compiles the networks of the space.
         space: whose architectures it will answer, or None for graphs and files alone.
-        cost: `latency`.
+        cost: `latency`, `energy` or `memory`; memory is simulated, so its one predictor is `simulation`.
         networks: ids of the networks to learn from; all if None.
         progress: told how many networks of the space are compiled, and of how many.
 
     Raises:
         UnknownName: no predictor has the name.
+        UsageError: the predictor does not predict this cost, or there is no such cost.
         InvalidData: the store has no measurements of the target, or none of this cost.
     """
-    make = models.REGISTRY.get(name)
+    make = makers.get(name)
     conditions = store.require_conditions(target.name)
-    if cost != "latency":
-        if cost not in ("energy", "memory"):
-            raise UsageError(f"unknown cost {cost!r}", hint="Allowed: latency, energy, memory.")
-        raise InvalidData(
-            f"store {store.url} has no {cost} that can be learned on target {target.name!r}",
-            hint="Only latency can be fitted in this version.",
+    if cost not in samples.UNITS:
+        raise UsageError(f"unknown cost {cost!r}", hint=f"Allowed: {', '.join(samples.UNITS)}.")
+    if cost not in make.costs:
+        raise UsageError(
+            f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {', '.join(makers.names_for(cost))}."
         )
-    measured = network_samples(store, conditions)
+    measured = samples.networks(store, conditions, cost)
     if networks is not None:
         wanted = set(networks)
         measured = measured.take([i for i, model in enumerate(measured.ids) if model in wanted])
-    samples = kernel_samples(store, conditions, networks)
-    fitted = network.fit(make, samples, measured)
+    kernels = samples.kernels(store, conditions, networks, cost=cost)
+    fitted = make.fit(kernels, measured)
     table = tabulate(fitted, space, target, progress=progress) if space is not None else None
-    composition = fitted.composition
     card = Card(
         predictor=name,
         cost=cost,
-        unit="ms",
+        unit=samples.UNITS[cost],
         target=target.name,
         profile=to_plain(target),
         conditions=conditions.to_plain(),
         space=space.spec if space is not None else None,
         choices=space.choices if space is not None else None,
         trained_on=measured.ids,
-        kernels=len(samples.operators),
+        kernels=len(kernels.operators),
         device_s=store.device_s(conditions),
-        composition=(composition.scale, composition.per_kernel_ms, composition.constant_ms),
         half_width=fitted.half_width,
-        guess_half_width=fitted.guess_half_width,
-        extra_ms=dict(fitted.extra_ms),
     )
     return Predictor(card, fitted, table)
 
 
-def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, progress: Progress) -> CostTable:
+def tabulate(model: GraphPredictor, space: TabulatedSpace, target: Target, *, progress: Progress) -> CostTable:
     """The cost of every architecture of a space.
 
     From the kernels that the target's runtime makes of each distinct network.
 
-    Architectures whose output does not depend on the input are charged for what remains, the composition's constant,
-    but no less than the fastest kernel; nothing of that was measured, so their coverage is 0.
+    Architectures whose output does not depend on the input are charged for what remains (`GraphPredictor.idle`);
+    nothing of that was measured, so their coverage is 0 and their interval reaches from 0 to three times that.
 
     Raises:
         UsageError: the space is too large to be tabulated.
@@ -267,22 +263,31 @@ def tabulate(model: NetworkModel, space: TabulatedSpace, target: Target, *, prog
     valid = space.is_valid(distinct)
     live = np.flatnonzero(valid)
     catalogue = compile_all([space.assembly(distinct[i]) for i in live], target, progress=progress)
-    prediction = model.predict_counts(catalogue.kernels, catalogue.counts.astype(np.float64))
-    fastest = float(model.kernels.predict(catalogue.kernels).ms.min(initial=np.inf)) if catalogue.kernels else 1e-6
-    value = np.full(len(distinct), max(model.composition.constant_ms, fastest))
-    coverage = np.zeros(len(distinct))
-    value[live], coverage[live] = prediction.value, prediction.coverage
+    prediction = model.predict_catalogue(catalogue)
+    rows = inverse.reshape(-1)
+    idle = model.idle(catalogue)
     sets: dict[tuple[str, ...], int] = {(): 0}
     lacking = np.zeros(len(distinct), dtype=np.int32)
     lacking[live] = [sets.setdefault(keys, len(sets)) for keys in prediction.missing]
-    rows = inverse.reshape(-1)
+
+    def spread(values: NDArray[Any] | None, other: float) -> NDArray[np.float64] | None:
+        if values is None:
+            return None
+        everywhere = np.full(len(distinct), other)
+        everywhere[live] = values
+        return everywhere[rows].reshape(space.choices)
+
+    value = spread(prediction.value, idle)
+    assert value is not None
     return CostTable(
         choices=tuple(space.choices),
         genes=(tuple(range(len(space.choices))),),
-        costs=(value[rows].reshape(space.choices),),
-        coverage=coverage[rows].reshape(space.choices),
+        costs=(value,),
+        coverage=spread(prediction.coverage, 0.0),
         lacking=lacking[rows].reshape(space.choices) if len(sets) > 1 else None,
         missing=tuple(sets),
+        low=spread(prediction.low, 0.0),
+        high=spread(prediction.high, 3.0 * idle),
     )
 
 
@@ -296,26 +301,22 @@ def load(folder: str | Path) -> Predictor:
 
     place = Path(folder)
     card = Card.read(place)
-    kernels = models.REGISTRY.get(card.predictor).load(place)
+    model = makers.get(card.predictor).load(place)
     table = None
     if card.choices is not None:
         try:
             with safe_open(place / "table.safetensors", framework="numpy") as file:
                 genes = tuple(tuple(part) for part in json.loads(file.metadata()["genes"]))
                 costs = tuple(file.get_tensor(f"cost{i}") for i in range(len(genes)))
-                names = set(file.keys())
-                coverage = file.get_tensor("coverage") if "coverage" in names else None
-                lacking = file.get_tensor("lacking") if "lacking" in names else None
                 missing = tuple(tuple(keys) for keys in json.loads(file.metadata()["missing"]))
-            table = CostTable(card.choices, genes, costs, coverage, lacking, missing)
+                names = set(file.keys())
+                others = {name: file.get_tensor(name) for name in _TENSORS if name in names}
+            table = CostTable(card.choices, genes, costs, missing=missing, **others)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, InvalidTable) as error:
             raise SchemaMismatch(
                 f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
             ) from error
-    composed = Composition(*card.composition)
-    return Predictor(
-        card, NetworkModel(kernels, composed, card.half_width, card.guess_half_width, card.extra_ms), table
-    )
+    return Predictor(card, model, table)
 
 
 def same_conditions(predictor: Predictor, conditions: Conditions) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,13 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
+from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
 from profiler.summary import estimates, reference_ns
+
+#: Costs and their units.
+UNITS = {"latency": "ms", "energy": "mJ", "memory": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,18 @@ class NetworkSamples:
         spaces: spec of each one's space, or None.
         archs: text form of each in its space, or None.
         graphs: fused graphs.
-        ms: `(n,)`, measured latency in the machine's best state.
+        cost: `(n,)`, measured, in `unit`: of latency, in the machine's best state.
         noise: `(n,)`, relative standard error of each value, from its processes.
+        unit: `ms`, `mJ` or `bytes`.
     """
 
     ids: tuple[str, ...]
     spaces: tuple[str | None, ...]
     archs: tuple[str | None, ...]
     graphs: tuple[OperatorGraph, ...]
-    ms: NDArray[np.float64]
+    cost: NDArray[np.float64]
     noise: NDArray[np.float64]
+    unit: str = "ms"
 
     def take(self, rows: Sequence[int]) -> NetworkSamples:
         """Some of them."""
@@ -46,44 +53,73 @@ class NetworkSamples:
             tuple(self.spaces[i] for i in index),
             tuple(self.archs[i] for i in index),
             tuple(self.graphs[i] for i in index),
-            self.ms[index],
+            self.cost[index],
             self.noise[index],
+            self.unit,
         )
 
 
-def networks(store: Store, conditions: Conditions) -> NetworkSamples:
-    """All networks measured under conditions whose kernels are known, in the order of their ids."""
-    found = estimates(store, conditions)
+def networks(store: Store, conditions: Conditions, cost: str = "latency") -> NetworkSamples:
+    """All networks whose cost was measured under conditions and whose kernels are known, in the order of their ids.
+
+    Args:
+        store: the measurements.
+        conditions: of them.
+        cost: `latency`, in the machine's best state; `energy`, net of what the device takes when idle; `memory`, the
+            weights and what the runtime's allocator handed out at most.
+    """
+    values = _VALUES[cost](store, conditions)
     models = store.models()
-    ids, graphs, ms, noise = [], [], [], []
-    for model in sorted(found):
-        graph = store.fused(model, conditions)
-        if graph is None or models[model].kernel is not None:
-            continue
-        values = np.array([process.best_ns for process in found[model].values()])
-        ids.append(model)
-        graphs.append(graph)
-        ms.append(float(np.median(values)) / 1e6)
-        noise.append(float(values.std(ddof=1) / values.mean() / np.sqrt(len(values))) if len(values) > 1 else np.nan)
+    graphs = {model: store.fused(model, conditions) for model in sorted(values) if models[model].kernel is None}
+    known = {model: graph for model, graph in graphs.items() if graph is not None}
+    ids = tuple(known)
     return NetworkSamples(
-        tuple(ids),
+        ids,
         tuple(models[model].space for model in ids),
         tuple(models[model].arch for model in ids),
-        tuple(graphs),
-        np.array(ms),
-        np.array(noise),
+        tuple(known.values()),
+        np.array([float(np.median(values[model])) for model in ids]),
+        np.array([_standard_error(np.array(values[model])) for model in ids]),
+        UNITS[cost],
     )
 
 
-def kernels(store: Store, conditions: Conditions, models: Sequence[str] | None = None) -> KernelSamples:
-    """Kernel times from the profiles of networks, all or those named, in the state of the reference sentinel.
+def kernels(
+    store: Store, conditions: Conditions, models: Sequence[str] | None = None, *, cost: str = "latency"
+) -> KernelSamples:
+    """Costs of single kernels.
 
-    What the runtime's profiler adds to each kernel is left in: that is the composition's business.
+    Latency comes from the profiles of networks, in the state of the reference sentinel; what the runtime's profiler
+    adds to each kernel is left in: that is the composition's business. Energy comes from kernels that were measured
+    alone. Of memory there are none.
+
+    Args:
+        store: the measurements.
+        conditions: of them.
+        models: ids of the networks whose profiles count; all if None.
+        cost: `latency`, `energy` or `memory`.
 
     Raises:
         InvalidData: the store has no sentinels of these conditions.
     """
     found: dict[Operator, list[float]] = defaultdict(list)
+    if cost == "latency":
+        _profiled(store, conditions, models, found)
+    elif cost == "energy":
+        _energies(store, conditions, found)
+    operators = tuple(sorted(found, key=lambda operator: operator.key))
+    return KernelSamples(
+        operators=operators,
+        cost=np.array([float(np.median(found[operator])) for operator in operators]),
+        weights=np.array([float(len(found[operator])) for operator in operators]),
+        device=device_facts(store, conditions),
+        unit=UNITS[cost],
+    )
+
+
+def _profiled(
+    store: Store, conditions: Conditions, models: Sequence[str] | None, found: dict[Operator, list[float]]
+) -> None:
     wanted = None if models is None else set(models)
     reference = reference_ns(store, conditions)
     for profile in store.profiles(conditions):
@@ -93,40 +129,66 @@ def kernels(store: Store, conditions: Conditions, models: Sequence[str] | None =
         if graph is not None:
             for operator, ms in match(graph, profile.kernels):
                 found[operator].append(ms * reference / profile.sentinel_ns)
-    operators = tuple(sorted(found, key=lambda operator: operator.key))
-    return KernelSamples(
-        operators=operators,
-        ms=np.array([float(np.median(found[operator])) for operator in operators]),
-        weights=np.array([float(len(found[operator])) for operator in operators]),
-        device=device_facts(store, conditions),
-    )
+
+
+def _energies(store: Store, conditions: Conditions, found: dict[Operator, list[float]]) -> None:
+    rows = store.models()
+    for model, energies in store.energy(conditions).items():
+        kernel = rows[model].kernel
+        if kernel is not None:
+            found[kernel].extend(net_mj / rows[model].copies for net_mj in energies)
+
+
+def _latencies(store: Store, conditions: Conditions) -> dict[str, list[float]]:
+    found = estimates(store, conditions)
+    return {model: [process.best_ns / 1e6 for process in by_process.values()] for model, by_process in found.items()}
+
+
+def _bytes(store: Store, conditions: Conditions) -> dict[str, list[float]]:
+    found = {}
+    for profile in store.profiles(conditions):
+        graph = store.fused(profile.model, conditions)
+        if profile.allocator_peak_bytes and graph is not None:
+            held = sum(tensor.bytes for tensor in weights(graph).values())
+            found[profile.model] = [float(held + profile.allocator_peak_bytes)]
+    return found
+
+
+#: What is measured of a network under each cost, by the store's id: one value for each process.
+_VALUES: dict[str, Callable[[Store, Conditions], dict[str, list[float]]]] = {
+    "latency": _latencies,
+    "energy": lambda store, conditions: store.energy(conditions),
+    "memory": _bytes,
+}
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    """Relative; NaN for a single value."""
+    return float(values.std(ddof=1) / values.mean() / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def match(graph: OperatorGraph, profile: Sequence[Sequence[object]]) -> list[tuple[Operator, float]]:
-    """Pair the kernels of a profile with the nodes of the fused graph.
+    """Pair the kernels of a profile with the nodes of the fused graph, each with its time in ms.
 
-    By name, and by order where names do not tell.
+    A runtime compiles a model anew for each session. Names of nodes that it adds may then differ, or be those of other
+    nodes, but the order in which the kernels run stays. So where the operators agree one by one, they are paired by
+    order; where they do not, by those names that both have once, for the same operator.
     """
-    by_name: dict[str, Operator] = {}
-    ambiguous: set[str] = set()
-    by_type: dict[str, list[Operator]] = defaultdict(list)
-    for node in graph.nodes:
-        if node.name in by_name:
-            ambiguous.add(node.name)
-        by_name[node.name] = node.operator
-        by_type[node.operator.op_type].append(node.operator)
-    pairs = []
-    seen: dict[str, int] = defaultdict(int)
-    for name, op_type, mean_ns, _runs in profile:
-        kind = str(op_type)
-        position = seen[kind]
-        seen[kind] += 1
-        operator = by_name.get(str(name)) if str(name) not in ambiguous else None
-        if operator is None and position < len(by_type[kind]):
-            operator = by_type[kind][position]
-        if operator is not None:
-            pairs.append((operator, float(str(mean_ns)) / 1e6))
-    return pairs
+    times = [(str(name), str(op_type), float(str(mean_ns)) / 1e6) for name, op_type, mean_ns, _ in profile]
+    if [op_type for _, op_type, _ in times] == [node.operator.op_type for node in graph.nodes]:
+        return [(node.operator, ms) for node, (_, _, ms) in zip(graph.nodes, times, strict=True)]
+    named = Counter(node.name for node in graph.nodes)
+    ran = Counter(name for name, _, _ in times)
+    sure = {
+        node.name: node.operator
+        for node in graph.nodes
+        if node.name and named[node.name] == ran[node.name] == 1 and not _MADE_UP.search(node.name)
+    }
+    return [(sure[name], ms) for name, op_type, ms in times if name in sure and sure[name].op_type == op_type]
+
+
+#: Names that ONNX Runtime makes up anew for each session.
+_MADE_UP = re.compile(r"_token_\d+$")
 
 
 def device_facts(store: Store, conditions: Conditions) -> DeviceFacts:

@@ -100,24 +100,24 @@ def _predicted(model: KernelModel, operators: Sequence[Operator]) -> KernelPredi
     found = model.predict(operators)
     wanted = (len(operators),)
     _require(
-        found.ms.shape == wanted and found.ms.dtype == np.float64,
+        found.cost.shape == wanted and found.cost.dtype == np.float64,
         "predict",
-        f"ms must be float64 {wanted}, got {found.ms.shape} of {found.ms.dtype}",
+        f"ms must be float64 {wanted}, got {found.cost.shape} of {found.cost.dtype}",
     )
     _require(
         found.known.shape == wanted and found.known.dtype == np.bool_,
         "predict",
         f"known must be bool {wanted}, got {found.known.shape} of {found.known.dtype}",
     )
-    bad = ~(np.isfinite(found.ms) & (found.ms > 0))
+    bad = ~(np.isfinite(found.cost) & (found.cost > 0))
     _require(
-        not bad.any(), "predict", f"times must be above 0 and finite, got {found.ms[bad][:1]}: never a silent zero"
+        not bad.any(), "predict", f"times must be above 0 and finite, got {found.cost[bad][:1]}: never a silent zero"
     )
     return found
 
 
 def _equal(left: KernelPrediction, right: KernelPrediction) -> bool:
-    return np.allclose(left.ms, right.ms, rtol=1e-9, atol=0.0) and np.array_equal(left.known, right.known)
+    return np.allclose(left.cost, right.cost, rtol=1e-9, atol=0.0) and np.array_equal(left.known, right.known)
 
 
 def _check_samples(make: MakeKernelModel, learned: KernelSamples, *, knows_all: bool) -> None:
@@ -130,10 +130,10 @@ def _check_samples(make: MakeKernelModel, learned: KernelSamples, *, knows_all: 
         _require(knows_all, "fit", "no samples must be refused with InvalidTable by a model that learns from them")
         return
     for value in (0.0, -1.0, np.nan, np.inf):
-        ms = learned.ms.copy()
+        ms = learned.cost.copy()
         ms[5] = value
         try:
-            make.fit(replace(learned, ms=ms))
+            make.fit(replace(learned, cost=ms))
         except InvalidTable:
             continue
         raise AssertionError(f"fit: a time of {value} ms must be refused with InvalidTable")
@@ -143,15 +143,15 @@ def _check_order(model: KernelModel, asked: tuple[Operator, ...], found: KernelP
     """Each kernel's answer is its own, whatever it is asked with."""
     back = _predicted(model, asked[::-1])
     _require(
-        _equal(KernelPrediction(back.ms[::-1], back.known[::-1]), found), "predict", "the answers are not in order"
+        _equal(KernelPrediction(back.cost[::-1], back.known[::-1]), found), "predict", "the answers are not in order"
     )
     _predicted(model, ())
     for row in (0, len(asked) - 1):
         one = _predicted(model, (asked[row], asked[row]))
         _require(
-            np.allclose(one.ms, found.ms[row], rtol=1e-12) and (one.known == found.known[row]).all(),
+            np.allclose(one.cost, found.cost[row], rtol=1e-12) and (one.known == found.known[row]).all(),
             "predict",
-            f"{asked[row]} alone is {one.ms[0]} ms, and {found.ms[row]} ms among others",
+            f"{asked[row]} alone is {one.cost[0]} ms, and {found.cost[row]} ms among others",
         )
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
 from predictors.lines import Lines
-from predictors.models.protocol import KernelPrediction, KernelSamples, require_times
+from predictors.models.protocol import KernelPrediction, KernelSamples, require_costs
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.linear/1"
@@ -33,7 +33,7 @@ class Linear:
         """
         if not samples.operators:
             raise InvalidTable("a line needs measured kernels", hint="Profile some networks first.")
-        require_times(samples)
+        require_costs(samples)
         return Linear(Lines.fit(samples))
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:

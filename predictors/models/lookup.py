@@ -13,7 +13,7 @@ import numpy as np
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
 from predictors.lines import Lines
-from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, require_times
+from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, require_costs
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lookup/1"
@@ -35,7 +35,7 @@ class Lookup:
     composed: ClassVar[bool] = True
 
     keys: tuple[str, ...]
-    ms: Floats
+    cost: Floats
     lines: Lines
 
     @staticmethod
@@ -47,22 +47,22 @@ class Lookup:
         """
         if not samples.operators:
             raise InvalidTable("a table needs at least one measured kernel", hint="Profile some networks first.")
-        require_times(samples)
+        require_costs(samples)
         keys = tuple(operator.key for operator in samples.operators)
-        return Lookup(keys, np.asarray(samples.ms, dtype=np.float64), Lines.fit(samples))
+        return Lookup(keys, np.asarray(samples.cost, dtype=np.float64), Lines.fit(samples))
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Times of kernels; those that are not in the table are not known, and are on the line of their kind."""
         index = np.array([self._index.get(operator.key, -1) for operator in operators], dtype=np.int64)
         known = index >= 0
-        ms = self.ms[index]
+        ms = self.cost[index]
         if not known.all():
             ms = np.where(known, ms, self.lines.predict(operators)[0])
         return KernelPrediction(ms, known)
 
     def save(self, folder: Path) -> None:
         """Write `lookup.json`."""
-        table = dict(zip(self.keys, self.ms.tolist(), strict=True))
+        table = dict(zip(self.keys, self.cost.tolist(), strict=True))
         data = {"schema": _SCHEMA, "unit": "ms", "kernels": table, "others": self.lines.to_plain()}
         (folder / "lookup.json").write_text(json.dumps(data, indent=1))
 

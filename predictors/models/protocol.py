@@ -1,4 +1,7 @@
-"""What a kernel model is: it says how long one fused kernel takes. Everything else about a predictor is shared."""
+"""What a kernel model is: it says what one fused kernel costs. Everything else about a predictor is shared.
+
+A cost is a time in ms or an energy in mJ; a model need not know which.
+"""
 
 from __future__ import annotations
 
@@ -35,58 +38,66 @@ class KernelSamples:
 
     Attributes:
         operators: distinct kernels.
-        ms: `(k,)`, time of each inside a network, in ms, above 0.
-        weights: `(k,)`, number of network profiles behind each.
+        cost: `(k,)`, of each, in `unit`, above 0: of time, inside a network.
+        weights: `(k,)`, number of measurements behind each.
         device: speed of light.
+        unit: `ms` or `mJ`.
     """
 
     operators: tuple[Operator, ...]
-    ms: Floats
+    cost: Floats
     weights: Floats
     device: DeviceFacts
+    unit: str = "ms"
 
     def take(self, rows: Sequence[int]) -> KernelSamples:
         """Some of them."""
         index = list(rows)
-        return KernelSamples(tuple(self.operators[i] for i in index), self.ms[index], self.weights[index], self.device)
+        return KernelSamples(
+            tuple(self.operators[i] for i in index), self.cost[index], self.weights[index], self.device, self.unit
+        )
 
 
-def require_times(samples: KernelSamples) -> None:
+def require_costs(samples: KernelSamples) -> None:
     """Refuse samples that no model can learn from.
 
     Raises:
-        InvalidTable: a time is not positive and finite.
+        InvalidTable: a cost is not positive and finite.
     """
-    bad = ~(np.isfinite(samples.ms) & (samples.ms > 0))
+    bad = ~(np.isfinite(samples.cost) & (samples.cost > 0))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise InvalidTable(
-            f"the time of kernel {samples.operators[first]} is {samples.ms[first]} ms; it must be above 0 and finite",
+            f"the cost of kernel {samples.operators[first]} is {samples.cost[first]} {samples.unit}; "
+            "it must be above 0 and finite",
             hint="Measure that kernel's network again.",
         )
 
 
 @dataclass(frozen=True)
 class KernelPrediction:
-    """Times of kernels.
+    """Costs of kernels.
 
     Attributes:
-        ms: `(k,)`, above 0.
+        cost: `(k,)`, in the unit of the samples, above 0.
         known: `(k,)`, False where it is a guess: the kernel, or its kind, was not among the samples.
+        spread: `(k,)`, above 0: how unsure each is relative to the others, in the log of the cost; None for alike.
+            What turns it into intervals is learned from kernels left out (`predictors.doubt`).
     """
 
-    ms: Floats
+    cost: Floats
     known: NDArray[np.bool_]
+    spread: Floats | None = None
 
 
 class KernelModel(Protocol):
-    """A model of kernel times. `predictors.testing.check_kernel_model` is its conformance kit."""
+    """A model of kernel costs. `predictors.testing.check_kernel_model` is its conformance kit."""
 
-    #: Whether the composition from kernels to a network is fitted on measured networks; otherwise it is the plain sum.
+    #: Whether sums of kernels are fitted to measured networks; otherwise a network is the plain sum.
     composed: ClassVar[bool]
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
-        """Times of kernels, in order."""
+        """Costs of kernels, in order."""
 
     def save(self, folder: Path) -> None:
         """Write the model's files into an existing folder: JSON, LightGBM text or safetensors, never a pickle."""

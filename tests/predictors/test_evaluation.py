@@ -62,7 +62,7 @@ def test_noise_is_the_error_of_a_perfect_prediction(hand_made, conditions, kerne
     truth = rng.uniform(1e6, 5e6, 150)
     latency = truth[:, None] * rng.normal(1.0, 0.03, (150, processes))
     store = hand_made([[kernel_pool[0]]] * 150, latency, lambda op: 1e5, blocks=1)
-    perfect = evaluation.scores(truth / 1e6, samples.networks(store, conditions).ms)
+    perfect = evaluation.scores(truth / 1e6, samples.networks(store, conditions).cost)
     assert noise(store, conditions, 150) == pytest.approx(perfect.mape, rel=0.25)
 
 
@@ -106,7 +106,7 @@ def test_networks_that_were_not_fitted_on_are_held_out(many, measured):
     found = predictors.evaluate(predictor, store)
     everything = samples.networks(store, store.require_conditions("fake"))
     assert found.split == "held out" and found.scores.n == 4
-    assert found.measured.tolist() == everything.ms[list(held)].tolist()
+    assert found.measured.tolist() == everything.cost[list(held)].tolist()
     expected = predictor.predict([everything.graphs[i] for i in held])
     assert found.predicted.tolist() == expected.value.tolist()
     assert found.scores == evaluation.scores(expected.value, found.measured, expected.low, expected.high)

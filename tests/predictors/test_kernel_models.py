@@ -58,30 +58,30 @@ class SaysNothingOfComposition(Sound):
 
 class ForgetsItsOwn(Sound):
     def predict(self, operators):
-        return KernelPrediction(super().predict(operators).ms, np.zeros(len(operators), dtype=bool))
+        return KernelPrediction(super().predict(operators).cost, np.zeros(len(operators), dtype=bool))
 
 
 class KnowsEverything(Sound):
     def predict(self, operators):
-        return KernelPrediction(super().predict(operators).ms, np.ones(len(operators), dtype=bool))
+        return KernelPrediction(super().predict(operators).cost, np.ones(len(operators), dtype=bool))
 
 
 class CountsKnown(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(found.ms, found.known.astype(int))
+        return KernelPrediction(found.cost, found.known.astype(int))
 
 
 class AnswersInSinglePrecision(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(found.ms.astype(np.float32), found.known)
+        return KernelPrediction(found.cost.astype(np.float32), found.known)
 
 
 class AnswersOneNumber(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(found.ms[:1], found.known)
+        return KernelPrediction(found.cost[:1], found.known)
 
 
 class AnswersTheUnasked(Sound):
@@ -92,25 +92,25 @@ class AnswersTheUnasked(Sound):
 class GivesZeros(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(np.where(found.known, found.ms, 0.0), found.known)
+        return KernelPrediction(np.where(found.known, found.cost, 0.0), found.known)
 
 
 class GivesNaN(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(np.where(found.known, found.ms, np.nan), found.known)
+        return KernelPrediction(np.where(found.known, found.cost, np.nan), found.known)
 
 
 class Sorts(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(np.sort(found.ms), found.known)
+        return KernelPrediction(np.sort(found.cost), found.known)
 
 
 class ListensToOthers(Sound):
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(found.ms * (1 + len(operators)), found.known)
+        return KernelPrediction(found.cost * (1 + len(operators)), found.known)
 
 
 class Gambles(Sound):
@@ -120,7 +120,7 @@ class Gambles(Sound):
 
     def predict(self, operators):
         found = super().predict(operators)
-        return KernelPrediction(found.ms * self.luck, found.known)
+        return KernelPrediction(found.cost * self.luck, found.known)
 
 
 class LearnsFromNothing(Sound):
@@ -132,14 +132,14 @@ class LearnsFromNothing(Sound):
 class BelievesAnyTime(Sound):
     @classmethod
     def fit(cls, samples):
-        good = np.isfinite(samples.ms) & (samples.ms > 0)
-        return super().fit(replace(samples, ms=np.where(good, samples.ms, 1.0)))
+        good = np.isfinite(samples.cost) & (samples.cost > 0)
+        return super().fit(replace(samples, cost=np.where(good, samples.cost, 1.0)))
 
 
 class BelievesInfinity(Sound):
     @classmethod
     def fit(cls, samples):
-        return super().fit(replace(samples, ms=np.where(samples.ms == np.inf, 1.0, samples.ms)))
+        return super().fit(replace(samples, cost=np.where(samples.cost == np.inf, 1.0, samples.cost)))
 
 
 class SavesNothing(Sound):
@@ -190,7 +190,7 @@ class SavesWithoutSchema(Sound):
 class LoadsAnother(Sound):
     @classmethod
     def load(cls, folder):
-        return cls(Linear.fit(replace(SAMPLES, ms=2 * SAMPLES.ms)))
+        return cls(Linear.fit(replace(SAMPLES, cost=2 * SAMPLES.cost)))
 
 
 class LoadsAnySchema(Sound):
@@ -266,10 +266,10 @@ def test_the_kit_passes_the_sound_one():
 @pytest.mark.parametrize("name", LEARNING)
 @pytest.mark.parametrize("value", [-1.0, 0.0, np.nan, np.inf, -np.inf])
 def test_times_that_are_no_times_are_refused(name, value):
-    ms = SAMPLES.ms.copy()
+    ms = SAMPLES.cost.copy()
     ms[7] = value
     with pytest.raises(InvalidTable) as caught:
-        REGISTRY.get(name).fit(replace(SAMPLES, ms=ms))
+        REGISTRY.get(name).fit(replace(SAMPLES, cost=ms))
     assert str(SAMPLES.operators[7]) in caught.value.message
     assert str(value) in caught.value.message and caught.value.hint
 
@@ -285,27 +285,27 @@ def test_trees_need_eight_kernels():
     make = REGISTRY.get("lightgbm")
     with pytest.raises(InvalidTable, match=r"at least 8 .* got 7"):
         make.fit(SAMPLES.take(range(7)))
-    assert make.fit(SAMPLES.take(range(8))).predict(SAMPLES.operators[:2]).ms.shape == (2,)
+    assert make.fit(SAMPLES.take(range(8))).predict(SAMPLES.operators[:2]).cost.shape == (2,)
 
 
 # -- each model
 
 
 def test_the_table_answers_what_it_was_told_and_guesses_the_rest_on_the_line():
-    model = REGISTRY.get("lookup").fit(replace(SAMPLES, ms=SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms))))
-    line = REGISTRY.get("linear").fit(replace(SAMPLES, ms=SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms))))
+    model = REGISTRY.get("lookup").fit(replace(SAMPLES, cost=SAMPLES.cost * np.linspace(0.8, 1.2, len(SAMPLES.cost))))
+    line = REGISTRY.get("linear").fit(replace(SAMPLES, cost=SAMPLES.cost * np.linspace(0.8, 1.2, len(SAMPLES.cost))))
     unseen = convolution(24, 24, 12)
     found = model.predict([*SAMPLES.operators[:4], unseen])
-    assert found.ms[:4].tolist() == (SAMPLES.ms * np.linspace(0.8, 1.2, len(SAMPLES.ms)))[:4].tolist()
+    assert found.cost[:4].tolist() == (SAMPLES.cost * np.linspace(0.8, 1.2, len(SAMPLES.cost)))[:4].tolist()
     assert found.known.tolist() == [True] * 4 + [False]
-    assert found.ms[4] == pytest.approx(line.predict([unseen]).ms[0])
+    assert found.cost[4] == pytest.approx(line.predict([unseen]).cost[0])
 
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_guesses_of_unseen_kernels_are_near_where_times_are_lines(name):
     unseen = [convolution(12, 12, 16), convolution(24, 24, 8), convolution(6, 12, 16, 1)]
     truth = 0.004 + np.array([1e3 * (2 * _macs(op) / 4e9 + _bytes(op) / 8e9) for op in unseen])
-    found = REGISTRY.get(name).fit(SAMPLES).predict(unseen).ms
+    found = REGISTRY.get(name).fit(SAMPLES).predict(unseen).cost
     assert found == pytest.approx(truth, rel=0.35)
 
 
@@ -329,7 +329,7 @@ def test_the_roofline_knows_any_kernel_and_looks_at_no_sample():
     model = REGISTRY.get("roofline").fit(SAMPLES.take([]))
     found = model.predict([strange, convolution(8, 8, 8)])
     assert found.known.all() and not model.composed
-    assert found.ms[1] == roofline_ms(convolution(8, 8, 8), SAMPLES.device)
+    assert found.cost[1] == roofline_ms(convolution(8, 8, 8), SAMPLES.device)
 
 
 def test_a_damaged_text_of_trees_is_refused_before_it_is_read(tmp_path):

@@ -30,9 +30,9 @@ def drawn(kernels, chain):
 
     def make(count, latency, seed=0):
         rng = np.random.default_rng(seed)
-        rows = [rng.integers(0, len(kernels.ms), rng.integers(3, 30)) for _ in range(count)]
+        rows = [rng.integers(0, len(kernels.cost), rng.integers(3, 30)) for _ in range(count)]
         graphs = tuple(chain([kernels.operators[i] for i in row]) for row in rows)
-        sums, counts = np.array([kernels.ms[row].sum() for row in rows]), np.array([len(row) for row in rows])
+        sums, counts = np.array([kernels.cost[row].sum() for row in rows]), np.array([len(row) for row in rows])
         blank = (None,) * count
         ms = np.asarray(latency(sums, counts) if count else [])
         return NetworkSamples(tuple(f"n{i}" for i in range(count)), blank, blank, graphs, ms, np.zeros(count))
@@ -52,14 +52,14 @@ def test_a_network_is_the_composition_of_its_kernels(kernels, chain):
     model = NetworkModel(Lookup.fit(kernels), Composition(0.9, 0.01, 0.5))
     rows = [[0, 1, 1], [5], [7, 8, 9, 7]]
     found = model.predict([chain([kernels.operators[i] for i in row]) for row in rows])
-    assert found.value == pytest.approx([0.9 * kernels.ms[row].sum() + 0.01 * len(row) + 0.5 for row in rows])
+    assert found.value == pytest.approx([0.9 * kernels.cost[row].sum() + 0.01 * len(row) + 0.5 for row in rows])
     assert found.coverage.tolist() == [1.0, 1.0, 1.0] and found.missing == ((), (), ())
     assert found.unit == "ms" and found.low is None and found.high is None
 
 
 def test_coverage_is_the_share_of_time_on_known_kernels(half_known, chain):
     model, known, unknown = half_known
-    known_ms, unknown_ms = model.kernels.predict([known, unknown]).ms
+    known_ms, unknown_ms = model.kernels.predict([known, unknown]).cost
     found = model.predict([chain([known]), chain([known, unknown, unknown]), chain([unknown])])
     assert found.coverage == pytest.approx([1.0, known_ms / (known_ms + 2 * unknown_ms), 0.0])
     assert found.missing == ((), (unknown.key,), (unknown.key,))
@@ -115,7 +115,7 @@ def test_nothing_asked_is_nothing_answered(kernels):
 def test_the_composition_is_fitted_on_networks(make, kernels, drawn):
     networks = drawn(30, lambda sums, counts: 0.8 * sums + 0.02 * counts + 0.3)
     model = network.fit(make, kernels, networks)
-    assert model.predict(networks.graphs).value == pytest.approx(networks.ms, rel=0.005 if make is Lookup else 0.35)
+    assert model.predict(networks.graphs).value == pytest.approx(networks.cost, rel=0.005 if make is Lookup else 0.35)
     assert model.half_width is not None
 
 
@@ -143,7 +143,7 @@ def test_intervals_cover_new_networks(kernels, drawn):
         networks = drawn(60, lambda sums, counts, rng=rng: 0.9 * sums * rng.lognormal(0, 0.05, len(sums)), seed=seed)
         model = network.fit(Lookup, kernels, networks.take(range(20)))
         found = model.predict(networks.graphs[20:])
-        covered.append(((found.low <= networks.ms[20:]) & (networks.ms[20:] <= found.high)).mean())
+        covered.append(((found.low <= networks.cost[20:]) & (networks.cost[20:] <= found.high)).mean())
     assert 0.87 < np.mean(covered) < 0.97
 
 
@@ -155,7 +155,7 @@ def test_a_guess_is_as_wide_as_guesses_were_wrong(kernels, drawn):
         guess = Lookup.fit(kernels.take([i for i in range(72) if i % 5 != fold])).predict(
             [kernels.operators[i] for i in held]
         )
-        errors.extend(np.abs(kernels.ms[held] - guess.ms) / guess.ms)
+        errors.extend(np.abs(kernels.cost[held] - guess.cost) / guess.cost)
     model = network.fit(Lookup, kernels, drawn(0, None))
     assert model.guess_half_width == pytest.approx(intervals.relative_half_width(np.array(errors)))
 

@@ -27,7 +27,7 @@ def on_lines(lines):
     """The samples with times on a line for each kind."""
     columns = work_columns(SAMPLES.operators)
     ms = [column @ lines[op.kind] for column, op in zip(columns, SAMPLES.operators, strict=True)]
-    return replace(SAMPLES, ms=np.array(ms))
+    return replace(SAMPLES, cost=np.array(ms))
 
 
 # -- lines
@@ -40,7 +40,7 @@ def test_known_lines_are_recovered(each):
     known = dict(zip(("Conv", "Add", "AveragePool", "Gemm"), each, strict=True))
     lines = Lines.fit(on_lines(known))
     ms, own = lines.predict(SAMPLES.operators)
-    assert ms == pytest.approx(on_lines(known).ms, rel=1e-6)
+    assert ms == pytest.approx(on_lines(known).cost, rel=1e-6)
     assert own.all()
     found = lines.lines[lines.kinds.index("Conv")]  # whose sizes tell the four apart
     assert found == pytest.approx(known["Conv"], rel=1e-3)
@@ -48,15 +48,15 @@ def test_known_lines_are_recovered(each):
 
 def test_no_slope_is_negative():
     rng = np.random.default_rng(0)
-    lines = Lines.fit(replace(SAMPLES, ms=rng.uniform(0.1, 1.0, len(SAMPLES.ms))))
+    lines = Lines.fit(replace(SAMPLES, cost=rng.uniform(0.1, 1.0, len(SAMPLES.cost))))
     assert (lines.lines >= 0).all()
     assert (lines.predict(SAMPLES.operators)[0] > 0).all()
 
 
 def test_it_is_the_relative_error_that_is_least():
     """Where squares of relative errors are least, `sum(r * (r - 1))` is 0, `r` being predicted over measured."""
-    ms = SAMPLES.ms * np.random.default_rng(0).lognormal(0.0, 0.5, len(SAMPLES.ms))
-    ratio = Lines.fit(replace(SAMPLES, ms=ms)).predict(SAMPLES.operators)[0] / ms
+    ms = SAMPLES.cost * np.random.default_rng(0).lognormal(0.0, 0.5, len(SAMPLES.cost))
+    ratio = Lines.fit(replace(SAMPLES, cost=ms)).predict(SAMPLES.operators)[0] / ms
     assert ratio @ (ratio - 1) == pytest.approx(0.0, abs=1e-9)
 
 

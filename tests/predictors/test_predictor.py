@@ -79,7 +79,7 @@ def test_lists_of_integers_are_architectures(fitted):
 def test_measured_networks_are_predicted_well(fitted, store, measured):
     conditions = store.require_conditions("fake")
     found = fitted.predict([store.fused(name, conditions) for name in measured.ids])
-    truth = [predictors.samples.networks(store, conditions).ms[i] for i in range(16)]
+    truth = [predictors.samples.networks(store, conditions).cost[i] for i in range(16)]
     assert found.value == pytest.approx(truth, rel=0.03)
     assert found.coverage.tolist() == [1.0] * 16 and found.unit == "ms"
     assert ((found.low <= truth) & (truth <= found.high)).mean() >= 0.8

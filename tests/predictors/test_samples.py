@@ -48,7 +48,7 @@ def test_a_kernels_time_is_the_median_over_the_profiles_that_have_it(hand_made, 
     times = iter([1e6, 2e6, 9e6, 5e6])
     store = hand_made([[SMALL], [SMALL], [SMALL], [LARGE]], np.full((4, 1), 1e7), lambda op: next(times))
     found = samples.kernels(store, conditions)
-    assert dict(zip(found.operators, found.ms, strict=True)) == {SMALL: 2.0, LARGE: 5.0}
+    assert dict(zip(found.operators, found.cost, strict=True)) == {SMALL: 2.0, LARGE: 5.0}
     assert dict(zip(found.operators, found.weights, strict=True)) == {SMALL: 3.0, LARGE: 1.0}
 
 
@@ -57,12 +57,12 @@ def test_only_the_networks_named_are_learned_from(hand_made, conditions):
     assert samples.kernels(store, conditions, ["n000"]).operators == (SMALL,)
     assert set(samples.kernels(store, conditions, ["n002"]).operators) == {RELU, LARGE}
     assert samples.kernels(store, conditions, []).operators == ()
-    assert samples.kernels(store, conditions, ["another"]).ms.shape == (0,)
+    assert samples.kernels(store, conditions, ["another"]).cost.shape == (0,)
 
 
 def test_profiles_of_a_slow_state_count_as_in_the_usual_one(hand_made, conditions):
     store = hand_made([[SMALL]], np.full((1, 1), 1e7), lambda op: 3e6, sentinel_ns=600_000)
-    assert samples.kernels(store, conditions).ms == pytest.approx([2.0])
+    assert samples.kernels(store, conditions).cost == pytest.approx([2.0])
 
 
 def test_some_kernels_keep_their_rows(hand_made, conditions):
@@ -70,7 +70,7 @@ def test_some_kernels_keep_their_rows(hand_made, conditions):
     whole = samples.kernels(store, conditions)
     some = whole.take([2, 0])
     assert some.operators == (whole.operators[2], whole.operators[0])
-    assert some.ms.tolist() == [whole.ms[2], whole.ms[0]] and some.device == whole.device
+    assert some.cost.tolist() == [whole.cost[2], whole.cost[0]] and some.device == whole.device
 
 
 # -- networks
@@ -80,7 +80,7 @@ def test_a_networks_time_is_the_median_over_its_processes(hand_made, conditions)
     latency = np.array([[2e6, 3e6, 7e6], [1e6, 1e6, 1e6]])
     found = samples.networks(hand_made([[SMALL], [LARGE]], latency, lambda op: 1e6), conditions)
     assert found.ids == ("n000", "n001")
-    assert found.ms == pytest.approx([3.0, 1.0])
+    assert found.cost == pytest.approx([3.0, 1.0])
     assert found.noise == pytest.approx([np.std([2, 3, 7], ddof=1) / 4 / np.sqrt(3), 0.0])
     assert [graph.operators for graph in found.graphs] == [(SMALL,), (LARGE,)]
 
@@ -93,7 +93,7 @@ def test_one_process_tells_no_noise(hand_made, conditions):
 def test_some_networks_keep_their_rows(hand_made, conditions):
     store = hand_made([[SMALL], [LARGE], [RELU]], np.array([[1e6, 1e6], [2e6, 2e6], [3e6, 3e6]]), lambda op: 1e6)
     some = samples.networks(store, conditions).take([2, 0])
-    assert some.ids == ("n002", "n000") and some.ms == pytest.approx([3.0, 1.0])
+    assert some.ids == ("n002", "n000") and some.cost == pytest.approx([3.0, 1.0])
     assert some.graphs[0].operators == (RELU,) and len(some.spaces) == len(some.archs) == len(some.noise) == 2
 
 
@@ -112,7 +112,7 @@ def test_a_store_without_blocks_has_no_networks(conditions):
     with Store("sqlite://") as store:
         store.bind("fake", "{}", conditions)
         found = samples.networks(store, conditions)
-    assert found.ids == () and found.ms.shape == found.noise.shape == (0,)
+    assert found.ids == () and found.cost.shape == found.noise.shape == (0,)
 
 
 # -- the speed of light

@@ -1,0 +1,266 @@
+"""A graph network on top of the composition: what a kernel costs where it stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import InvalidTable, SchemaMismatch
+from predictors import features, intervals, network
+from predictors.card import check_numbers
+from predictors.graphs import _message_passing as passing
+from predictors.models.lightgbm import MODEL as KERNEL_MODEL
+from predictors.models.protocol import KernelSamples
+from predictors.network import NetworkModel
+from predictors.prediction import Prediction
+from predictors.samples import NetworkSamples
+from profiler.catalogue import Catalogue
+from profiler.operators import Operator, OperatorGraph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+_SCHEMA = "hwnas.graph-network/1"
+
+#: Fewest networks to learn from.
+LEAST_NETWORKS = 20
+FOLDS = 5
+EPOCHS = 150
+LEARNING_RATE = 3e-3
+#: Log errors beyond this count linearly.
+HUBER = 0.05
+#: Weight of the squared corrections: without evidence nothing is corrected.
+PULL = 0.02
+MEMBERS = 2
+#: Shares of the correction that are tried on networks left out; 0 means that it does not help.
+TRUSTS = (0.0, 0.5, 1.0)
+#: Graphs that are laid side by side at once: their states then fit into a core's own cache.
+CHUNK = 128
+
+#: Gives the graphs of some rows.
+Graphs = Callable[[Sequence[int]], Sequence[OperatorGraph]]
+
+
+@dataclass(frozen=True)
+class GraphNetwork:
+    """`cost = composition of (kernel cost * exp(correction of the kernel where it stands))`.
+
+    A small network passes messages along the edges of the fused graph and says for each node by which factor its cost
+    differs in this place: what sums miss (branches, what ran before, fusion across blocks). The corrections start at 0
+    and are pulled there, so with few networks this is the composition of `lightgbm`. How much of the correction is
+    used is decided on networks left out; it may be none.
+
+    Source: Hamilton et al., "Inductive representation learning on large graphs" (GraphSAGE), NeurIPS 2017, section 3.1;
+        whole-graph latency: Dudziak et al., "BRP-NAS", NeurIPS 2020, section 3. Correcting a sum in place of
+        predicting the whole is ours.
+
+    Attributes:
+        base: kernels and their composition.
+        members: weights of the ensemble's networks.
+        center: `(inputs,)`, means of the inputs.
+        scale: `(inputs,)`, their standard deviations.
+        trust: share of the correction that is used.
+        half_width: relative half-width of the 90 % interval where all kernels were measured, or None.
+    """
+
+    costs: ClassVar[tuple[str, ...]] = ("latency", "energy")
+
+    base: NetworkModel
+    members: tuple[dict[str, Tensor], ...]
+    center: Floats
+    scale: Floats
+    trust: float
+    half_width: float | None = None
+
+    @staticmethod
+    def fit(kernels: KernelSamples, networks: NetworkSamples, *, sure: bool = True) -> GraphNetwork:
+        """Train on one thread; the same samples give the same network.
+
+        Raises:
+            InvalidTable: fewer than 20 networks, or fewer than 8 kernels.
+        """
+        count = len(networks.ids)
+        if count < LEAST_NETWORKS:
+            raise InvalidTable(
+                f"graph-network needs at least {LEAST_NETWORKS} measured networks, got {count}",
+                hint="Profile more networks, or fit 'lightgbm'.",
+            )
+        base = network.fit(KERNEL_MODEL, kernels, networks, sure=sure)
+        held = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
+        logs = np.zeros((len(TRUSTS), count))
+        for rows in held:
+            rest = np.setdiff1d(np.arange(count), rows)
+            part = _train(
+                network.compose(base.kernels, networks.take(rest.tolist()), base.unit), networks.take(rest.tolist())
+            )
+            graphs = [networks.graphs[i] for i in rows]
+            for i, trust in enumerate(TRUSTS):
+                logs[i, rows] = np.log(networks.cost[rows] / replace(part, trust=trust).predict(graphs).value)
+        chosen = int(np.argmin(np.abs(logs).mean(axis=1)))
+        found = replace(_train(base, networks), trust=TRUSTS[chosen])
+        return replace(
+            found, half_width=intervals.relative_half_width(np.abs(np.expm1(logs[chosen]))) if sure else None
+        )
+
+    def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
+        """Predict fused graphs; see `GraphPredictor.predict`."""
+        plain = self.base.predict(graphs, missing=missing)
+        if not graphs:
+            return plain
+        catalogue = tuple({operator.key: operator for graph in graphs for operator in graph.operators}.values())
+        return self._scaled(plain, self._factors(catalogue, lambda rows: [graphs[i] for i in rows], len(graphs)))
+
+    def predict_catalogue(self, catalogue: Catalogue) -> Prediction:
+        """Predict all networks of a catalogue, in order."""
+        plain = self.base.predict_catalogue(catalogue)
+        return self._scaled(plain, self._factors(catalogue.kernels, catalogue.graphs, len(plain.value)))
+
+    def idle(self, catalogue: Catalogue) -> float:
+        """As the composition has it."""
+        return self.base.idle(catalogue)
+
+    def save(self, folder: Path) -> None:
+        """Write the files of the base, `graph-network.json` and `graph-network.safetensors`."""
+        from safetensors.torch import save_file
+
+        self.base.save(folder)
+        tensors = {f"{i}.{name}": weight for i, member in enumerate(self.members) for name, weight in member.items()}
+        save_file(tensors, folder / "graph-network.safetensors")
+        data = {
+            "schema": _SCHEMA,
+            "features": features.SCHEMA,
+            "center": self.center.tolist(),
+            "scale": self.scale.tolist(),
+            "trust": self.trust,
+            "half_width": self.half_width,
+        }
+        (folder / "graph-network.json").write_text(json.dumps(data, indent=1))
+
+    @staticmethod
+    def load(folder: Path) -> GraphNetwork:
+        """Read what `save` wrote.
+
+        Raises:
+            SchemaMismatch: the files are missing, damaged, or of another schema.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            data = json.loads((folder / "graph-network.json").read_text())
+            if data["schema"] != _SCHEMA or data["features"] != features.SCHEMA:
+                raise SchemaMismatch(
+                    f"{folder}/graph-network.json has schema {data['schema']!r} and features {data['features']!r}; "
+                    f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
+                    hint="Fit the predictor again.",
+                )
+            inputs = len(features.NAMES) + 1
+            check_numbers("center", data["center"], inputs)
+            check_numbers("scale", data["scale"], inputs)
+            check_numbers("trust and half_width", (data["trust"], data["half_width"] or 0.0), 2)
+            tensors = load_file(folder / "graph-network.safetensors")
+            wanted = {name: weight.shape for name, weight in passing.initial(inputs, 0).items()}
+            count = len({name.partition(".")[0] for name in tensors})
+            members = tuple({name: tensors[f"{i}.{name}"] for name in wanted} for i in range(count))
+            if not members or any(member[name].shape != shape for member in members for name, shape in wanted.items()):
+                raise ValueError("the weights have other shapes")
+            base = network.load(folder, KERNEL_MODEL)
+            center, scale = np.array(data["center"]), np.array(data["scale"])
+            return GraphNetwork(base, members, center, scale, data["trust"], data["half_width"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SchemaMismatch(
+                f"cannot read {folder}/graph-network.json and its weights: {error}", hint="Fit the predictor again."
+            ) from error
+
+    def _factors(self, catalogue: tuple[Operator, ...], graphs: Graphs, count: int) -> Floats:
+        """By which factor each graph's cost differs from the composition's, `(count,)`."""
+        factor = np.ones(count)
+        if self.trust == 0.0:
+            return factor
+        import torch
+
+        inputs, cost = _inputs(self.base, catalogue)
+        standard = torch.as_tensor((inputs - self.center) / self.scale, dtype=torch.float32)
+        number = {operator.key: i for i, operator in enumerate(catalogue)}
+        for start in range(0, count, CHUNK):
+            rows = range(start, min(start + CHUNK, count))
+            batch = passing.lay_out(graphs(rows), number)
+            with torch.no_grad(), passing.one_thread():
+                logs = [passing.corrections(member, standard, batch).numpy() for member in self.members]
+            node = cost[batch.kernel]
+            kernels = np.bincount(batch.graph, minlength=batch.graphs).astype(np.float64)
+            sums = np.bincount(batch.graph, node, minlength=batch.graphs).astype(np.float64)
+            corrected = node * np.exp(self.trust * np.mean(logs, axis=0))
+            moved = np.bincount(batch.graph, corrected, minlength=batch.graphs).astype(np.float64)
+            apply = self.base.composition.apply
+            factor[rows.start : rows.stop] = apply(moved, kernels) / apply(sums, kernels)
+        return factor
+
+    def _scaled(self, plain: Prediction, factor: Floats) -> Prediction:
+        value = plain.value * factor
+        if plain.low is None or plain.high is None or self.base.half_width is None or self.half_width is None:
+            return replace(plain, value=value, low=None, high=None)
+        # What guessed kernels add to the interval stays as it is; what the networks say is this predictor's own.
+        guessed = plain.high / plain.value - 1.0 - self.base.half_width
+        low, high = intervals.around(value, self.half_width, guessed)
+        return replace(plain, value=value, low=low, high=high)
+
+
+PREDICTOR = GraphNetwork
+
+
+def _inputs(base: NetworkModel, catalogue: tuple[Operator, ...]) -> tuple[Floats, Floats]:
+    """What the network sees of distinct kernels, `(k, inputs)`, and their costs, `(k,)`."""
+    found = base.kernels.predict(catalogue)
+    cost = base.kernel_costs(catalogue, found)
+    assert isinstance(base.kernels, KERNEL_MODEL)
+    return np.column_stack([features.features(catalogue, base.kernels.device), np.log(cost)]), cost
+
+
+def _train(base: NetworkModel, networks: NetworkSamples) -> GraphNetwork:
+    with passing.one_thread():
+        return _train_alone(base, networks)
+
+
+def _train_alone(base: NetworkModel, networks: NetworkSamples) -> GraphNetwork:
+    import torch
+
+    catalogue, _ = network.kernel_counts(networks.graphs)
+    inputs, cost = _inputs(base, catalogue)
+    center, scale = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), 1e-3)
+    batch = passing.lay_out(networks.graphs, {operator.key: i for i, operator in enumerate(catalogue)})
+    standard = torch.as_tensor((inputs - center) / scale, dtype=torch.float32)
+    node = torch.as_tensor(cost[batch.kernel], dtype=torch.float32)
+    place = torch.as_tensor(batch.graph)
+    sums = torch.zeros(batch.graphs).index_add(0, place, node)
+    share = node / sums[place]
+    composed = base.composition
+    counts = torch.as_tensor(np.bincount(batch.graph, minlength=batch.graphs), dtype=torch.float32)
+    target = torch.as_tensor(networks.cost, dtype=torch.float32)
+    members = []
+    for seed in range(MEMBERS):
+        weights = {name: weight.requires_grad_() for name, weight in passing.initial(inputs.shape[1], seed).items()}
+        optimiser = torch.optim.Adam(list(weights.values()), lr=LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
+        for _ in range(EPOCHS):
+            optimiser.zero_grad()
+            logs = passing.corrections(weights, standard, batch)
+            moved = torch.zeros(batch.graphs).index_add(0, place, node * torch.exp(logs))
+            value = composed.scale * moved + composed.per_kernel * counts + composed.constant
+            error = torch.log(torch.clamp(value / target, min=0.05))
+            strength = torch.zeros(batch.graphs).index_add(0, place, share * logs**2)
+            wrong = torch.nn.functional.huber_loss(error, torch.zeros_like(error), delta=HUBER) / HUBER
+            loss = wrong + PULL * strength.mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        members.append({name: weight.detach() for name, weight in weights.items()})
+    return GraphNetwork(base, tuple(members), center, scale, 1.0)

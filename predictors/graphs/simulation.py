@@ -1,0 +1,104 @@
+"""Memory, which is simulated and not learned: live tensors under the rules of the runtime's allocator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import SchemaMismatch
+from predictors import intervals
+from predictors.card import check_numbers
+from predictors.models.protocol import KernelSamples
+from predictors.network import check_missing
+from predictors.prediction import Prediction
+from predictors.samples import NetworkSamples
+from profiler.catalogue import Catalogue
+from profiler.memory import simulate
+from profiler.operators import OperatorGraph
+
+_SCHEMA = "hwnas.simulation/1"
+
+#: Graphs of a catalogue that are made at once.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Bytes of a network's weights, and what the runtime's allocator hands out at most while it runs.
+
+    Nothing is fitted. Networks whose allocator peak was measured tell how far the simulation is off: that is the
+    interval. See `profiler.memory.simulate`.
+
+    Attributes:
+        half_width: relative half-width of the 90 % interval; None with fewer than 9 measured networks.
+    """
+
+    costs: ClassVar[tuple[str, ...]] = ("memory",)
+
+    half_width: float | None = None
+
+    @staticmethod
+    def fit(kernels: KernelSamples, networks: NetworkSamples, *, sure: bool = True) -> Simulation:
+        """Hold the simulation against measured networks; `kernels` is not looked at."""
+        simulated = np.array([simulated_bytes(graph) for graph in networks.graphs])
+        errors = np.abs(networks.cost - simulated) / simulated if len(simulated) else np.empty(0)
+        return Simulation(intervals.relative_half_width(errors) if sure else None)
+
+    def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
+        """Simulate fused graphs; nothing is ever missing."""
+        check_missing(missing)
+        return self._around([simulated_bytes(graph) for graph in graphs])
+
+    def predict_catalogue(self, catalogue: Catalogue) -> Prediction:
+        """Simulate all networks of a catalogue, in order."""
+        count = len(catalogue.wires)
+        chunks = (range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
+        return self._around([simulated_bytes(graph) for rows in chunks for graph in catalogue.graphs(rows)])
+
+    def idle(self, catalogue: Catalogue) -> float:
+        """The network's own inputs."""
+        sizes = [sum(tensor.bytes for tensor in tensors) for tensors in catalogue.inputs]
+        return float(max(min(sizes, default=1), 1))
+
+    def save(self, folder: Path) -> None:
+        """Write `simulation.json`."""
+        (folder / "simulation.json").write_text(json.dumps({"schema": _SCHEMA, "half_width": self.half_width}))
+
+    @staticmethod
+    def load(folder: Path) -> Simulation:
+        """Read `simulation.json`.
+
+        Raises:
+            SchemaMismatch: it is missing, damaged, or of another schema.
+        """
+        try:
+            data = json.loads((folder / "simulation.json").read_text())
+            if data["schema"] != _SCHEMA:
+                raise SchemaMismatch(f"{folder}/simulation.json is of another schema", hint="Fit the predictor again.")
+            if data["half_width"] is not None:
+                check_numbers("half_width", (data["half_width"],), 1)
+            return Simulation(data["half_width"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SchemaMismatch(
+                f"cannot read {folder}/simulation.json: {error}", hint="Fit the predictor again."
+            ) from error
+
+    def _around(self, values: Sequence[float]) -> Prediction:
+        value: NDArray[np.float64] = np.array(values, dtype=np.float64)
+        low, high = intervals.around(value, self.half_width, np.zeros_like(value))
+        return Prediction(value, low, high, "bytes", np.ones_like(value), ((),) * len(value))
+
+
+PREDICTOR = Simulation
+
+
+def simulated_bytes(graph: OperatorGraph) -> float:
+    """Weights, and the peak of the runtime's allocator."""
+    plan = simulate(graph, graph.runtime)
+    return float(plan.weight_bytes + plan.allocator_peak_bytes)
