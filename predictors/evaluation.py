@@ -5,13 +5,14 @@ On networks it has not seen, beside baselines, beside the noise of the measureme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import InvalidData
+from device_profiles.errors import InvalidData, InvalidTable, UsageError
 from predictors import makers
 from predictors.predictor import Predictor, same_conditions
 from predictors.samples import NetworkSamples
@@ -23,7 +24,7 @@ from profiler.summary import estimates
 Floats = NDArray[np.float64]
 
 #: What every learned predictor is printed beside.
-BASELINES = ("roofline", "linear")
+BASELINES = ("roofline", "linear", "bayesian-linear")
 FOLDS = 5
 
 
@@ -74,12 +75,12 @@ class Evaluation:
 
     def table(self) -> str:
         """The scores as text."""
-        lines = [f"{'':14}{'MAPE':>8}{'within 5 %':>12}{'within 10 %':>13}{'Spearman':>10}{'in 90 % interval':>18}"]
+        lines = [f"{'':16}{'MAPE':>8}{'within 5 %':>12}{'within 10 %':>13}{'Spearman':>10}{'in 90 % interval':>18}"]
         for name, scores in {self.predictor: self.scores, **self.baselines}.items():
             rho = "-" if scores.spearman is None else f"{scores.spearman:.3f}"
             covered = "-" if scores.interval_coverage is None else f"{scores.interval_coverage:.0%}"
             lines.append(
-                f"{name:14}{scores.mape:>8.1%}{scores.within_5:>12.0%}{scores.within_10:>13.0%}{rho:>10}{covered:>18}"
+                f"{name:16}{scores.mape:>8.1%}{scores.within_5:>12.0%}{scores.within_10:>13.0%}{rho:>10}{covered:>18}"
             )
         noise = "unknown" if self.noise_mape is None else f"{self.noise_mape:.1%}"
         lines.append(f"{self.scores.n} networks, {self.split}; noise ceiling (measured twice): {noise}")
@@ -124,60 +125,73 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
     Args:
         predictor: a fitted one.
         store: measurements of its target.
-        compare: further kernel models to print beside it.
+        compare: further predictors to print beside it.
 
     Raises:
         InvalidData: the store has fewer than 3 networks to evaluate on.
         ConditionMismatch: it was measured under other conditions.
+        UsageError: a predictor to compare with does not predict this cost.
     """
-    conditions = store.require_conditions(predictor.card.target)
+    card = predictor.card
+    conditions = store.require_conditions(card.target)
     same_conditions(predictor, conditions)
-    everything = network_samples(store, conditions)
-    trained = set(predictor.card.trained_on)
+    require_cost(compare, card.cost)
+    everything = network_samples(store, conditions, card.cost)
+    trained = set(card.trained_on)
+    count = len(everything.ids)
     held = [i for i, model in enumerate(everything.ids) if model not in trained]
-    names = tuple(dict.fromkeys((*BASELINES, *compare)))
+    rest = [i for i, model in enumerate(everything.ids) if model in trained]
     if len(held) >= 3:
-        rest = [i for i, model in enumerate(everything.ids) if model in trained]
+        split, folds = "held out", [(rest, held)]
         test = everything.take(held)
         prediction = predictor.model.predict(test.graphs)
-        own = scores(prediction.value, test.cost, prediction.low, prediction.high)
-        others = {name: _split(name, store, conditions, everything, [(rest, held)])[0] for name in names if rest}
-        return _evaluation(predictor, own, others, "held out", test, prediction.value, store, conditions)
-    if len(everything.ids) < 3:
+        own, predicted = scores(prediction.value, test.cost, prediction.low, prediction.high), prediction.value
+    elif count < 3:
         raise InvalidData(
-            f"store {store.url} has {len(everything.ids)} networks of target {predictor.card.target!r}; "
-            "at least 3 are needed",
+            f"store {store.url} has {count} networks of target {card.target!r}; at least 3 are needed",
             hint="Profile more networks.",
         )
-    count = len(everything.ids)
-    folds = [
-        ([i for i in range(count) if i % FOLDS != f], [i for i in range(count) if i % FOLDS == f])
-        for f in range(min(FOLDS, count))
-    ]
-    own, predicted = _split(predictor.card.predictor, store, conditions, everything, folds)
-    others = {name: _split(name, store, conditions, everything, folds)[0] for name in names}
-    return _evaluation(predictor, own, others, "cross-validated", everything, predicted, store, conditions)
+    else:
+        split, test = "cross-validated", everything
+        folds = [
+            ([i for i in range(count) if i % FOLDS != f], [i for i in range(count) if i % FOLDS == f])
+            for f in range(min(FOLDS, count))
+        ]
+        own, predicted = _split(card.predictor, card.cost, store, conditions, everything, folds)
+    baselines = {}
+    for name in dict.fromkeys((*baselines_of(card.cost), *compare)):
+        if name == card.predictor or not folds[0][0]:
+            continue
+        try:
+            baselines[name] = _split(name, card.cost, store, conditions, everything, folds)[0]
+        except InvalidTable:
+            if name in compare:
+                raise
+    noise = noise_mape(store, conditions, test.ids) if card.cost == "latency" else None
+    return Evaluation(card.predictor, card.target, own, noise, baselines, split, test.cost, predicted)
 
 
-def _evaluation(
-    predictor: Predictor,
-    own: Scores,
-    others: dict[str, Scores],
-    split: str,
-    test: NetworkSamples,
-    predicted: Floats,
-    store: Store,
-    conditions: Conditions,
-) -> Evaluation:
-    baselines = {name: found for name, found in others.items() if name != predictor.card.predictor}
-    noise = noise_mape(store, conditions, test.ids)
-    return Evaluation(
-        predictor.card.predictor, predictor.card.target, own, noise, baselines, split, test.cost, predicted
-    )
+def baselines_of(cost: str) -> tuple[str, ...]:
+    """The baselines that predict a cost."""
+    return tuple(name for name in BASELINES if cost in makers.get(name).costs)
+
+
+def require_cost(names: Sequence[str], cost: str) -> None:
+    """Refuse predictors of other costs.
+
+    Raises:
+        UnknownName: there is no such predictor.
+        UsageError: one does not predict the cost.
+    """
+    for name in names:
+        if cost not in makers.get(name).costs:
+            known = ", ".join(makers.names_for(cost))
+            raise UsageError(f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {known}.")
 
 
 def _split(
     name: str,
+    cost: str,
     store: Store,
     conditions: Conditions,
     everything: NetworkSamples,
@@ -189,17 +203,15 @@ def _split(
     low, high = value.copy(), value.copy()
     for rest, held in folds:
         train = everything.take(rest)
-        model = make.fit(kernel_samples(store, conditions, train.ids), train)
+        model = make.fit(kernel_samples(store, conditions, train.ids, cost=cost), train)
         found = model.predict([everything.graphs[i] for i in held])
         value[held] = found.value
         if found.low is not None and found.high is not None:
             low[held], high[held] = found.low, found.high
     rows = np.isfinite(value)
-    intervals = np.isfinite(low[rows]).all()
-    measured = everything.cost[rows]
-    return scores(value[rows], measured, low[rows] if intervals else None, high[rows] if intervals else None), value[
-        rows
-    ]
+    certain = np.isfinite(low[rows]).all()
+    ends = (low[rows], high[rows]) if certain else (None, None)
+    return scores(value[rows], everything.cost[rows], *ends), value[rows]
 
 
-__all__ = ["Evaluation", "Scores", "evaluate", "noise_mape", "scores"]
+__all__ = ["Evaluation", "Scores", "baselines_of", "evaluate", "noise_mape", "require_cost", "scores"]

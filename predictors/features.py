@@ -22,7 +22,7 @@ SCHEMA = "hwnas.kernel-features/2"
 NAMES = (
     "log_macs", "log_elementwise", "log_activation_bytes", "log_weight_bytes", "log_roofline_ms", "log_intensity",
     "sort", "log_m", "log_n", "log_k", "log_groups", "in_channels", "out_channels", "height", "width", "window",
-    "stride", "inputs", "fused_activation", "log_largest_bytes",
+    "stride", "inputs", "activation", "log_largest_bytes", "aligned",
 )  # fmt: skip
 
 #: Features that stand for work: more of it cannot be cheaper.
@@ -33,6 +33,9 @@ CATEGORICAL = ("sort",)
 
 #: Time of launching a kernel that does nothing, in ms: what the roofline leaves out.
 LAUNCH_MS = 0.001
+
+#: Activations that are fused into a kernel, by how dear they are; others count 2.
+_ACTIVATION = {"": 0.0, "Relu": 1.0, "Clip": 1.0, "LeakyRelu": 1.0, "Sigmoid": 3.0, "Tanh": 3.0, "Gelu": 3.0}
 
 _WINDOWED = ("Conv", "ConvTranspose", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger")
 
@@ -64,6 +67,18 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
             for op in operators
         ]
     ).reshape(-1, 4)
+
+
+def smooth_columns(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From `features`: sizes whose logs a smooth function of cost sees, `(k, 17)`."""
+    at = {name: columns[:, index] for index, name in enumerate(NAMES)}
+    logs = [np.log1p(at[name]) for name in ("in_channels", "out_channels", "height", "width", "window", "stride")]
+    few = at["in_channels"] < 4
+    kept = (
+        "log_m", "log_n", "log_k", "log_groups", "inputs", "log_activation_bytes", "log_weight_bytes",
+        "log_elementwise", "activation", "aligned",
+    )  # fmt: skip
+    return np.column_stack([*(at[name] for name in kept), *logs, few.astype(np.float64)])
 
 
 def matrix_sizes(operator: Operator) -> tuple[int, int, int, int]:
@@ -114,8 +129,9 @@ def _row(operator: Operator, device: DeviceFacts) -> list[float]:
         float(math.prod(window)),
         float(math.prod(strides)),
         float(len(tensors)),
-        float(operator.attribute("activation") is not None),
+        _ACTIVATION.get(str(operator.attribute("activation", "")), 2.0),
         math.log1p(max((tensor.bytes for tensor in (*tensors, *operator.outputs)), default=0)),
+        float(len(first) > 1 and first[1] % 16 == 0),
     ]
 
 

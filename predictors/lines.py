@@ -9,17 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.features import work_columns
+from predictors.features import LAUNCH_MS, work_columns
 from predictors.models.protocol import Floats, KernelSamples
 from profiler.operators import Operator
 
 #: Kinds with fewer kernels than this share one line.
 _LEAST = 3
+#: Weight of the prior against one kernel: a coefficient may be off by as much as it is, a kernel by a fifth.
+_PRIOR = 0.04
+#: A coefficient's prior is at least this share of the speed of light.
+_FLOOR = 0.2
 
 
 @dataclass(frozen=True)
 class Lines:
     """Non-negative least squares on the relative error, by kind of kernel.
+
+    Coefficients that the kernels of a kind leave open (all of one kind may be bound by memory, say) are drawn to those
+    of all kernels together, and these to the device's speed of light: a line is asked for kernels that are larger, or
+    shaped otherwise, than those it has seen.
 
     Attributes:
         kinds: kinds with lines of their own.
@@ -38,8 +46,13 @@ class Lines:
             by_kind.setdefault(operator.kind, []).append(row)
         kinds = tuple(sorted(kind for kind, rows in by_kind.items() if len(rows) >= _LEAST))
         columns = work_columns(samples.operators)
-        lines = [_line(columns[by_kind[kind]], samples.cost[by_kind[kind]]) for kind in kinds]
-        return Lines(kinds, np.array([*lines, _line(columns, samples.cost)]))
+        light = np.array([1e3 / samples.device.flops_per_s, *[1e3 / samples.device.bytes_per_s] * 2, LAUNCH_MS])
+        # The speed of light in the unit of the cost: what the kernels reach of it on the mean.
+        light *= float(np.exp(np.mean(np.log(samples.cost / (columns @ light)))))
+        common = _line(columns, samples.cost, light)
+        prior = np.maximum(common, _FLOOR * light)
+        lines = [_line(columns[by_kind[kind]], samples.cost[by_kind[kind]], prior) for kind in kinds]
+        return Lines(kinds, np.array([*lines, common]))
 
     def predict(self, operators: Sequence[Operator]) -> tuple[Floats, NDArray[np.bool_]]:
         """Times in ms, `(k,)`, and whether the kernel's kind has a line of its own, `(k,)`."""
@@ -59,9 +72,10 @@ class Lines:
         return Lines(tuple(data["kinds"]), np.array(data["lines"], dtype=np.float64).reshape(-1, 4))
 
 
-def _line(columns: Floats, ms: Floats) -> Floats:
+def _line(columns: Floats, cost: Floats, prior: Floats) -> Floats:
     from scipy.optimize import nnls
 
-    scale = np.maximum(columns.max(axis=0), 1e-30)
-    line, _ = nnls(columns / scale / ms[:, None], np.ones(len(ms)))
-    return np.asarray(line / scale)
+    pull = np.sqrt(_PRIOR) * np.eye(len(prior))
+    left = np.concatenate([columns * prior / cost[:, None], pull])
+    shares, _ = nnls(left, np.concatenate([np.ones(len(cost)), pull.sum(axis=1)]))
+    return np.asarray(shares * prior)

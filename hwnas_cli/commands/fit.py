@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas_cli.answer import Answer, Json, answers
+from hwnas_cli.answer import Answer, Json, answers, say
 
 
 @answers("fit")
@@ -16,7 +16,7 @@ def fit(
     store: Annotated[str, typer.Option(help="Where it was measured.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the predictor.")],
     space: Annotated[str | None, typer.Option(help="Space whose architectures it will answer.")] = None,
-    predictor: Annotated[str, typer.Option(help="lookup, roofline, linear or lightgbm.")] = "lookup",
+    predictor: Annotated[str | None, typer.Option(help="Which kind, such as lookup or lightgbm.")] = None,
     cost: Annotated[str, typer.Option(help="latency, energy or memory.")] = "latency",
     as_json: Json = False,
 ) -> Answer:
@@ -27,6 +27,8 @@ def fit(
         hwnas fit local-onnxruntime --space nasbench201 --predictor lookup --store runs/a.db -o runs/latency
 
         hwnas fit local-onnxruntime --predictor lightgbm --store runs/a.db -o runs/any-model
+
+        hwnas fit local-onnxruntime --space nasbench201 --cost memory --store runs/a.db -o runs/memory
     """
     import device_profiles
     import nas
@@ -34,11 +36,15 @@ def fit(
     import profiler
     from hwnas_cli.progress import Live
 
+    if cost == "memory" and predictor not in (None, "simulation"):
+        say(f"memory is simulated, not learned: {predictor} is not used")
+        predictor = "simulation"
+    name = predictor or ("simulation" if cost == "memory" else "lookup")
     chosen = device_profiles.load(target)
     opened_space = None if space is None else nas.spaces.load(space)
     with Live() as live, profiler.Store(store, create=False) as opened:
         fitted = predictors.fit(
-            predictor,
+            name,
             opened,
             target=chosen,
             space=opened_space,

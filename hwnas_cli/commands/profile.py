@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from device_profiles import Target
     from device_profiles.errors import HwnasError
     from hwnas_cli.progress import Live
+    from predictors.active import Campaign
     from profiler import Budget, Latency, Outcome, Store
     from profiler.operators import Operator
     from profiler.subjects import Subject
 
+#: Networks of a space that --until chooses from, if --samples does not say.
+POOL = 200
 #: Rows that people are shown.
 MOST_ROWS = 20
 
@@ -38,27 +42,31 @@ def profile(
     budget: Annotated[str | None, typer.Option(help="Device time, such as 60s.")] = None,
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
     kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
-    until: Annotated[str | None, typer.Option(help="Not part of this version.")] = None,
+    probes: Annotated[int | None, typer.Option(min=1, help="Random networks of all common operators.")] = None,
+    until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
     as_json: Json = False,
 ) -> Answer:
     """Measure latency and memory of models.
 
-    The same command again goes on where it stopped.
+    The same command again goes on where it stopped. With --until the networks are a pool to choose from: what the
+    predictions know least about is measured next, until their error at networks held out is small enough.
 
     Examples:
 
         hwnas profile local-onnxruntime --space nasbench201 --samples 60 --budget 60s --store runs/a.db
 
+        hwnas profile local-onnxruntime --space nasbench201 --until 3% --budget 120s --store runs/a.db
+
+        hwnas profile local-onnxruntime --probes 80 --store runs/any-model.db
+
         hwnas profile local-onnxruntime --model mobilenet.onnx --spread 1%
     """
     import device_profiles
     import profiler
-    from device_profiles.errors import UsageError
     from device_profiles.units import parse_duration_s, parse_fraction
     from hwnas_cli.progress import Live
 
-    if until is not None:
-        raise UsageError("--until is not part of this version", hint="Give --budget or --spread.")
+    wanted = None if until is None else parse_fraction(until)
     limits = profiler.Budget(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
@@ -67,13 +75,63 @@ def profile(
     if Path(place).exists():
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
     with Live() as live:
-        subjects, refused = _subjects(chosen, model, space, samples, arch, seed, live)
+        if wanted is not None and space is not None and samples is None and not arch:
+            samples = POOL
+        subjects, refused = _subjects(chosen, model, space, samples, arch, probes, seed, live)
+        active = None
         with profiler.Store(place) as opened:
-            outcome = profiler.measure(
-                subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
-            )
+            if wanted is None:
+                outcome = profiler.measure(
+                    subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
+                )
+            else:
+                active = _until(wanted, subjects, chosen, opened, limits, seed, live)
+                outcome = active.outcome
             alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else {}
-    return _answer(chosen.name, place, outcome, refused, alone, limits)
+    answer = _answer(chosen.name, place, outcome, refused, alone, limits)
+    return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
+
+
+def _until(
+    error: float, subjects: Sequence[Subject], target: Target, store: Store, limits: Budget, seed: int, live: Live
+) -> Campaign:
+    from predictors import active
+
+    def told(done: active.Round) -> None:
+        say(f"{done.networks} networks, {done.device_s:.0f} s of device time: error {done.error:.1%}")
+
+    return active.measure_until(
+        subjects,
+        error,
+        target=target,
+        store=store,
+        budget=limits,
+        seed=seed,
+        listener=live.campaign,
+        progress=told,
+    )
+
+
+def _with_rounds(answer: Answer, active: Campaign, wanted: float) -> Answer:
+    """The answer with what the rounds came to; it is no where the error was not reached."""
+    last = active.rounds[-1]
+    data = {
+        **answer.data,
+        "until": {
+            "wanted": wanted,
+            "error": last.error,
+            "reached": active.reached,
+            "held_out": len(active.held),
+            "rounds": [asdict(done) for done in active.rounds],
+        },
+    }
+    text = (
+        f"{answer.text}\nerror {last.error:.1%} at {len(active.held)} networks held out (wanted: {wanted:.1%}), "
+        f"learned from {last.networks} networks"
+    )
+    if active.reached or answer.exit_code:
+        return Answer(data, text, answer.exit_code, answer.error)
+    return Answer(data, f"{text}: not reached; give more --budget or a larger pool", 1)
 
 
 def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> dict[Operator, Latency]:
@@ -104,6 +162,7 @@ def _subjects(
     space: str | None,
     samples: int | None,
     archs: Sequence[str] | None,
+    probes: int | None,
     seed: int,
     live: Any,
 ) -> tuple[list[Subject], list[tuple[Name, HwnasError]]]:
@@ -113,10 +172,15 @@ def _subjects(
     from device_profiles.errors import UsageError
     from profiler import subjects
 
-    if sum([bool(models), samples is not None, bool(archs)]) != 1:
+    if sum([bool(models), samples is not None, bool(archs), probes is not None]) != 1:
         raise UsageError(
-            "say what to measure in one way", hint="Give --model FILE, or --space NAME --samples N, or --arch TEXT."
+            "say what to measure in one way",
+            hint="Give --model FILE, or --space NAME --samples N, or --arch TEXT, or --probes N.",
         )
+    if probes is not None:
+        from profiler.probes import probes as drawn
+
+        return drawn(probes, seed), []
     if models:
         return _accepted([({"model": str(path)}, partial(subjects.from_file, path)) for path in models])
     import nas

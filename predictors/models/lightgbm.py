@@ -1,4 +1,4 @@
-"""Measured kernels as they are; others by boosted trees on the utilisation of the roofline, monotone in work."""
+"""Measured kernels as they are; others by boosted trees and a smooth surface on the utilisation of the roofline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
-from predictors import features
+from predictors import features, smooth
+from predictors.lines import Lines
 from predictors.models.protocol import DeviceFacts, Floats, KernelPrediction, KernelSamples, require_costs
+from predictors.smooth import Surface
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lightgbm/2"
@@ -26,6 +28,9 @@ LEAST_FOR_QUANTILES = 60
 #: Least spread, in the log of the cost.
 LEAST_SPREAD = 0.02
 
+#: Arrays of a surface.
+_PARTS = ("points", "weights", "center", "scale")
+
 #: The boosters: with the kernel's kind, without it, and the two quantiles.
 _BOOSTERS = ("kinds", "any", "low", "high")
 
@@ -34,16 +39,22 @@ _BOOSTERS = ("kinds", "any", "low", "high")
 class LightGbm:
     """`cost = speed of light / utilisation`, the utilisation learned in log space.
 
-    A kernel among the samples keeps its measured cost. Another of a known kind is predicted by trees that see the kind
-    and the sizes; one of an unknown kind by trees that see the sizes alone, and is not known. Two more boosters, for
-    the quantiles 0.05 and 0.95, say where the model is less sure.
+    Of each kind a line in its work says what of the roofline is reached (`predictors.lines`). What that leaves is
+    learned twice and averaged: by boosted trees, monotone in work, which find steps; and by a Gaussian process, which
+    is smooth and goes back to the line where nothing was measured (`predictors.smooth`).
+
+    A kernel among the samples keeps its measured cost. One of an unknown kind is predicted by trees that see sizes
+    alone and by the line of all kernels, and is not known. Two more boosters, for the quantiles 0.05 and 0.95, say
+    where the model is less sure.
 
     Source: Ke et al., "LightGBM", NeurIPS 2017; the utilisation in place of the time: Lee et al., "Forecasting GPU
         performance for deep learning training and inference" (NeuSight), ASPLOS 2025, section 4; the quantiles:
-        Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
+        Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978. The average with a smooth surface is ours.
 
     Attributes:
         texts: the boosters in LightGBM's own text form, by name.
+        lines: by kind of kernel.
+        surfaces: by kind of kernel.
         kinds: kinds of kernels among the samples.
         table: costs of the samples by the kernel's key.
         device: speed of light.
@@ -52,6 +63,8 @@ class LightGbm:
     composed: ClassVar[bool] = True
 
     texts: Mapping[str, str]
+    lines: Lines
+    surfaces: Mapping[str, Surface]
     kinds: tuple[str, ...]
     table: Mapping[str, float]
     device: DeviceFacts
@@ -70,36 +83,51 @@ class LightGbm:
             )
         require_costs(samples)
         kinds = tuple(sorted({operator.kind for operator in samples.operators}))
-        columns = _columns(samples.operators, kinds, samples.device)
-        target = np.log(samples.cost) - columns[:, _LIGHT]
+        lines = Lines.fit(samples)
+        columns = _columns(samples.operators, kinds, samples.device, lines)
+        target = np.log(samples.cost) - columns[:, _LINE]
         weight = np.sqrt(samples.weights)
+        plain = np.log(samples.cost) - columns[:, _LIGHT]
         texts = {
             "kinds": _train(columns, target, weight, {"objective": "regression"}),
-            "any": _train(columns[:, :-1], target, weight, {"objective": "regression"}),
+            "any": _train(columns[:, :_LINE], plain, weight, {"objective": "regression"}),
         }
         if len(target) >= LEAST_FOR_QUANTILES:
             for name, alpha in (("low", 0.05), ("high", 0.95)):
                 texts[name] = _train(columns, target, weight, {"objective": "quantile", "alpha": alpha})
+        surfaces = smooth.fit(columns, target, [operator.kind for operator in samples.operators])
         table = {operator.key: float(cost) for operator, cost in zip(samples.operators, samples.cost, strict=True)}
-        return LightGbm(texts, kinds, table, samples.device)
+        return LightGbm(texts, lines, surfaces, kinds, table, samples.device)
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Costs of any kernels; kinds that were not among the samples are not known."""
         if not operators:
             return KernelPrediction(np.empty(0), np.empty(0, dtype=np.bool_))
-        columns = _columns(operators, self.kinds, self.device)
-        known = np.array([operator.kind in self.kinds for operator in operators], dtype=np.bool_)
-        log_utilisation = np.where(known, self._ask("kinds", columns), self._ask("any", columns[:, :-1]))
-        cost = np.exp(columns[:, _LIGHT] + log_utilisation)
+        columns = _columns(operators, self.kinds, self.device, self.lines)
+        kinds = [operator.kind for operator in operators]
+        known = np.array([kind in self.kinds for kind in kinds], dtype=np.bool_)
+        trees = self._ask("kinds", columns)
+        surface, has = smooth.predict(self.surfaces, columns, kinds)
+        log_cost = columns[:, _LINE] + np.where(has, 0.5 * (trees + surface), trees)
+        blind = 0.5 * (columns[:, _LIGHT] + self._ask("any", columns[:, :_LINE]) + columns[:, _LINE])
+        log_cost = np.where(known, log_cost, blind)
         spread = np.ones(len(operators))
         if "low" in self.texts:
             width = (self._ask("high", columns) - self._ask("low", columns)) / 2
             spread = np.maximum(width, LEAST_SPREAD)
         measured = np.array([self.table.get(operator.key, np.nan) for operator in operators])
-        return KernelPrediction(np.where(np.isnan(measured), cost, measured), known, spread)
+        return KernelPrediction(np.where(np.isnan(measured), np.exp(log_cost), measured), known, spread)
 
     def save(self, folder: Path) -> None:
-        """Write `lightgbm.json` and a text file for each booster."""
+        """Write `lightgbm.json`, `lightgbm.safetensors`, and a text file for each booster."""
+        from safetensors.numpy import save_file
+
+        tensors = {}
+        for number, kind in enumerate(sorted(self.surfaces)):
+            surface = self.surfaces[kind]
+            for name in _PARTS:
+                tensors[f"{number}.{name}"] = np.ascontiguousarray(getattr(surface, name))
+        save_file(tensors, folder / "lightgbm.safetensors")
         for name, text in self.texts.items():
             (folder / f"lightgbm-{name}.txt").write_text(text)
         data = {
@@ -108,6 +136,8 @@ class LightGbm:
             "kinds": self.kinds,
             "sha256": {name: _digest(text) for name, text in self.texts.items()},
             "device": {"flops_per_s": self.device.flops_per_s, "bytes_per_s": self.device.bytes_per_s},
+            "lines": self.lines.to_plain(),
+            "lengths": {kind: self.surfaces[kind].length for kind in sorted(self.surfaces)},
             "table": dict(self.table),
         }
         (folder / "lightgbm.json").write_text(json.dumps(data, indent=1))
@@ -115,6 +145,9 @@ class LightGbm:
     @staticmethod
     def load(folder: Path) -> LightGbm:
         """Read what `save` wrote."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
         try:
             data = json.loads((folder / "lightgbm.json").read_text())
             if data["schema"] != _SCHEMA or data["features"] != features.SCHEMA:
@@ -131,9 +164,20 @@ class LightGbm:
             for name, text in texts.items():
                 if _digest(text) != data["sha256"][name]:
                     raise SchemaMismatch(f"{folder}/lightgbm-{name}.txt is damaged", hint="Fit the predictor again.")
-            table = {str(key): float(cost) for key, cost in data["table"].items()}
-            return LightGbm(texts, tuple(data["kinds"]), table, DeviceFacts(**data["device"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            tensors = load_file(folder / "lightgbm.safetensors")
+            surfaces = {
+                str(kind): Surface(**{name: tensors[f"{i}.{name}"] for name in _PARTS}, length=length)
+                for i, (kind, length) in enumerate(sorted(data["lengths"].items()))
+            }
+            return LightGbm(
+                texts,
+                Lines.from_plain(data["lines"]),
+                surfaces,
+                tuple(data["kinds"]),
+                {str(key): float(cost) for key, cost in data["table"].items()},
+                DeviceFacts(**data["device"]),
+            )
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/lightgbm.json: {error}", hint="Fit the predictor again."
             ) from error
@@ -150,15 +194,16 @@ class LightGbm:
 
 MODEL = LightGbm
 
-_LIGHT = features.NAMES.index("log_roofline_ms")
+#: Columns: the features, the log of the line, the kind.
+_LIGHT, _LINE = features.NAMES.index("log_roofline_ms"), len(features.NAMES)
 
 
 def _train(columns: Floats, target: Floats, weight: Floats, objective: Mapping[str, Any]) -> str:
-    """A booster as text; the last column is the kind where there is one more than the features have."""
+    """A booster as text."""
     import lightgbm
 
     width = columns.shape[1]
-    named = [features.NAMES.index(name) for name in features.CATEGORICAL]
+    named = [features.NAMES.index(name) for name in features.CATEGORICAL] + list(range(_LINE + 1, width))
     settings = {
         **objective,
         "learning_rate": 0.08,
@@ -175,19 +220,19 @@ def _train(columns: Floats, target: Floats, weight: Floats, objective: Mapping[s
         "verbosity": -1,
     }
     if objective["objective"] == "regression":
-        rest = [0] * (width - len(features.NAMES))
+        rest = [0] * (width - _LINE)
         settings["monotone_constraints"] = [int(name in features.MONOTONE) for name in features.NAMES] + rest
         settings["monotone_constraints_method"] = "advanced"
-    data = lightgbm.Dataset(
-        columns, label=target, weight=weight, categorical_feature=named + list(range(len(features.NAMES), width))
-    )
+    data = lightgbm.Dataset(columns, label=target, weight=weight, categorical_feature=named)
     return str(lightgbm.train(settings, data, num_boost_round=ROUNDS).model_to_string())
 
 
-def _columns(operators: Sequence[Operator], kinds: tuple[str, ...], device: DeviceFacts) -> NDArray[np.float64]:
+def _columns(
+    operators: Sequence[Operator], kinds: tuple[str, ...], device: DeviceFacts, lines: Lines
+) -> NDArray[np.float64]:
     number = {kind: index for index, kind in enumerate(kinds)}
     kind = np.array([number.get(operator.kind, np.nan) for operator in operators])
-    return np.column_stack([features.features(operators, device), kind])
+    return np.column_stack([features.features(operators, device), np.log(lines.predict(operators)[0]), kind])
 
 
 def _digest(text: str) -> str:
