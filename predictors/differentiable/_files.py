@@ -1,0 +1,158 @@
+"""The files of a learned cost: `cost.json` says what it is, `cost.safetensors` holds its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import SchemaMismatch
+from predictors.differentiable.surface import Network, Surface
+
+Facts = dict[str, Any]
+Tensors = dict[str, NDArray[Any]]
+
+_HINT = "Fit the cost again, or load it with the version that saved it."
+
+
+def write(folder: Path, schema: str, facts: Facts, tensors: Tensors) -> None:
+    """Write both files; the first holds the digest of the second, so that no two of different costs are read as one."""
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {"schema": schema})
+    text = json.dumps({"schema": schema, "digest": hashlib.sha256(content).hexdigest(), **facts}, indent=1) + "\n"
+    for name, data in (("cost.safetensors", content), ("cost.json", text.encode())):
+        partial = folder / f"{name}.partial"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
+
+
+@contextmanager
+def reading(folder: Path, schema: str) -> Iterator[tuple[Facts, Tensors]]:
+    """What `write` wrote, while the cost is built from it.
+
+    Raises:
+        SchemaMismatch: a file is missing, damaged or of another schema, or what it holds makes no cost.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        facts = json.loads((folder / "cost.json").read_text())
+        found = facts.pop("schema")
+        if found != schema:
+            raise SchemaMismatch(f"{folder}/cost.json has schema {found!r}; this reads {schema!r}", hint=_HINT)
+        content = (folder / "cost.safetensors").read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.pop("digest"):
+            raise ValueError("cost.safetensors is damaged, or was saved with another cost.json")
+        tensors = load(content)
+        for name, tensor in tensors.items():
+            if not np.isfinite(tensor).all():
+                raise ValueError(f"{name} holds values that are not finite")
+        yield facts, tensors
+    except SchemaMismatch:
+        raise
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SchemaMismatch(f"cannot read the cost in {folder}: {error}", hint=_HINT) from error
+
+
+def number(facts: Mapping[str, Any], name: str, least: float = 0.0) -> float:
+    """A finite number of at least `least`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = facts[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+        raise ValueError(f"{name} must be a number of at least {least}, got {value!r}")
+    return float(value)
+
+
+def text(facts: Mapping[str, Any], name: str) -> str:
+    """A text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(facts[name], str):
+        raise ValueError(f"{name} must be a text, got {facts[name]!r}")
+    return str(facts[name])
+
+
+def options(facts: Mapping[str, Any]) -> tuple[int, ...]:
+    """Options per gene.
+
+    Raises:
+        ValueError: they are none.
+    """
+    found = facts["choices"]
+    if not isinstance(found, list) or not found or not all(type(n) is int and n > 0 for n in found):
+        raise ValueError(f"choices must be options per gene, got {found!r}")
+    return tuple(found)
+
+
+def shaped(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A tensor of the given shape.
+
+    Raises:
+        ValueError: its shape is another.
+    """
+    found = tensors[name]
+    if found.shape != shape:
+        raise ValueError(f"{name} has shape {found.shape}, expected {shape}")
+    return found
+
+
+def of_network(network: Network | None) -> tuple[Facts, Tensors]:
+    """A network as plain data."""
+    if network is None:
+        return {"hidden": None}, {}
+    tensors = {"entry": network.entry} | {f"weight{i}": weight for i, weight in enumerate(network.weights)}
+    return {"hidden": network.entry.shape[1]}, tensors
+
+
+def to_network(facts: Facts, tensors: Tensors, width: int) -> Network | None:
+    """A network from plain data.
+
+    Raises:
+        ValueError: the data make none.
+    """
+    if facts["hidden"] is None:
+        return None
+    hidden = int(number(facts, "hidden", 1))
+    sizes = ((hidden,), (hidden, hidden), (hidden,), (hidden,), (1,))
+    weights = tuple(shaped(tensors, f"weight{i}", size) for i, size in enumerate(sizes))
+    return Network(shaped(tensors, "entry", (width, hidden)), weights)
+
+
+def of_surface(surface: Surface) -> tuple[Facts, Tensors]:
+    """A surface without pairs as plain data."""
+    facts, tensors = of_network(surface.network)
+    facts |= {"choices": list(surface.choices), "softness": surface.softness, "spread": surface.spread}
+    return facts, tensors | {"effects": surface.effects}
+
+
+def to_surface(facts: Facts, tensors: Tensors) -> Surface:
+    """A surface without pairs from plain data.
+
+    Raises:
+        ValueError: the data make none.
+    """
+    choices = options(facts)
+    return Surface(
+        choices,
+        shaped(tensors, "effects", (1 + sum(choices),)),
+        number(facts, "softness", 1e-300),
+        np.zeros((0, len(choices)), dtype=np.int64),
+        np.zeros(0),
+        to_network(facts, tensors, sum(choices)),
+        number(facts, "spread", 1e-300),
+    )
