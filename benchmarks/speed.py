@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ import predictors
 import profiler
 from benchmarks.machine import machine
 from nas.networks import onnx_bytes, subject
+from predictors import makers
+from predictors.graphs.graph_network import GraphNetwork
 from profiler.capture import BlockCache, stitch
 from profiler.fusing import fused_graph
 
 ROWS = 200_000
+GRAPHS = 4_000
 REPEATS = 7
 
 
@@ -78,10 +82,12 @@ def main() -> None:
         with profiler.Store(folder / "store.db") as store:
             sample = [subject(space, arch) for arch in space.sample(20, np.random.default_rng(2))]
             profiler.measure(sample, target=target, store=store, budget=profiler.Budget(device_s=20.0, memory=False))
-            for name in predictors.names():
+            for name in makers.names_for("latency"):
                 predictors.fit(name, store, target=target, space=space).save(folder / name)
+            conditions = store.require_conditions(target.name)
+            graphs = [store.fused(model, conditions) for model in store.models()]
         path, nodes = hundred_nodes(folder)
-        for name in predictors.names():
+        for name in makers.names_for("latency"):
             predictor = predictors.load(folder / name)
             predictor.predict(archs[:10])
             best, median = best_s(lambda p=predictor: p.predict(archs))
@@ -91,6 +97,13 @@ def main() -> None:
                 "onnx_file_ms": {"best": 1e3 * file_best, "median": 1e3 * file_median},
             }
         result["onnx_nodes"] = nodes
+        network = predictors.load(folder / "graph-network").model
+        assert isinstance(network, GraphNetwork)
+        batch = (graphs * (GRAPHS // len(graphs) + 1))[:GRAPHS]
+        # At full trust: a network that is not trusted would not even be asked.
+        best, median = best_s(lambda: replace(network, trust=1.0).predict(batch))
+        result["graph-network"]["graphs_per_s"] = {"best": GRAPHS / best, "median": GRAPHS / median}
+        result["graph-network"]["nodes_of_a_graph"] = sum(len(graph.nodes) for graph in batch) / GRAPHS
         for spec in ("nasbench201:cells=1", "nasbench201"):
             assembly = nas.spaces.load(spec).assembly(archs[0])
             cache = BlockCache.default()
