@@ -157,8 +157,12 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
             )
             assert program is not None
             proto = program.model_proto
-            # A convolution without bias is exported with a computed bias of zeros; as a constant it folds away.
-            onnxscript.optimizer.fold_constants(program.model)
+            # A convolution without bias is exported with a computed bias of zeros; as a constant it folds away. What is
+            # computed from parameters stays: trained ones are put in later.
+            kept = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+            onnxscript.optimizer.fold_constants(
+                program.model, should_fold=lambda node: None if _free_of(node, kept) else False
+            )
             onnxscript.optimizer.remove_unused_nodes(program.model)
             proto = program.model_proto
     except Exception as error:  # the exporter raises many types that share no base but Exception
@@ -169,6 +173,11 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
         quiet.setLevel(level)
     model: onnx.ModelProto = onnx.shape_inference.infer_shapes(proto)
     return model
+
+
+def _free_of(node: Any, names: set[str]) -> bool:
+    """Whether a node of the exporter reads none of these values."""
+    return not any(value is not None and value.name in names for value in node.inputs)
 
 
 def capture(model: nn.Module | Path | bytes, input_shapes: Shape | Sequence[Shape] | None = None) -> OperatorGraph:

@@ -179,3 +179,25 @@ def test_a_damaged_export_is_refused_with_its_path(tmp_path: Path, damage: str) 
     with pytest.raises(SchemaMismatch) as caught:
         stitch(assembly, BlockCache(tmp_path))
     assert str(path) in caught.value.message and "Delete" in caught.value.hint
+
+
+class SelfAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+def test_weights_that_an_exporter_would_turn_ahead_of_time_are_put_in(blocks: BlockCache) -> None:
+    """A linear layer over sequences transposes its weight; folded into a constant, trained weights would be lost."""
+    assembly = Assembly(
+        (
+            Block("dense", "dense 24->16", (INPUT,), lambda: nn.Sequential(nn.Linear(24, 16), nn.GELU())),
+            Block("attention", "attention 16", ("dense",), SelfAttention),
+        ),
+        (1, 5, 24),
+    )
+    module = untrivial(assembly.to_module())
+    assert largest_difference(assembly, blocks, module) < 1e-4
