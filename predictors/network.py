@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import MissingKernel, SchemaMismatch, UsageError
-from predictors import composition, doubt, intervals
+from predictors import composition, doubt, intervals, samples
 from predictors.card import check_numbers
 from predictors.composition import Composition
 from predictors.doubt import Doubt, LeftOut
@@ -183,6 +183,7 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
         networks: measured networks; without any the composition is the plain sum and there is no interval.
         sure: whether to calibrate intervals; without, there are none, and the fit is several times faster.
     """
+    samples.require_costs(networks)
     model = make.fit(kernels)
     fitted = compose(model, networks, kernels.unit)
     if not sure:
@@ -208,17 +209,19 @@ def _shared(
     kernels: KernelSamples,
     networks: NetworkSamples,
 ) -> float:
-    """How much of the half-widths of guessed kernels the networks need, from networks with some kernels guessed.
+    """How much of the half-widths of guessed kernels the networks need, from networks with kernels guessed.
 
-    The 90 % quantile of the error beyond `half_width`, over the summed half-widths of the kernels; 1 if there are too
-    few networks to tell.
+    The 90 % quantile of the error beyond `half_width`, over the summed half-widths of the kernels: with the kernels of
+    one fold guessed, and with all of them, each by a model that did not see it; the larger of the two. 1 if there are
+    too few networks to tell.
     """
     catalogue, counts = kernel_counts(networks.graphs)
     if fitted.half_width is None or not catalogue:
         return 1.0
     place = {operator.key: i for i, operator in enumerate(catalogue)}
     own = fitted.kernel_costs(catalogue, fitted.kernels.predict(catalogue))
-    scores: list[float] = []
+    whole_cost, whole_half = own.copy(), np.zeros(len(catalogue))
+    by_fold: list[float] = []
     for part in folds:
         costs, half = own.copy(), np.zeros(len(catalogue))
         operators = tuple(kernels.operators[i] for i in part.rows)
@@ -227,14 +230,24 @@ def _shared(
             at = place.get(operator.key)
             if at is not None:
                 costs[at], half[at] = cost, width
-        total = counts @ costs
-        guessed = counts @ (costs * half) / total
-        value = fitted.composition.apply(total, counts.sum(axis=1))
-        beyond = np.maximum(np.abs(networks.cost - value) / value - fitted.half_width, 0.0)
-        rows = guessed > 0
-        scores.extend(beyond[rows] / guessed[rows])
-    width = intervals.relative_half_width(np.array(scores))
-    return 1.0 if width is None else float(min(max(width, 0.05), 1.0))
+                whole_cost[at], whole_half[at] = cost, width
+        by_fold.extend(_beyond(fitted, networks, counts, costs, half))
+    scores = (np.array(by_fold), np.array(_beyond(fitted, networks, counts, whole_cost, whole_half)))
+    found = [width for width in map(intervals.relative_half_width, scores) if width is not None]
+    return float(min(max(*found, 0.05), 1.0)) if found else 1.0
+
+
+def _beyond(fitted: NetworkModel, networks: NetworkSamples, counts: Floats, costs: Floats, half: Floats) -> list[float]:
+    """Errors beyond `half_width` of networks with guessed kernels, in units of these kernels' half-widths.
+
+    The two are independent, so their squares are subtracted; intervals add them, which is on the safe side.
+    """
+    total = counts @ costs
+    guessed = counts @ (costs * half) / total
+    value = fitted.composition.apply(total, counts.sum(axis=1))
+    error = (networks.cost - value) / value
+    beyond = np.sqrt(np.maximum(error**2 - (fitted.half_width or 0.0) ** 2, 0.0))
+    return [float(score) for score in beyond[guessed > 0] / guessed[guessed > 0]]
 
 
 def compose(model: KernelModel, networks: NetworkSamples, unit: str) -> NetworkModel:

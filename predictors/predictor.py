@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import ConditionMismatch, InvalidTable, SchemaMismatch, UsageError
+from device_profiles.errors import ConditionMismatch, InvalidData, InvalidTable, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
 from predictors import makers, network, samples
 from predictors.card import Card
@@ -222,6 +222,11 @@ def fit(
         wanted = set(networks)
         measured = measured.take([i for i, model in enumerate(measured.ids) if model in wanted])
     kernels = samples.kernels(store, conditions, networks, cost=cost)
+    if cost == "energy" and not measured.ids and not kernels.operators:
+        raise InvalidData(
+            f"store {store.url} has no energy of target {target.name!r}",
+            hint="Energy needs a meter on the device; fit latency or memory.",
+        )
     fitted = make.fit(kernels, measured)
     table = tabulate(fitted, space, target, progress=progress) if space is not None else None
     card = Card(

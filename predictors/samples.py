@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import InvalidData
+from device_profiles.errors import InvalidData, InvalidTable
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.memory.liveness import weights
@@ -56,6 +56,21 @@ class NetworkSamples:
             self.cost[index],
             self.noise[index],
             self.unit,
+        )
+
+
+def require_costs(networks: NetworkSamples) -> None:
+    """Refuse networks that no model can learn from.
+
+    Raises:
+        InvalidTable: a cost is not positive and finite.
+    """
+    bad = np.flatnonzero(~(np.isfinite(networks.cost) & (networks.cost > 0)))
+    if len(bad):
+        raise InvalidTable(
+            f"the cost of network {networks.ids[bad[0]]} is {networks.cost[bad[0]]} {networks.unit}; "
+            "it must be above 0 and finite",
+            hint="Measure that network again.",
         )
 
 

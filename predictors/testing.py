@@ -1,8 +1,9 @@
-"""The conformance kit for kernel models: what each must hold to, for those of this package and for your own.
+"""The conformance kits: what kernel models, graph predictors and differentiable costs must hold to.
 
 Example:
-    >>> from predictors import models, testing
+    >>> from predictors import graphs, models, testing
     >>> testing.check_kernel_model(models.REGISTRY.get("linear"))
+    >>> testing.check_graph_predictor(graphs.REGISTRY.get("simulation"))
 
 It raises AssertionError that says which rule was broken and how. It is no benchmark: it does not ask how good a model
 is, only that it answers in order, says what it guesses, and comes back from its files as it was.
@@ -19,11 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from device_profiles.errors import InvalidTable, SchemaMismatch
+from predictors._cost_kit import check_differentiable_cost
+from predictors._graph_kit import check_graph_predictor
 from predictors.models.protocol import DeviceFacts, KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from profiler import work
 from profiler.operators import Operator, Tensor
 
-__all__ = ["check_kernel_model", "convolution", "samples"]
+__all__ = ["check_differentiable_cost", "check_graph_predictor", "check_kernel_model", "convolution", "samples"]
 
 #: What a model's files may be.
 _SUFFIXES = (".json", ".txt", ".safetensors")
@@ -96,13 +99,13 @@ def _require(condition: object, rule: str, broken: str) -> None:
 
 
 def _predicted(model: KernelModel, operators: Sequence[Operator]) -> KernelPrediction:
-    """A prediction of the right shapes and types, with times above 0."""
+    """A prediction of the right shapes and types, with costs above 0."""
     found = model.predict(operators)
     wanted = (len(operators),)
     _require(
         found.cost.shape == wanted and found.cost.dtype == np.float64,
         "predict",
-        f"ms must be float64 {wanted}, got {found.cost.shape} of {found.cost.dtype}",
+        f"cost must be float64 {wanted}, got {found.cost.shape} of {found.cost.dtype}",
     )
     _require(
         found.known.shape == wanted and found.known.dtype == np.bool_,
@@ -111,7 +114,13 @@ def _predicted(model: KernelModel, operators: Sequence[Operator]) -> KernelPredi
     )
     bad = ~(np.isfinite(found.cost) & (found.cost > 0))
     _require(
-        not bad.any(), "predict", f"times must be above 0 and finite, got {found.cost[bad][:1]}: never a silent zero"
+        not bad.any(), "predict", f"costs must be above 0 and finite, got {found.cost[bad][:1]}: never a silent zero"
+    )
+    spread = np.ones(wanted) if found.spread is None else found.spread
+    _require(
+        spread.shape == wanted and bool((np.isfinite(spread) & (spread > 0)).all()),
+        "predict",
+        f"spread must be above 0 and {wanted}, got {spread.shape} down to {spread.min(initial=np.inf)}",
     )
     return found
 

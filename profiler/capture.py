@@ -106,9 +106,9 @@ class BlockCache:
         lost = [parameter for parameter, _ in module.named_parameters() if parameter not in kept]
         if lost:
             raise InvalidModel(
-                f"the export of block {block.key!r} computes with {lost[0]!r} ahead of time, "
-                "so trained weights could not be put in",
-                hint="Use the parameter in an operation with the input.",
+                f"the export of block {block.key!r} has no {lost[0]!r}: nobody uses it, or the exporter computed with "
+                "it ahead of time, so trained weights could not be put in",
+                hint="Use the parameter in an operation with the input, or take it away.",
             )
         parameters = [parameter for parameter in module.state_dict() if parameter in kept]
         onnx.helper.set_model_props(proto, {"parameters": json.dumps(parameters)})

@@ -41,7 +41,7 @@ from profiler.operators import (
 )
 from profiler.wiring import Wires, from_wires, to_wires
 
-_VERSION = 2
+_VERSION = 3
 _CHUNK = 64
 
 
@@ -109,7 +109,7 @@ def compile_all(
     for chunk in _results(list(assemblies), to_plain(target), cache, spans, count):
         for text in chunk:
             graph = OperatorGraph.from_json(text)
-            wires.append(to_wires(graph, number))
+            wires.append(to_wires(graph, number, own_constants=True))
             rows.append([number[operator] for operator in graph.operators])
             inputs.append(tuple(tensor for _, tensor in graph.inputs))
         progress(len(rows), len(assemblies))

@@ -108,7 +108,7 @@ def _image_probe(drawing: _Drawing) -> bytes:
     value = "input"
     for _ in range(int(rng.integers(FEWEST_BLOCKS, MOST_BLOCKS + 1))):
         block = drawing.one_of((_convolution,) * 5 + (_depthwise,) * 3 + (_residual, _squeeze, _pool, _branches))
-        if channels == 3:
+        if channels == 3 or (block is _residual and size**2 * channels**2 > MOST_MACS):
             block = _convolution
         value, channels, size = block(drawing, value, channels, size)
     pooled = drawing.add("ReduceMean", value, drawing.constant(np.array([2, 3])), keepdims=0)
@@ -151,13 +151,16 @@ def _convolution(drawing: _Drawing, value: str, channels: int, size: int) -> tup
     window = int(drawing.one_of((1, 1, 1, 3, 3, 3, 5, 7) if channels <= 64 else (1, 1, 3)))
     stride = 2 if size >= 8 and drawing.rng.random() < 0.3 else 1
     smaller = -(-size // stride)
+    if smaller**2 * channels * window**2 * _WIDTHS[0] > MOST_MACS:
+        window = 1
     most = min(MOST_MACS / (smaller**2 * channels * window**2), MOST_ELEMENTS / smaller**2)
     out = _affordable(drawing, _WIDTHS, most)
     return _activated(drawing, _conv(drawing, value, channels, out, window, stride, 1)), out, smaller
 
 
 def _depthwise(drawing: _Drawing, value: str, channels: int, size: int) -> tuple[str, int, int]:
-    window, stride = int(drawing.one_of((3, 3, 5, 7))), 2 if size >= 8 and drawing.rng.random() < 0.3 else 1
+    fitting = [window for window in (3, 3, 5, 7) if size**2 * channels * window**2 <= MOST_MACS]
+    window, stride = int(drawing.one_of(fitting)), 2 if size >= 8 and drawing.rng.random() < 0.3 else 1
     made = _activated(drawing, _conv(drawing, value, channels, channels, window, stride, channels))
     return made, channels, -(-size // stride)
 
@@ -190,6 +193,8 @@ def _pool(drawing: _Drawing, value: str, channels: int, size: int) -> tuple[str,
 
 def _branches(drawing: _Drawing, value: str, channels: int, size: int) -> tuple[str, int, int]:
     most = min(MOST_MACS / (size**2 * channels * 9), MOST_ELEMENTS / size**2 / 2)
+    if most < _WIDTHS[0]:
+        return _depthwise(drawing, value, channels, size)
     out = _affordable(drawing, _WIDTHS, most)
     parts = [_activated(drawing, _conv(drawing, value, channels, out, window, 1, 1), "Relu") for window in (1, 3)]
     return drawing.add("Concat", *parts, axis=1), 2 * out, size
@@ -199,7 +204,8 @@ def _branches(drawing: _Drawing, value: str, channels: int, size: int) -> tuple[
 
 
 def _sequence_probe(drawing: _Drawing) -> bytes:
-    length, width = int(drawing.one_of(_LENGTHS)), int(drawing.one_of(_EMBEDDINGS))
+    length = int(drawing.one_of(_LENGTHS))
+    width = _affordable(drawing, _EMBEDDINGS, min((MOST_MACS / length) ** 0.5, MOST_MACS / length**2 / 1.5))
     value = "input"
     for _ in range(int(drawing.rng.integers(2, 5))):
         block = drawing.one_of((_attention, _perceptron, _perceptron, _mixing))

@@ -75,7 +75,8 @@ def initial(inputs: int, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def dense(into: int, out: int) -> Tensor:
-        return torch.randn(into, out, generator=generator) / into**0.5
+        drawn: Tensor = torch.randn(into, out, generator=generator) / into**0.5
+        return drawn
 
     weights = {"enter": dense(inputs, WIDTH), "enter_bias": torch.zeros(WIDTH)}
     for i in range(ROUNDS):

@@ -22,7 +22,7 @@ from predictors.features import roofline_ms
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.network import check_missing, kernel_counts, require_known
 from predictors.prediction import Prediction
-from predictors.samples import NetworkSamples
+from predictors.samples import NetworkSamples, require_costs
 from profiler.catalogue import Catalogue
 from profiler.operators import Operator, OperatorGraph
 
@@ -78,8 +78,7 @@ class BayesianLinear:
                 f"bayesian-linear needs at least {LEAST_NETWORKS} measured networks, got {count}",
                 hint="Profile more networks.",
             )
-        if not (np.isfinite(networks.cost) & (networks.cost > 0)).all():
-            raise InvalidTable("the cost of a network is not above 0 and finite", hint="Measure that network again.")
+        require_costs(networks)
         found = _fit(kernels.device, networks)
         if not sure:
             return found

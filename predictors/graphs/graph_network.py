@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ LEAST_NETWORKS = 20
 FOLDS = 5
 EPOCHS = 150
 LEARNING_RATE = 3e-3
+#: Signs that stand for a kind of kernel.
+KIND_BITS = 8
 #: Log errors beyond this count linearly.
 HUBER = 0.05
 #: Weight of the squared corrections: without evidence nothing is corrected.
@@ -162,7 +165,7 @@ class GraphNetwork:
                     f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
                     hint="Fit the predictor again.",
                 )
-            inputs = len(features.NAMES) + 1
+            inputs = len(features.NAMES) + 1 + KIND_BITS
             check_numbers("center", data["center"], inputs)
             check_numbers("scale", data["scale"], inputs)
             check_numbers("trust and half_width", (data["trust"], data["half_width"] or 0.0), 2)
@@ -222,7 +225,14 @@ def _inputs(base: NetworkModel, catalogue: tuple[Operator, ...]) -> tuple[Floats
     found = base.kernels.predict(catalogue)
     cost = base.kernel_costs(catalogue, found)
     assert isinstance(base.kernels, KERNEL_MODEL)
-    return np.column_stack([features.features(catalogue, base.kernels.device), np.log(cost)]), cost
+    columns = features.features(catalogue, base.kernels.device)
+    return np.column_stack([columns, np.log(cost), [_code(operator.kind) for operator in catalogue]]), cost
+
+
+def _code(kind: str) -> list[float]:
+    """A kind of kernel as signs: any kind has some, those that were never seen too."""
+    digest = hashlib.sha256(kind.encode()).digest()
+    return [1.0 if digest[bit // 8] >> bit % 8 & 1 else -1.0 for bit in range(KIND_BITS)]
 
 
 def _train(base: NetworkModel, networks: NetworkSamples) -> GraphNetwork:

@@ -17,7 +17,7 @@ from predictors.card import check_numbers
 from predictors.models.protocol import KernelSamples
 from predictors.network import check_missing
 from predictors.prediction import Prediction
-from predictors.samples import NetworkSamples
+from predictors.samples import NetworkSamples, require_costs
 from profiler.catalogue import Catalogue
 from profiler.memory import simulate
 from profiler.operators import OperatorGraph
@@ -46,6 +46,7 @@ class Simulation:
     @staticmethod
     def fit(kernels: KernelSamples, networks: NetworkSamples, *, sure: bool = True) -> Simulation:
         """Hold the simulation against measured networks; `kernels` is not looked at."""
+        require_costs(networks)
         simulated = np.array([simulated_bytes(graph) for graph in networks.graphs])
         errors = np.abs(networks.cost - simulated) / simulated if len(simulated) else np.empty(0)
         return Simulation(intervals.relative_half_width(errors) if sure else None)

@@ -30,6 +30,7 @@ class Lookup:
         keys: kernels, as `Operator.key`.
         ms: `(k,)`, their times.
         lines: for kernels that are not in the table.
+        unit: of the times or energies.
     """
 
     composed: ClassVar[bool] = True
@@ -37,6 +38,7 @@ class Lookup:
     keys: tuple[str, ...]
     cost: Floats
     lines: Lines
+    unit: str = "ms"
 
     @staticmethod
     def fit(samples: KernelSamples) -> Lookup:
@@ -49,7 +51,7 @@ class Lookup:
             raise InvalidTable("a table needs at least one measured kernel", hint="Profile some networks first.")
         require_costs(samples)
         keys = tuple(operator.key for operator in samples.operators)
-        return Lookup(keys, np.asarray(samples.cost, dtype=np.float64), Lines.fit(samples))
+        return Lookup(keys, np.asarray(samples.cost, dtype=np.float64), Lines.fit(samples), samples.unit)
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Times of kernels; those that are not in the table are not known, and are on the line of their kind."""
@@ -63,7 +65,7 @@ class Lookup:
     def save(self, folder: Path) -> None:
         """Write `lookup.json`."""
         table = dict(zip(self.keys, self.cost.tolist(), strict=True))
-        data = {"schema": _SCHEMA, "unit": "ms", "kernels": table, "others": self.lines.to_plain()}
+        data = {"schema": _SCHEMA, "unit": self.unit, "kernels": table, "others": self.lines.to_plain()}
         (folder / "lookup.json").write_text(json.dumps(data, indent=1))
 
     @staticmethod
@@ -76,7 +78,7 @@ class Lookup:
                     f"{folder}/lookup.json has schema {data['schema']!r}; this version reads {_SCHEMA!r}"
                 )
             times = np.array(list(data["kernels"].values()), dtype=np.float64)
-            return Lookup(tuple(data["kernels"]), times, Lines.from_plain(data["others"]))
+            return Lookup(tuple(data["kernels"]), times, Lines.from_plain(data["others"]), str(data["unit"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SchemaMismatch(
                 f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again."

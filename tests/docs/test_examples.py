@@ -86,7 +86,17 @@ def name(page: Path) -> str:
 @pytest.fixture
 def registries(monkeypatch):
     """What a page registers is gone after it."""
-    kinds = ("profiler.runtimes", "predictors.models", "nas.spaces", "nas.strategies", "nas.evaluators", "nas.gradient", "predictors.importing", "predictors.graphs")
+    kinds = (
+    )
+        "profiler.runtimes",
+        "predictors.models",
+        "nas.spaces",
+        "nas.strategies",
+        "nas.evaluators",
+        "nas.gradient",
+        "predictors.importing",
+        "predictors.graphs",
+    )
     for kind in kinds:
         registry = importlib.import_module(kind).REGISTRY
         monkeypatch.setattr(registry, "_registered", dict(registry._registered))

@@ -127,10 +127,10 @@ def corner():
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory, corner, cache):
-    """A store of 16 networks on the simulated device: `.path`, `.target`, `.ids`, in the order of the store."""
+    """A store of 20 networks on the simulated device: `.path`, `.target`, `.ids`, in the order of the store."""
     path = tmp_path_factory.mktemp("measured") / "a.db"
     target = device_profiles.load("fake")
-    archs = corner.base.sample(16, np.random.default_rng(0))
+    archs = corner.base.sample(20, np.random.default_rng(0))
     with Store(path) as store:
         outcome = profiler.measure(
             [subject(corner.base, arch) for arch in archs],
@@ -138,7 +138,7 @@ def measured(tmp_path_factory, corner, cache):
             store=store,
             budget=profiler.Budget(rounds=5, memory=False),
         )
-    assert len(outcome.measurements) == 16 and not outcome.failures
+    assert len(outcome.measurements) == 20 and not outcome.failures
     return SimpleNamespace(path=path, target=target, ids=sorted(row.model for row in outcome.measurements))
 
 

@@ -1,5 +1,6 @@
 """Tables of costs: sums over parts, and their expectation under independent choices."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -107,6 +108,21 @@ def test_coverage_is_looked_up_and_full_where_none_is_given():
     table = CostTable((2, 3, 2), ((0, 1, 2),), (np.ones((2, 3, 2)),), coverage)
     assert table.covered(np.array([[0, 0, 1], [1, 2, 1]])) == pytest.approx([1 / 12, 11 / 12])
     assert CHAIN.covered(np.zeros((2, 3), dtype=int)).tolist() == [1.0, 1.0]
+
+
+def test_intervals_are_looked_up_and_there_are_none_without_both_ends():
+    low = np.arange(12.0).reshape(2, 3, 2)
+    whole = replace(CHAIN, low=low, high=low + 100)
+    found = whole.interval(np.array([[0, 0, 1], [1, 2, 1]]))
+    assert found[0].tolist() == [1.0, 11.0] and found[1].tolist() == [101.0, 111.0]
+    for table in (CHAIN, replace(CHAIN, low=low), replace(CHAIN, high=low)):
+        assert table.interval(np.zeros((2, 3), dtype=int)) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["coverage", "lacking", "low", "high"])
+def test_tensors_of_other_shapes_are_refused_by_name(name):
+    with pytest.raises(InvalidTable, match=f"{name} has shape"):
+        replace(CHAIN, **{name: np.zeros((2, 3, 3))})
 
 
 # -- probabilities

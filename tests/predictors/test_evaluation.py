@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import predictors
-from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName
+from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, UsageError
 from predictors import evaluation, samples
+from predictors.evaluation import BASELINES
 from predictors.models import REGISTRY
 from predictors.models.lookup import Lookup
 from profiler.store import Store
@@ -110,7 +111,7 @@ def test_networks_that_were_not_fitted_on_are_held_out(many, measured):
     expected = predictor.predict([everything.graphs[i] for i in held])
     assert found.predicted.tolist() == expected.value.tolist()
     assert found.scores == evaluation.scores(expected.value, found.measured, expected.low, expected.high)
-    assert set(found.baselines) == {"roofline", "linear"}
+    assert set(found.baselines) == set(BASELINES)
     assert all(scores.n == 4 for scores in found.baselines.values())
 
 
@@ -188,19 +189,19 @@ def test_every_network_is_predicted_by_a_model_that_has_not_seen_it(many, measur
 @pytest.mark.parametrize(
     ("name", "compare", "beside"),
     [
-        ("lookup", (), {"roofline", "linear"}),
-        ("linear", (), {"roofline"}),
-        ("roofline", (), {"linear"}),
-        ("lookup", ("lightgbm",), {"roofline", "linear", "lightgbm"}),
-        ("lookup", ("lookup", "linear", "linear"), {"roofline", "linear"}),
+        ("lookup", (), BASELINES),
+        ("linear", (), BASELINES),
+        ("roofline", (), BASELINES),
+        ("lookup", ("lightgbm",), (*BASELINES, "lightgbm")),
+        ("lookup", ("lookup", "linear", "linear"), BASELINES),
     ],
 )
 def test_a_predictor_is_shown_beside_others(many, measured, name, compare, beside):
-    store = many(3)
+    store = many(5)
     predictor = predictors.fit(name, store, target=measured.target)
     found = predictors.evaluate(predictor, store, compare=compare)
-    assert set(found.baselines) == beside
-    assert all(scores.n == 3 and scores.mape > 0 for scores in found.baselines.values())
+    assert {"roofline", "linear"} <= set(BASELINES) and set(found.baselines) == set(beside) - {name}
+    assert all(scores.n == 5 and scores.mape > 0 for scores in found.baselines.values())
 
 
 def test_a_baseline_that_does_not_exist_is_named(many, measured):
@@ -211,14 +212,22 @@ def test_a_baseline_that_does_not_exist_is_named(many, measured):
     assert "'lookup'" in caught.value.hint
 
 
+def test_predictors_of_other_costs_are_no_company(many, measured):
+    store = many()
+    predictor = predictors.fit("linear", store, target=measured.target)
+    with pytest.raises(UsageError, match="simulation does not predict latency") as caught:
+        predictors.evaluate(predictor, store, compare=("simulation",))
+    assert "lookup" in caught.value.hint and "simulation" not in caught.value.hint
+
+
 def test_the_table_of_kernels_beats_the_roofline_on_the_simulated_device(fitted, store):
     found = predictors.evaluate(fitted, store)
-    assert found.scores.n == 16 and found.split == "cross-validated"
+    assert found.scores.n == 20 and found.split == "cross-validated"
     assert found.scores.mape < 0.05 < found.baselines["roofline"].mape
     assert found.scores.within_10 == 1.0 and found.scores.spearman > 0.95
     assert found.noise_mape < found.scores.mape + 0.02
     text = found.table()
-    assert all(name in text for name in ("lookup", "roofline", "linear", "16 networks, cross-validated", "noise"))
+    assert all(name in text for name in ("lookup", "roofline", "linear", "20 networks, cross-validated", "noise"))
 
 
 def test_a_loaded_predictor_is_evaluated_as_the_fitted_one(fitted, folder, store):

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import predictors
 from device_profiles.errors import HwnasError, InvalidData, SchemaMismatch, UsageError
-from predictors.models import REGISTRY
+from predictors import makers
 from profiler.store import Store
 
 
@@ -20,9 +20,12 @@ def names(place):
 
 @pytest.fixture(scope="module")
 def fits(measured):
-    """Every kernel model, fitted without a space."""
+    """Every predictor, fitted without a space on the first cost that it has."""
     with Store(measured.path, create=False) as store:
-        return {name: predictors.fit(name, store, target=measured.target) for name in predictors.names()}
+        return {
+            name: predictors.fit(name, store, target=measured.target, cost=makers.get(name).costs[0])
+            for name in predictors.names()
+        }
 
 
 # -- round trips
@@ -36,14 +39,15 @@ def test_predictions_are_the_same_after_loading(fitted, folder, corner):
 
 
 @pytest.mark.parametrize("name", predictors.names())
-def test_every_model_comes_back_and_predicts_the_same_graphs(fits, store, measured, tmp_path, name):
+def test_every_predictor_comes_back_and_predicts_the_same_graphs(fits, store, measured, tmp_path, name):
     conditions = store.require_conditions("fake")
     graphs = [store.fused(model, conditions) for model in measured.ids]
     fits[name].save(tmp_path / "p")
     back = predictors.load(tmp_path / "p")
     found, expected = back.predict(graphs), fits[name].predict(graphs)
     for field in ("value", "low", "high", "coverage"):
-        assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-12)
+        wanted = getattr(expected, field)
+        assert getattr(found, field) == (None if wanted is None else pytest.approx(wanted, rel=1e-12))
     assert back.card == fits[name].card and back.table is None
     assert not (tmp_path / "p" / "table.safetensors").exists()
 
@@ -78,7 +82,13 @@ def test_a_relative_folder_is_made_where_one_stands(fitted, tmp_path, monkeypatc
 
 def test_a_predictor_is_replaced_whole(fits, folder):
     fits["lightgbm"].save(folder)
-    assert names(folder) == ["card.json", "lightgbm.json", "lightgbm.txt"]
+    fits["lightgbm"].save(folder.parent / "fresh")
+    assert names(folder) == names(folder.parent / "fresh")
+    assert {"card.json", "lightgbm.json", "lightgbm-any.txt", "lightgbm-kinds.txt", "network.json"} <= set(
+        names(folder)
+    )
+    assert not {"lookup.json", "table.safetensors"} & set(names(folder))
+    shutil.rmtree(folder.parent / "fresh")
     assert predictors.load(folder).card.predictor == "lightgbm"
     assert names(folder.parent) == [folder.name]
 
@@ -156,17 +166,17 @@ def test_what_is_no_predictors_folder_is_refused(tmp_path):
         assert str(place) in caught.value.message and "hwnas fit" in caught.value.hint
 
 
-@pytest.mark.parametrize("schema", ["hwnas.predictor/2", "hwnas.predictor/99", "hwnas.store/1", None, 1])
+@pytest.mark.parametrize("schema", ["hwnas.predictor/1", "hwnas.predictor/99", "hwnas.store/1", None, 1])
 def test_a_card_of_another_schema_is_refused(folder, schema):
     data = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**data, "schema": schema}))
     with pytest.raises(SchemaMismatch) as caught:
         predictors.load(folder)
-    assert repr(schema) in caught.value.message and "hwnas.predictor/1" in caught.value.message
+    assert repr(schema) in caught.value.message and "hwnas.predictor/2" in caught.value.message
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "null", "3", '"card"', '{"schema": "hwnas.predictor/1"}', "\0"]
+    "content", ["", "{", "[]", "{}", "null", "3", '"card"', '{"schema": "hwnas.predictor/2"}', "\0"]
 )
 def test_a_card_that_is_none_is_refused(folder, content):
     (folder / "card.json").write_text(content)
@@ -191,20 +201,27 @@ def test_a_card_that_is_cut_short_is_refused(folder, share):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"composition": None},
-        {"composition": [1.0, 0.0]},
-        {"composition": [1.0, 0.0, 0.0, 0.0]},
-        {"composition": [1.0, 0.0, "nothing"]},
+        {"composition": [1.0, 0.0, 0.0]},
         {"choices": 5},
         {"trained_on": 3},
         {"extra": "field"},
         {"half_width": "wide"},
+        {"half_width": float("nan")},
     ],
     ids=lambda changed: ",".join(f"{name}={value}" for name, value in changed.items()),
 )
 def test_a_card_with_a_wrong_field_is_refused(folder, changed):
     data = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**data, **changed}))
+    with pytest.raises(SchemaMismatch):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize("name", ["predictor", "cost", "unit", "profile", "half_width", "choices"])
+def test_a_card_that_lacks_a_field_is_refused(folder, name):
+    data = json.loads((folder / "card.json").read_text())
+    del data[name]
+    (folder / "card.json").write_text(json.dumps(data))
     with pytest.raises(SchemaMismatch):
         predictors.load(folder)
 
@@ -240,7 +257,14 @@ def test_a_table_that_is_cut_short_is_refused(folder, share):
         predictors.load(folder)
 
 
-GENES = {"genes": "[[0, 1, 2]]"}
+GENES = {"genes": "[[0, 1, 2]]", "missing": "[]"}
+
+
+def test_a_table_written_by_hand_is_read(folder):
+    """So that each of those below is refused for its own fault."""
+    save_file({"cost0": np.full((5, 5, 5), 3.0), "coverage": np.ones((5, 5, 5))}, folder / "table.safetensors", GENES)
+    found = predictors.load(folder).predict(np.array([[0, 1, 2]]))
+    assert found.value.tolist() == [3.0] and found.low is None and found.high is None
 
 
 @pytest.mark.parametrize(
@@ -248,15 +272,31 @@ GENES = {"genes": "[[0, 1, 2]]"}
     [
         ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, None),
         ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"other": "[]"}),
-        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"genes": "[["}),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"genes": GENES["genes"]}),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {**GENES, "genes": "[["}),
         ({"coverage": (5, 5, 5)}, GENES),
         ({"cost0": (4, 4, 4), "coverage": (4, 4, 4)}, GENES),
         ({"cost0": (5, 5), "coverage": (5, 5)}, GENES),
         ({"cost0": (6, 6, 6), "coverage": (6, 6, 6)}, GENES),
         ({"cost0": (5, 5, 5), "coverage": (4, 5, 5)}, GENES),
-        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {"genes": "[[0, 1, 9]]"}),
+        ({"cost0": (5, 5, 5), "low": (4, 5, 5), "high": (5, 5, 5)}, GENES),
+        ({"cost0": (5, 5, 5), "low": (5, 5, 5), "high": (5, 5)}, GENES),
+        ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {**GENES, "genes": "[[0, 1, 9]]"}),
     ],
-    ids=["bare", "no-genes", "bad-genes", "no-cost", "smaller", "flatter", "larger", "other-coverage", "unknown-gene"],
+    ids=[
+        "bare",
+        "no-genes",
+        "no-missing",
+        "bad-genes",
+        "no-cost",
+        "smaller",
+        "flatter",
+        "larger",
+        "other-coverage",
+        "other-low",
+        "other-high",
+        "unknown-gene",
+    ],
 )
 def test_a_table_that_does_not_fit_the_card_is_refused(folder, tensors, metadata):
     save_file({name: np.ones(shape) for name, shape in tensors.items()}, folder / "table.safetensors", metadata)
@@ -266,8 +306,10 @@ def test_a_table_that_does_not_fit_the_card_is_refused(folder, tensors, metadata
 
 def test_the_table_lies_in_the_folder_as_tensors_of_the_space(folder, fitted):
     tensors = load_file(folder / "table.safetensors")
-    assert tensors["cost0"].shape == tensors["coverage"].shape == (5, 5, 5)
+    assert {"cost0", "coverage", "low", "high"} <= set(tensors)
+    assert {tensor.shape for tensor in tensors.values()} == {(5, 5, 5)}
     assert (tensors["cost0"] == fitted.table.costs[0]).all()
+    assert (tensors["low"] == fitted.table.low).all() and (tensors["high"] == fitted.table.high).all()
 
 
 def test_a_damaged_kernel_model_is_refused(folder):
@@ -282,4 +324,62 @@ def test_a_damaged_kernel_model_is_refused(folder):
 def test_the_folder_of_one_model_is_not_read_by_another(folder):
     for name in set(predictors.names()) - {"lookup"}:
         with pytest.raises(SchemaMismatch):
-            REGISTRY.get(name).load(folder)
+            makers.get(name).load(folder)
+
+
+# -- what networks say
+
+
+def change(folder, **changed):
+    path = folder / "network.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+@pytest.mark.parametrize("schema", ["hwnas.network/0", "hwnas.network/2", None])
+def test_a_composition_of_another_schema_is_refused(folder, schema):
+    predictors.load(folder)
+    change(folder, schema=schema)
+    with pytest.raises(SchemaMismatch) as caught:
+        predictors.load(folder)
+    assert repr(schema) in caught.value.message and "network.json" in caught.value.message and caught.value.hint
+
+
+WIDTHS = {"kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "shared": 1.0}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"composition": None},
+        {"composition": [1.0, 0.0]},
+        {"composition": [1.0, 0.0, 0.0, 0.0]},
+        {"composition": [1.0, 0.0, "nothing"]},
+        {"composition": [1.0, 0.0, float("nan")]},
+        {"half_width": "wide"},
+        {"half_width": float("inf")},
+        {"extra": None},
+        {"extra": [0.1]},
+        {"extra": {"kernel": "slow"}},
+        {"doubt": None},
+        {"doubt": {}},
+        {"doubt": {**WIDTHS, "shared": None}},
+        {"doubt": {**WIDTHS, "same_kind": "much"}},
+        {"doubt": {**WIDTHS, "kinds": 5}},
+    ],
+    ids=str,
+)
+def test_a_composition_with_a_wrong_field_is_refused(folder, changed):
+    change(folder, doubt=WIDTHS)
+    predictors.load(folder)
+    change(folder, **changed)
+    with pytest.raises(SchemaMismatch, match=r"network\.json"):
+        predictors.load(folder)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", "3", "{"])
+def test_a_composition_that_is_none_is_refused(folder, content):
+    (folder / "network.json").unlink()
+    if content is not None:
+        (folder / "network.json").write_text(content)
+    with pytest.raises(SchemaMismatch, match=r"network\.json"):
+        predictors.load(folder)

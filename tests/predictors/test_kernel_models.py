@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import predictors
-from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, UnknownName
+from device_profiles.errors import InvalidTable, SchemaMismatch, UnknownName
 from predictors import testing
 from predictors.features import roofline_ms
 from predictors.models import REGISTRY
@@ -17,14 +16,14 @@ from predictors.models.protocol import KernelPrediction
 from predictors.testing import convolution
 from profiler.operators import Operator, Tensor
 
-LEARNING = [name for name in predictors.names() if name != "roofline"]
+LEARNING = [name for name in REGISTRY.names() if name != "roofline"]
 SAMPLES = testing.samples()
 
 
 # -- the kit
 
 
-@pytest.mark.parametrize("name", predictors.names())
+@pytest.mark.parametrize("name", REGISTRY.names())
 def test_every_kernel_model_conforms(name):
     testing.check_kernel_model(REGISTRY.get(name))
 
@@ -228,11 +227,11 @@ class LoadsWhatIsCutShort(Sound):
         (ForgetsItsOwn, "known: a kernel that it was fitted on"),
         (KnowsEverything, "known: it learns from samples, yet it knows"),
         (CountsKnown, r"predict: known must be bool \(\d+,\)"),
-        (AnswersInSinglePrecision, "predict: ms must be float64 .* got .* of float32"),
-        (AnswersOneNumber, r"predict: ms must be float64 \(\d+,\), got \(1,\)"),
-        (AnswersTheUnasked, r"predict: ms must be float64 \(0,\), got \(1,\)"),
-        (GivesZeros, "predict: times must be above 0 and finite, got .*0"),
-        (GivesNaN, "predict: times must be above 0 and finite, got .*nan"),
+        (AnswersInSinglePrecision, "predict: cost must be float64 .* got .* of float32"),
+        (AnswersOneNumber, r"predict: cost must be float64 \(\d+,\), got \(1,\)"),
+        (AnswersTheUnasked, r"predict: cost must be float64 \(0,\), got \(1,\)"),
+        (GivesZeros, "predict: costs must be above 0 and finite, got .*0"),
+        (GivesNaN, "predict: costs must be above 0 and finite, got .*nan"),
         (Sorts, "predict: the answers are not in order"),
         (ListensToOthers, "predict: .* alone is .* among others"),
         (Gambles, "fit: the same samples give another model"),
@@ -332,10 +331,67 @@ def test_the_roofline_knows_any_kernel_and_looks_at_no_sample():
     assert found.cost[1] == roofline_ms(convolution(8, 8, 8), SAMPLES.device)
 
 
+# -- trees
+
+
+def larger(noise=0.0):
+    """72 convolutions whose times are lines in operations and bytes, with noise."""
+    pool = [convolution(4 * i, 4 * j, 8, window) for i in range(1, 7) for j in range(1, 7) for window in (1, 3)]
+    truth = 0.004 + np.array([1e3 * (2 * _macs(op) / 4e9 + _bytes(op) / 8e9) for op in pool])
+    cost = truth * np.random.default_rng(0).lognormal(0.0, noise, len(pool))
+    return replace(SAMPLES, operators=tuple(pool), cost=cost, weights=np.ones(len(pool)))
+
+
+def test_trees_keep_what_was_measured_and_believe_other_kernels_less():
+    measured = larger(noise=0.3)
+    model = REGISTRY.get("lightgbm").fit(measured)
+    twin = replace(measured.operators[5], attributes=(*measured.operators[5].attributes, ("strange", 1)))
+    found = model.predict([*measured.operators, twin])
+    assert found.cost[:-1].tolist() == measured.cost.tolist() and found.known.all()
+    assert found.cost[-1] != measured.cost[5], "it is looked up by the whole key"
+
+
+def test_kinds_that_trees_have_not_seen_are_predicted_from_their_sizes():
+    """As if they were of a kind that was seen, and said to be guesses."""
+    model = REGISTRY.get("lightgbm").fit(SAMPLES)
+    image = Tensor((1, 16, 16, 16))
+    strange, add = (Operator("", kind, (), (image, image), (image,)) for kind in ("Strange", "Add"))
+    found = model.predict([strange, add])
+    assert found.known.tolist() == [False, True]
+    assert found.cost[0] == pytest.approx(found.cost[1], rel=0.6)
+
+
+@pytest.mark.parametrize(("count", "tells"), [(59, False), (60, True), (72, True)])
+def test_from_sixty_kernels_on_trees_tell_where_they_are_unsure(count, tells):
+    rows = np.random.default_rng(0).permutation(72)[:count].tolist()
+    found = (
+        REGISTRY.get("lightgbm").fit(larger(noise=0.2).take(rows)).predict([*larger().operators, *SAMPLES.operators])
+    )
+    assert found.spread.shape == found.cost.shape and (found.spread > 0).all() and np.isfinite(found.spread).all()
+    assert (np.ptp(found.spread) > 0) == tells
+
+
+def test_trees_are_less_sure_where_costs_scatter():
+    calm = larger()
+    wild = np.array([op.attribute("kernel_shape") == (3, 3) for op in calm.operators])
+    scatter = np.where(wild, np.random.default_rng(1).lognormal(0.0, 0.8, len(wild)), 1.0)
+    spread = REGISTRY.get("lightgbm").fit(replace(calm, cost=calm.cost * scatter)).predict(calm.operators).spread
+    assert np.median(spread[wild]) > 2 * np.median(spread[~wild])
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+@pytest.mark.parametrize("name", LEARNING)
+def test_costs_may_be_in_any_unit(name, unit):
+    asked = [*SAMPLES.operators, convolution(12, 12, 12), convolution(24, 12, 16, 1)]
+    make = REGISTRY.get(name)
+    one, other = (make.fit(replace(SAMPLES, cost=f * SAMPLES.cost)).predict(asked).cost for f in (1.0, unit))
+    assert other == pytest.approx(unit * one, rel=0.02)
+
+
 def test_a_damaged_text_of_trees_is_refused_before_it_is_read(tmp_path):
     make = REGISTRY.get("lightgbm")
     make.fit(SAMPLES).save(tmp_path)
-    text = tmp_path / "lightgbm.txt"
+    text = tmp_path / "lightgbm-kinds.txt"
     text.write_text(text.read_text().replace("leaf_value=", "leaf_value=9", 1))
     with pytest.raises(SchemaMismatch, match="damaged"):
         make.load(tmp_path)
@@ -351,12 +407,7 @@ def test_trees_of_other_features_are_refused(tmp_path):
 
 
 def test_unknown_models_are_named():
-    assert {"lightgbm", "linear", "lookup", "roofline"} <= set(predictors.names())
+    assert {"lightgbm", "linear", "lookup", "roofline"} <= set(REGISTRY.names())
     with pytest.raises(UnknownName) as caught:
         REGISTRY.get("lokup")
     assert "Did you mean 'lookup'" in caught.value.hint
-
-
-def test_transfer_says_that_it_is_not_there():
-    with pytest.raises(HwnasError, match="not part of this version"):
-        predictors.transfer.TransferPredictor(choices=[5] * 6, features=None)

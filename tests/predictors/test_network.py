@@ -1,11 +1,14 @@
 """From kernels to networks: sums, coverage, what is missing, and intervals that tell it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from device_profiles.errors import MissingKernel
-from predictors import intervals, network
+from device_profiles.errors import InvalidTable, MissingKernel, UsageError
+from predictors import network
 from predictors.composition import Composition
+from predictors.doubt import Doubt
 from predictors.models.lightgbm import LightGbm
 from predictors.models.linear import Linear
 from predictors.models.lookup import Lookup
@@ -13,6 +16,10 @@ from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.models.roofline import Roofline
 from predictors.network import NetworkModel
 from predictors.samples import NetworkSamples
+from predictors.testing import convolution
+from profiler.catalogue import Catalogue
+from profiler.operators import Operator
+from profiler.wiring import to_wires
 
 DEVICE = DeviceFacts(flops_per_s=2e10, bytes_per_s=1e10)
 
@@ -44,7 +51,10 @@ def drawn(kernels, chain):
 def half_known(kernels, chain):
     """A model that knows half of the pool, and two kernels that it does and does not know."""
     known, unknown = kernels.operators[0], kernels.operators[-1]
-    model = NetworkModel(Lookup.fit(kernels.take(range(36))), Composition(), half_width=0.05, guess_half_width=0.8)
+    own = kernels.take(range(36))
+    believed = Doubt(frozenset({"Conv"}), same_kind=np.log(1.8), other_kind=np.log(3.0))
+    seen = dict.fromkeys((op.key for op in own.operators), 0.0)
+    model = NetworkModel(Lookup.fit(own), Composition(), half_width=0.05, doubt=believed, extra=seen)
     return model, known, unknown
 
 
@@ -69,9 +79,33 @@ def test_coverage_is_the_share_of_time_on_known_kernels(half_known, chain):
 def test_intervals_widen_with_the_unknown_share(half_known, chain):
     model, known, unknown = half_known
     found = model.predict([chain([known] * (4 - n) + [unknown] * n) for n in range(5)])
-    width = (found.high - found.low) / 2 / found.value
-    assert width[0] == pytest.approx(0.05) and (np.diff(width) > 0).all()
+    assert (np.diff(found.high / found.value) > 0).all() and (np.diff(found.low / found.value) < 0).all()
     assert found.high / found.value - 1 == pytest.approx(0.05 + 0.8 * (1 - found.coverage))
+    assert found.low / found.value == pytest.approx(0.95 / (1 + 0.8 * (1 - found.coverage)))
+
+
+def test_kernels_of_other_kinds_are_doubted_more(half_known, chain):
+    model, _, unknown = half_known
+    image = unknown.outputs[0]
+    strange = Operator("", "Softplus", (), (image,), (image,))
+    found = model.predict([chain([unknown]), chain([strange])])
+    assert found.high / found.value - 1 == pytest.approx([0.05 + 0.8, 0.05 + 2.0])
+    shared = replace(model, doubt=replace(model.doubt, shared=0.25)).predict([chain([unknown]), chain([strange])])
+    assert shared.high / shared.value - 1 == pytest.approx([0.05 + 0.2, 0.05 + 0.5])
+
+
+def test_a_kernel_that_no_network_runs_is_doubted_though_it_was_measured(half_known, chain):
+    model, known, _ = half_known
+    found = replace(model, extra={}).predict([chain([known])])
+    assert found.coverage.tolist() == [1.0] and found.high / found.value - 1 == pytest.approx([0.05 + 0.8])
+
+
+def test_what_networks_say_of_a_kernel_is_added_and_bounded(half_known, chain):
+    model, known, _ = half_known
+    ms = model.kernels.predict([known]).cost[0]
+    for extra, expected in ((0.3, ms + 0.3), (-0.5 * ms, 0.5 * ms), (-5.0, 0.1 * ms)):
+        found = replace(model, extra={known.key: extra}).predict([chain([known])])
+        assert found.value == pytest.approx([expected])
 
 
 def test_unknown_kernels_are_an_error_where_they_must_not_be_guessed(half_known, chain):
@@ -147,21 +181,103 @@ def test_intervals_cover_new_networks(kernels, drawn):
     assert 0.87 < np.mean(covered) < 0.97
 
 
-def test_a_guess_is_as_wide_as_guesses_were_wrong(kernels, drawn):
-    """By hand: each fifth kernel is left out and guessed; the interval holds nine tenths of the errors."""
-    errors = []
-    for fold in range(5):
-        held = [i for i in range(72) if i % 5 == fold]
-        guess = Lookup.fit(kernels.take([i for i in range(72) if i % 5 != fold])).predict(
-            [kernels.operators[i] for i in held]
-        )
-        errors.extend(np.abs(kernels.cost[held] - guess.cost) / guess.cost)
-    model = network.fit(Lookup, kernels, drawn(0, None))
-    assert model.guess_half_width == pytest.approx(intervals.relative_half_width(np.array(errors)))
+def test_without_asking_for_intervals_there_are_none_and_the_values_are_the_same(kernels, drawn):
+    networks = drawn(30, lambda sums, counts: 0.8 * sums + 0.02 * counts + 0.3)
+    quick, whole = (network.fit(Lookup, kernels, networks, sure=sure) for sure in (False, True))
+    assert quick.half_width is None and quick.doubt == Doubt() and whole.half_width is not None
+    assert quick.predict(networks.graphs).value.tolist() == whole.predict(networks.graphs).value.tolist()
 
 
-def test_a_guess_is_never_taken_for_sure(kernels, drawn):
-    from predictors.testing import samples
+@pytest.mark.parametrize("cost", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("make", [Lookup, Roofline])
+def test_networks_that_cost_nothing_or_no_number_are_refused(kernels, drawn, make, cost):
+    networks = drawn(12, lambda sums, counts: np.where(np.arange(12) == 7, cost, sums))
+    with pytest.raises(InvalidTable, match="above 0 and finite") as caught:
+        network.fit(make, kernels, networks)
+    assert caught.value.hint
 
-    assert network.fit(Linear, samples(), drawn(0, None)).guess_half_width == 0.1
-    assert network.fit(Lookup, kernels.take(range(11)), drawn(0, None)).guess_half_width == 1.0
+
+def test_kernels_that_err_together_are_doubted_in_full_and_those_that_err_alone_less(chain):
+    """Of the half-widths of 40 guessed kernels little is left in a sum if each errs by itself, all if all err alike."""
+    kinds = 72
+    rng = np.random.default_rng(0)
+    pool = [convolution(4 + i, 8, 8, 1) for i in range(kinds)]
+    shares = []
+    for together in (False, True):
+        ms = np.full(kinds, 1.0) if together else rng.lognormal(0.0, 0.5, kinds)
+        kernels = KernelSamples(tuple(pool), ms, np.ones(kinds), DEVICE)
+        rows = [rng.permutation(kinds)[:40] for _ in range(40)]
+        true = np.array([ms[row].sum() for row in rows])
+        graphs = tuple(chain([pool[i] for i in row]) for row in rows)
+        blank = (None,) * 40
+        networks = NetworkSamples(tuple(f"n{i}" for i in range(40)), blank, blank, graphs, true, np.zeros(40))
+        make = Half if together else Lookup
+        shares.append(network.fit(make, kernels, networks).doubt.shared)
+    assert shares[0] < 0.6 < 0.9 < shares[1] <= 1.0
+
+
+class Half(Lookup):
+    """A table that guesses all that is not in it at half of what it costs."""
+
+    @staticmethod
+    def fit(samples):
+        found = Lookup.fit(samples)
+        return Half(found.keys, found.cost, found.lines)
+
+    def predict(self, operators):
+        found = super().predict(operators)
+        return replace(found, cost=np.where(found.known, found.cost, 0.5))
+
+
+# -- catalogues and files
+
+
+def listed(graphs):
+    """The graphs as a catalogue."""
+    number = {}
+    wires = tuple(to_wires(graph, number) for graph in graphs)
+    counts = np.zeros((len(graphs), len(number)), dtype=np.int32)
+    for row, graph in zip(counts, graphs, strict=True):
+        np.add.at(row, [number[op] for op in graph.operators], 1)
+    inputs = tuple(tuple(tensor for _, tensor in graph.inputs) for graph in graphs)
+    return Catalogue(tuple(number), counts, wires, inputs, "fake")
+
+
+def test_a_catalogue_is_its_graphs(half_known, chain):
+    model, known, unknown = half_known
+    graphs = [chain([known, unknown, unknown]), chain([known]), chain([unknown, known])]
+    catalogue, one_by_one = model.predict_catalogue(listed(graphs)), model.predict(graphs)
+    for field in ("value", "low", "high", "coverage"):
+        assert getattr(catalogue, field) == pytest.approx(getattr(one_by_one, field), rel=1e-12)
+    assert catalogue.missing == one_by_one.missing
+
+
+def test_what_does_nothing_costs_the_constant_but_no_less_than_a_kernel(kernels, chain):
+    catalogue = listed([chain(kernels.operators[:5])])
+    cheapest = kernels.cost[:5].min()
+    for constant, expected in ((0.5 + cheapest, 0.5 + cheapest), (0.0, cheapest), (-3.0, cheapest)):
+        model = NetworkModel(Lookup.fit(kernels), Composition(1.0, 0.0, constant))
+        assert model.idle(catalogue) == pytest.approx(expected)
+    empty = Catalogue((), np.zeros((0, 0), dtype=np.int32), (), (), "fake")
+    assert NetworkModel(Lookup.fit(kernels), Composition()).idle(empty) > 0
+
+
+@pytest.mark.parametrize("missing", ["skip", "", None])
+def test_other_ways_of_treating_what_is_missing_are_refused(half_known, chain, missing):
+    model, known, _ = half_known
+    with pytest.raises(UsageError, match="'guess' or 'raise'"):
+        model.predict([chain([known])], missing=missing)
+
+
+def test_all_that_networks_said_comes_back_from_files(kernels, drawn, tmp_path):
+    networks = drawn(30, lambda sums, counts: 0.8 * sums + 0.02 * counts + 0.3)
+    model = network.fit(Lookup, replace(kernels.take(range(60)), unit="mJ"), networks)
+    model.save(tmp_path)
+    back = network.load(tmp_path, Lookup)
+    for field in ("composition", "half_width", "doubt", "extra", "unit"):
+        assert getattr(back, field) == getattr(model, field)
+    assert back.unit == "mJ" and len(back.extra) > 60
+    found, expected = back.predict(networks.graphs), model.predict(networks.graphs)
+    assert found.unit == "mJ"
+    for field in ("value", "low", "high", "coverage"):
+        assert getattr(found, field).tolist() == getattr(expected, field).tolist()

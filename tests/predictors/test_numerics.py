@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from predictors import composition, intervals
 from predictors.composition import Composition
-from predictors.features import LAUNCH_MS, MONOTONE, NAMES, features, roofline_ms, work_columns
+from predictors.features import LAUNCH_MS, MONOTONE, NAMES, features, matrix_sizes, roofline_ms, work_columns
 from predictors.lines import Lines
 from predictors.models.protocol import DeviceFacts
 from predictors.testing import convolution, samples
@@ -23,6 +23,13 @@ IMAGE = Tensor((1, 4, 6, 6))
 ADD = Operator("", "Add", (), (IMAGE, IMAGE), (IMAGE,))
 
 
+def product(left, right, *, constant):
+    """A matrix product of two shapes."""
+    return Operator(
+        "", "MatMul", (), (Tensor(left), Tensor(right, constant=constant)), (Tensor((*left[:-1], right[-1])),)
+    )
+
+
 def on_lines(lines):
     """The samples with times on a line for each kind."""
     columns = work_columns(SAMPLES.operators)
@@ -32,18 +39,32 @@ def on_lines(lines):
 
 # -- lines
 
-slopes = st.tuples(*[st.floats(0.1, 10.0)] * 4).map(lambda s: np.array(s) * [1e-7, 1e-6, 1e-6, 1e-3])
+
+def often(samples, times=40):
+    """As if each kernel had been measured so often that no prior matters."""
+    return samples.take(list(range(len(samples.operators))) * times)
 
 
-@given(st.tuples(slopes, slopes, slopes, slopes))
-def test_known_lines_are_recovered(each):
+@pytest.mark.parametrize("seed", range(8))
+def test_known_lines_are_recovered(seed):
+    each = np.random.default_rng(seed).uniform(0.1, 10.0, (4, 4)) * [1e-7, 1e-6, 1e-6, 1e-3]
     known = dict(zip(("Conv", "Add", "AveragePool", "Gemm"), each, strict=True))
-    lines = Lines.fit(on_lines(known))
-    ms, own = lines.predict(SAMPLES.operators)
-    assert ms == pytest.approx(on_lines(known).cost, rel=1e-6)
-    assert own.all()
-    found = lines.lines[lines.kinds.index("Conv")]  # whose sizes tell the four apart
-    assert found == pytest.approx(known["Conv"], rel=1e-3)
+    truth = on_lines(known).cost
+    few, many = Lines.fit(on_lines(known)), Lines.fit(often(on_lines(known)))
+    ms, own = few.predict(SAMPLES.operators)
+    assert own.all() and np.abs(ms / truth - 1).mean() < 0.2
+    assert np.abs(many.predict(SAMPLES.operators)[0] / truth - 1).mean() < 0.02
+    assert np.abs(many.predict(SAMPLES.operators)[0] / truth - 1).max() < np.abs(ms / truth - 1).max()
+
+
+def test_what_kernels_leave_open_is_drawn_to_the_speed_of_light():
+    """Of kernels that all cost the same nothing is known of operations, yet a vast kernel is not free."""
+    rows = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Conv"]
+    flat = replace(SAMPLES.take(rows), cost=np.full(len(rows), 0.05))
+    lines = Lines.fit(flat)
+    assert lines.predict(flat.operators)[0] == pytest.approx(flat.cost, rel=0.25)
+    vast = convolution(256, 256, 64)
+    assert lines.predict([vast])[0][0] > 2 * 0.05
 
 
 def test_no_slope_is_negative():
@@ -56,8 +77,9 @@ def test_no_slope_is_negative():
 def test_it_is_the_relative_error_that_is_least():
     """Where squares of relative errors are least, `sum(r * (r - 1))` is 0, `r` being predicted over measured."""
     ms = SAMPLES.cost * np.random.default_rng(0).lognormal(0.0, 0.5, len(SAMPLES.cost))
-    ratio = Lines.fit(replace(SAMPLES, cost=ms)).predict(SAMPLES.operators)[0] / ms
-    assert ratio @ (ratio - 1) == pytest.approx(0.0, abs=1e-9)
+    ratio = Lines.fit(often(replace(SAMPLES, cost=ms))).predict(SAMPLES.operators)[0] / ms
+    assert ratio @ (ratio - 1) == pytest.approx(0.0, abs=1e-2)
+    assert abs(np.log(ratio) @ np.ones(len(ms))) > 1.0, "which is not where logs are"
 
 
 def test_kinds_with_fewer_than_three_kernels_share_a_line():
@@ -90,8 +112,8 @@ def test_scale_kernels_and_constant_are_recovered(scale, per_kernel, constant):
     latency = scale * sums + per_kernel * counts + constant
     found = composition.fit(sums, counts, latency)
     assert found.scale == pytest.approx(scale, rel=0.01)
-    assert found.per_kernel_ms == pytest.approx(per_kernel, abs=5e-4)
-    assert found.constant_ms == pytest.approx(constant, abs=0.02)
+    assert found.per_kernel == pytest.approx(per_kernel, abs=5e-4)
+    assert found.constant == pytest.approx(constant, abs=0.02)
     assert found.apply(sums, counts) == pytest.approx(latency, rel=2e-3)
 
 
@@ -121,8 +143,8 @@ def test_the_unit_of_time_does_not_matter(seed, unit):
     latency = 0.8 * sums + 0.01 * counts + 0.1
     one, other = composition.fit(sums, counts, latency), composition.fit(unit * sums, counts, unit * latency)
     assert other.scale == pytest.approx(one.scale)
-    assert other.per_kernel_ms == pytest.approx(unit * one.per_kernel_ms)
-    assert other.constant_ms == pytest.approx(unit * one.constant_ms)
+    assert other.per_kernel == pytest.approx(unit * one.per_kernel)
+    assert other.constant == pytest.approx(unit * one.constant)
 
 
 def test_one_network_moves_the_whole_but_not_to_nonsense():
@@ -165,19 +187,21 @@ def test_exchangeable_errors_are_covered(count):
 
 
 def test_intervals_widen_with_what_is_guessed():
-    value, coverage = np.array([2.0, 2.0, 2.0]), np.array([1.0, 0.5, 0.0])
-    low, high = intervals.around(value, coverage, 0.1, 0.6)
-    assert low == pytest.approx([1.8, 1.2, 0.6])
-    assert high == pytest.approx([2.2, 2.8, 3.4])
+    value, guessed = np.array([2.0, 2.0, 2.0]), np.array([0.0, 0.5, 3.0])
+    low, high = intervals.around(value, 0.1, guessed)
+    assert low == pytest.approx([1.8, 1.2, 0.45])
+    assert high == pytest.approx([2.2, 3.2, 8.2])
 
 
-def test_no_interval_ends_below_zero():
-    low, high = intervals.around(np.array([2.0]), np.array([0.0]), 0.5, 3.0)
-    assert low.tolist() == [0.0] and high.tolist() == [9.0]
+@given(st.floats(0, 5), st.floats(0, 50), st.floats(1e-6, 1e3))
+def test_no_interval_ends_below_zero_or_leaves_its_value_out(half_width, guessed, value):
+    low, high = intervals.around(np.array([value]), half_width, np.array([guessed]))
+    assert 0.0 <= low[0] <= value <= high[0]
+    assert (low[0] > 0.0) == (half_width < 1.0), "a guess alone excludes nothing but 0"
 
 
 def test_without_a_width_there_is_no_interval():
-    assert intervals.around(np.ones(3), np.ones(3), None, 1.0) == (None, None)
+    assert intervals.around(np.ones(3), None, np.ones(3)) == (None, None)
 
 
 # -- features
@@ -216,10 +240,39 @@ def test_features_of_a_convolution_by_hand():
     assert found["log_activation_bytes"] == pytest.approx(math.log1p(4 * (960 + 180)))
     assert found["log_weight_bytes"] == pytest.approx(math.log1p(4 * 360))
     assert found["log_intensity"] == pytest.approx(found["log_macs"] - math.log1p(4 * (960 + 180 + 360)))
-    assert {name: found[name] for name in NAMES[6:]} == {
-        "in_channels": 8, "out_channels": 6, "height": 12, "width": 10, "kernel": 15, "stride": 2, "groups": 2,
-        "inputs": 2, "fused_activation": 1,
+    sizes = {
+        "sort": 4, "log_m": math.log1p(30), "log_n": math.log1p(3), "log_k": math.log1p(60),
+        "log_groups": math.log1p(2), "in_channels": 8, "out_channels": 6, "height": 12, "width": 10, "window": 15,
+        "stride": 2, "inputs": 2, "log_largest_bytes": math.log1p(4 * 960),
     }  # fmt: skip
+    assert {name: found[name] for name in sizes} == pytest.approx(sizes)
+
+
+def test_a_fused_activation_is_seen():
+    plain = convolution(8, 8, 8)
+    rows = features([plain, replace(plain, attributes=(("activation", "Relu"), *plain.attributes))], DEVICE)
+    differ = {name for name, one, other in zip(NAMES, *rows, strict=True) if one != other}
+    assert any(name.endswith("activation") for name in differ) and not differ & {"log_macs", "sort", "in_channels"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "sizes", "sort"),
+    [
+        (convolution(8, 4, 8), (64, 4, 72, 1), 3),
+        (product((5, 7), (7, 3), constant=True), (5, 3, 7, 1), 3),
+        (product((2, 5, 7), (7, 3), constant=True), (10, 3, 7, 1), 3),
+        (product((2, 4, 5, 7), (2, 4, 7, 3), constant=False), (5, 3, 7, 8), 3),
+        (ADD, (0, 0, 0, 0), 1),
+        (Operator("", "MaxPool", (("kernel_shape", (3, 3)),), (IMAGE,), (IMAGE,)), (0, 0, 0, 0), 2),
+        (Operator("", "Transpose", (), (IMAGE,), (IMAGE,)), (0, 0, 0, 0), 0),
+    ],
+    ids=["conv", "matrix", "rows-of-two", "heads", "add", "pool", "transpose"],
+)
+def test_work_is_described_as_matrix_products(operator, sizes, sort):
+    assert matrix_sizes(operator) == sizes
+    found = dict(zip(NAMES, features([operator], DEVICE)[0], strict=True))
+    assert found["sort"] == sort
+    assert [found[f"log_{name}"] for name in ("m", "n", "k", "groups")] == pytest.approx(np.log1p(sizes))
 
 
 sizes = st.tuples(st.integers(1, 64), st.integers(1, 64), st.integers(1, 32), st.sampled_from([1, 3, 5]))

@@ -6,8 +6,9 @@ import pytest
 from device_profiles.errors import InvalidData
 from predictors import samples
 from predictors.testing import convolution
+from profiler.meters.protocol import Energy
 from profiler.operators import Operator, Tensor
-from profiler.store import ModelRow, Store
+from profiler.store import ModelRow, ProfileRow, Store
 
 IMAGE = Tensor((1, 4, 6, 6))
 RELU = Operator("", "Relu", (), (IMAGE,), (IMAGE,))
@@ -23,13 +24,41 @@ def test_kernels_are_matched_by_name_in_any_order(chain):
     assert samples.match(graph, profile) == [(LARGE, 3.0), (SMALL, 1.0), (RELU, 2.0)]
 
 
-def test_names_that_two_nodes_share_are_matched_by_the_order_of_their_operator(chain):
-    graph = chain([SMALL, RELU, LARGE], names=["twice", "r", "twice"])
-    profile = [["r", "Relu", 2e6, 20], ["twice", "Conv", 1e6, 20], ["twice", "Conv", 3e6, 20]]
-    assert samples.match(graph, profile) == [(RELU, 2.0), (SMALL, 1.0), (LARGE, 3.0)]
+def test_where_operators_agree_one_by_one_their_order_counts_and_no_name(chain):
+    """Names that the runtime makes up are other nodes' names in the next session."""
+    names = ["ReorderOutput_token_151", "r", "ReorderOutput_token_152"]
+    graph = chain([SMALL, RELU, LARGE], names=names)
+    profile = [
+        [name, kind, ns, 20]
+        for name, kind, ns in zip(names[::-1], ("Conv", "Relu", "Conv"), (1e6, 2e6, 3e6), strict=True)
+    ]
+    assert samples.match(graph, profile) == [(SMALL, 1.0), (RELU, 2.0), (LARGE, 3.0)]
 
 
-def test_names_that_the_graph_lacks_are_matched_by_the_order_of_their_operator(chain):
+def test_where_the_order_differs_only_names_that_both_have_once_are_matched(chain):
+    graph = chain([SMALL, RELU, LARGE, LARGE], names=["twice", "r", "twice", "once"])
+    profile = [
+        ["r", "Relu", 2e6, 20],
+        ["twice", "Conv", 1e6, 20],
+        ["twice", "Conv", 3e6, 20],
+        ["once", "Conv", 4e6, 20],
+    ]
+    assert samples.match(graph, profile) == [(RELU, 2.0), (LARGE, 4.0)]
+    assert samples.match(graph, [["twice", "Conv", 1e6, 20], ["once", "Conv", 4e6, 20]]) == [(LARGE, 4.0)]
+
+
+def test_names_that_a_runtime_makes_up_are_never_matched(chain):
+    graph = chain([SMALL, RELU], names=["made_token_17", "r"])
+    profile = [["r", "Relu", 2e6, 20], ["made_token_17", "Conv", 1e6, 20], ["b", "Memcpy", 9e6, 20]]
+    assert samples.match(graph, profile) == [(RELU, 2.0)]
+
+
+def test_a_name_of_another_operator_is_not_matched(chain):
+    graph = chain([SMALL, RELU], names=["a", "b"])
+    assert samples.match(graph, [["b", "Conv", 1e6, 20]]) == []
+
+
+def test_nodes_without_names_are_matched_by_their_order(chain):
     graph = chain([SMALL, LARGE, RELU], names=["", "", ""])
     profile = [["k0", "Conv", 1e6, 20], ["k1", "Conv", 3e6, 20], ["k2", "Relu", 2e6, 20]]
     assert samples.match(graph, profile) == [(SMALL, 1.0), (LARGE, 3.0), (RELU, 2.0)]
@@ -113,6 +142,36 @@ def test_a_store_without_blocks_has_no_networks(conditions):
         store.bind("fake", "{}", conditions)
         found = samples.networks(store, conditions)
     assert found.ids == () and found.cost.shape == found.noise.shape == (0,)
+
+
+# -- energy and memory
+
+
+def test_energy_is_of_networks_and_of_kernels_alone(hand_made, chain, conditions):
+    store = hand_made([[SMALL], [LARGE], [RELU]], np.full((3, 1), 1e6), lambda op: 1e6)
+    store.add_model(ModelRow("alone", "alone", None, None, SMALL, 8), chain([SMALL]))
+    process = store.start_process(conditions, "two", seed=9)
+    for model, windows in {"n000": [2.0, 4.0, 9.0], "n002": [5.0], "alone": [8.0, 16.0, 80.0]}.items():
+        for net_mj in windows:
+            store.add_energy(process, model, Energy(2 * net_mj, net_mj, "made up", 1.0))
+    found = samples.networks(store, conditions, "energy")
+    assert found.ids == ("n000", "n002") and found.cost.tolist() == [4.0, 5.0] and found.unit == "mJ"
+    assert found.noise[0] == pytest.approx(np.std([2, 4, 9], ddof=1) / 5 / np.sqrt(3)) and np.isnan(found.noise[1])
+    kernels = samples.kernels(store, conditions, cost="energy")
+    assert kernels.operators == (SMALL,) and kernels.cost.tolist() == [2.0], "of one copy"
+    assert kernels.weights.tolist() == [3.0] and kernels.unit == "mJ"
+    assert samples.kernels(store, conditions).unit == samples.networks(store, conditions).unit == "ms"
+
+
+def test_memory_is_weights_and_what_the_allocator_handed_out(hand_made, chain, conditions):
+    store = hand_made([[SMALL, LARGE], [SMALL, SMALL]], np.full((2, 1), 1e6), lambda op: 1e6)
+    assert samples.networks(store, conditions, "memory").ids == (), "no peak was reported"
+    process = store.start_process(conditions, "two", seed=9)
+    store.add_profile(process, ProfileRow("n000", [], 5_000, 400_000))
+    found = samples.networks(store, conditions, "memory")
+    weights = 4 * (4 * 4 * 1 * 1 + 4 * 4 * 3 * 3)
+    assert found.ids == ("n000",) and found.cost.tolist() == [5_000 + weights] and found.unit == "bytes"
+    assert samples.kernels(store, conditions, cost="memory").operators == ()
 
 
 # -- the speed of light

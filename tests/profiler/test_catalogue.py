@@ -88,6 +88,39 @@ def test_counts_are_those_of_each_network_alone(cache: Path, tmp_path: Path, nam
     assert ("Relu" in kinds) and (name == "fake" or "Conv" in kinds)
 
 
+@pytest.mark.parametrize("name", ["local-onnxruntime", "fake"])
+def test_graphs_are_those_of_each_network_alone(cache: Path, tmp_path: Path, name: str) -> None:
+    """Kernels, wiring, inputs and outputs; fresh and read back, whole or some of them in any order."""
+    target, some = load(name), CHAINS[::7]
+    networks = [chain(kinds) for kinds in some]
+    fresh = compile_all(networks, target, cache=cache, workers=1)
+    again = compile_all(networks, target, cache=cache, workers=1)
+    path = tmp_path / "network.onnx"
+    for row, kinds in enumerate(some):
+        path.write_bytes(stitch(chain(kinds), BlockCache(cache / "blocks")).SerializeToString())
+        alone = fused_graph(path, target)
+        for found in (fresh.graphs([row])[0], again.graphs(range(len(some)))[row]):
+            assert found.digest == alone.digest and found.operators == alone.operators
+            assert found.runtime == alone.runtime == target.runtime.name
+            assert [tensor for _, tensor in found.inputs] == [tensor for _, tensor in alone.inputs]
+    assert again.runtime == fresh.runtime and again.inputs == fresh.inputs
+    assert [wires.tolist() for wires in again.wires] == [wires.tolist() for wires in fresh.wires]
+    assert [g.digest for g in again.graphs([3, 0, 3])] == [fresh.graphs([i])[0].digest for i in (3, 0, 3)]
+    assert fresh.graphs([]) == []
+
+
+def test_each_use_of_a_block_has_weights_of_its_own(cache: Path) -> None:
+    """Two convolutions of one kind are two sets of weights, as in the network that is measured."""
+    found = compile_all([chain(["conv", "relu", "conv"])], load("fake"), cache=cache, workers=1).graphs([0])[0]
+    names = [
+        name
+        for node in found.nodes
+        for name, tensor in zip(node.inputs, node.operator.inputs, strict=True)
+        if tensor is not None and tensor.constant and len(tensor.shape) == 4
+    ]
+    assert len(names) == len(set(names)) == 2
+
+
 def test_rows_are_in_the_order_of_the_networks(cache: Path) -> None:
     some = CHAINS[:9]
     forwards = compile_all([chain(kinds) for kinds in some], ORT, cache=cache, workers=1)
@@ -146,7 +179,9 @@ def test_a_damaged_catalogue_is_refused_by_name(cache: Path, damage: str) -> Non
         np.savez_compressed(path, counts=np.zeros((20, 1)))
     else:
         middle = len(content) // 2
-        flipped = content[: middle - 64] + bytes(byte ^ 255 for byte in content[middle - 64 : middle]) + content[middle:]
+        flipped = (
+            content[: middle - 64] + bytes(byte ^ 255 for byte in content[middle - 64 : middle]) + content[middle:]
+        )
         path.write_bytes(
             {"empty": b"", "text": b"no archive", "half": content[:middle], "cut": content[:-1], "flipped": flipped}[
                 damage
@@ -163,4 +198,7 @@ def test_a_damaged_catalogue_is_refused_by_name(cache: Path, damage: str) -> Non
 
 def test_no_networks(cache: Path) -> None:
     found = compile_all([], ORT, cache=cache)
-    assert found.kernels == () and found.counts.shape == (0, 0)
+    again = compile_all([], ORT, cache=cache)
+    for one in (found, again):
+        assert one.kernels == () and one.counts.shape == (0, 0) and one.wires == () and one.inputs == ()
+        assert one.graphs([]) == [] and one.runtime == "onnxruntime"

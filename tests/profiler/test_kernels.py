@@ -116,6 +116,27 @@ def test_a_kernel_alone_is_still_that_kernel(network: bytes, tmp_path: Path, opt
     assert changed == {}
 
 
+def test_kernels_are_equal_if_their_keys_are() -> None:
+    """However they came about, and whatever they share in memory; a set holds each once."""
+    image = Tensor((1, 4, 8, 8))
+    one = Operator("", "Clip", (("min", 0.0),), (image, None), (image,))
+    same = Operator("", "Clip", (("min", 0.0),), (Tensor((1, 4, 8, 8)), None), (Tensor((1, 4, 8, 8)),))
+    others = [
+        Operator("com.microsoft", "Clip", one.attributes, one.inputs, one.outputs),
+        Operator("", "Relu", one.attributes, one.inputs, one.outputs),
+        Operator("", "Clip", (("min", 1.0),), one.inputs, one.outputs),
+        Operator("", "Clip", (), one.inputs, one.outputs),
+        Operator("", "Clip", one.attributes, (image,), one.outputs),
+        Operator("", "Clip", one.attributes, (image, image), one.outputs),
+        Operator("", "Clip", one.attributes, (Tensor((1, 4, 8, 8), constant=True), None), one.outputs),
+        Operator("", "Clip", one.attributes, (Tensor((1, 4, 8, 8), "float16"), None), one.outputs),
+        Operator("", "Clip", one.attributes, one.inputs, (Tensor((1, 4, 64)),)),
+    ]
+    assert one == same and hash(one) == hash(same) and one.key == same.key
+    assert len({one, same, *others}) == len({op.key for op in (one, *others)}) == 10
+    assert all(one != other for other in others) and one != one.key
+
+
 def test_equal_kernels_are_one(network: bytes, tmp_path: Path) -> None:
     operators = kernels_of(network, ORT, tmp_path)
     once = kernel_subjects(operators, ORT)
@@ -174,7 +195,7 @@ def test_kernels_are_no_networks(filled: Any) -> None:
     store, conditions, _ = filled
     assert [row.model for row in measurements(store, conditions)] == ["network"]
     samples = networks(store, conditions)
-    assert samples.ids == ("network",) and samples.ms == pytest.approx([0.008], rel=0.01)
+    assert samples.ids == ("network",) and samples.cost == pytest.approx([0.008], rel=0.01)
 
 
 def test_kernels_are_measured_like_networks_but_neither_profiled_nor_weighed(

@@ -12,6 +12,7 @@ from device_profiles.errors import ConstantNetwork, InvalidModel
 from profiler import onnx_graph, subjects
 from profiler.onnx_graph import read_graph
 from profiler.operators import Tensor
+from profiler.ort_shapes import output_shape
 
 Make = Callable[..., Any]
 
@@ -124,6 +125,37 @@ def test_the_shape_of_an_unknown_operator_is_not_guessed(onnx_model: Make) -> No
     refused(onnx_model(nodes, {"x": (2, 3)}, {"y": (2, 3)}), "test:Mystery")
     known = onnx_model(nodes, {"x": (2, 3)}, {"y": (2, 3)}, known={"a": (2, 3)})
     assert [operator.kind for operator in read_graph(known).operators] == ["test:Mystery", "Relu"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "shapes", "expected"),
+    [
+        (1, [(1, 8, 4, 4), (1, 24, 4, 4)], (1, 32, 4, 4)),
+        (-3, [(1, 8, 4, 4), (1, 24, 4, 4)], (1, 32, 4, 4)),
+        (0, [(2, 3)] * 3, (6, 3)),
+        (-1, [(2, 3), (2, 1), (2, 5)], (2, 9)),
+        (1, [(2, 3)], (2, 3)),
+        (1, [(2, 3), None], None),
+        (None, [(2, 3), (2, 3)], None),
+    ],
+)
+def test_shapes_are_laid_end_to_end(axis: int | None, shapes: list[Any], expected: Any) -> None:
+    attributes = {} if axis is None else {"axis": axis}
+    assert output_shape("Concat", attributes, shapes) == expected
+
+
+def test_the_shape_of_a_concat_of_blocked_kernels_is_inferred(onnx_model: Make) -> None:
+    """Between kernels of the runtime's own, ONNX's inference sees no shapes."""
+    own = {"domain": "test"}
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], **own),
+        helper.make_node("MaxPool", ["x"], ["b"], kernel_shape=[1, 1], **own),
+        helper.make_node("Concat", ["a", "b", "x"], ["c"], axis=1),
+        helper.make_node("Sigmoid", ["c"], ["y"], **own),
+    ]
+    graph = read_graph(onnx_model(nodes, {"x": (1, 8, 4, 4)}, {"y": (1, 24, 4, 4)}))
+    assert [operator.kind for operator in graph.operators] == ["test:Relu", "test:MaxPool", "Concat", "test:Sigmoid"]
+    assert graph.operators[2].outputs == graph.operators[3].inputs == (Tensor((1, 24, 4, 4)),)
 
 
 def test_a_value_that_nothing_writes(onnx_model: Make) -> None:

@@ -138,10 +138,17 @@ def test_an_assembly_needs_a_block(blocks: BlockCache) -> None:
         stitch(Assembly((), SHAPE), blocks)
 
 
-def test_weights_that_the_exporter_computed_with_are_refused(blocks: BlockCache) -> None:
-    linear = Block("fc", "linear on a matrix of rows", (INPUT,), lambda: nn.Linear(4, 2))
-    with pytest.raises(InvalidModel, match="weight"):
-        stitch(Assembly((linear,), SHAPE), blocks)
+def test_weights_that_the_export_lost_are_refused(blocks: BlockCache) -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    with pytest.raises(InvalidModel, match="'weight'"):
+        stitch(Assembly((Block("fc", "a weight that nobody uses", (INPUT,), Unused),), SHAPE), blocks)
 
 
 def test_a_block_has_one_output(blocks: BlockCache) -> None:

@@ -13,6 +13,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
+from profiler.meters.protocol import Energy
 from profiler.onnx_graph import read_graph
 from profiler.rows import BlockRow, ModelRow, ProfileRow
 from profiler.store import Store, StoreFull
@@ -166,7 +167,7 @@ def test_what_is_no_database_is_refused_unchanged(tmp_path: Path, content: bytes
     refused_unchanged(path)
 
 
-@pytest.mark.parametrize("version", ["2", "99", "0", "x"])
+@pytest.mark.parametrize("version", ["3", "99", "0", "x"])
 def test_another_schema_is_refused_unchanged(tmp_path: Path, fill: Callable[..., int], version: str) -> None:
     path = tmp_path / "a.db"
     with Store(path) as store:
@@ -175,7 +176,108 @@ def test_another_schema_is_refused_unchanged(tmp_path: Path, fill: Callable[...,
         database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
     database.close()
     message = refused_unchanged(path)
-    assert f"schema version {version}" in message and "reads 1" in message
+    assert f"schema version {version}" in message and "reads 2" in message
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """All rows of all tables, read behind the store's back."""
+    with sqlite3.connect(path) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: database.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    database.close()
+    return found
+
+
+@pytest.fixture
+def first_version(tmp_path: Path, fill: Callable[..., int], conditions: Conditions, conv_net: Any) -> Path:
+    """A store as version 1 wrote it: without energies."""
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        process = fill(store)
+        store.add_fused("m", conditions, read_graph(conv_net(), runtime="fake"))
+        store.add_profile(process, ProfileRow("m", [["conv", "Conv", 12.5, 20]], 4096, 400))
+        store.add_memory(process, "m", 1 << 20, None)
+        store.add_failure("m", conditions, kind="RuntimeCrash", reason="it crashed", hint="")
+        store.end_process(process, state="finished", device_s=1.5, facts=[{"event": "state"}])
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE energy")
+        database.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    database.close()
+    return path
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_of_version_1_is_upgraded_and_keeps_all_it_holds(
+    first_version: Path, conditions: Conditions, create: bool
+) -> None:
+    before = contents(first_version)
+    assert "energy" not in before and ("schema_version", "1") in before["meta"] and len(before["blocks"]) == 5
+    with Store(first_version, create=create) as store:
+        assert store.energy(conditions) == {}
+    after = contents(first_version)
+    assert after.pop("energy") == []
+    expected = [(key, "2" if key == "schema_version" else value) for key, value in before.pop("meta")]
+    assert after.pop("meta") == expected and after == before
+    assert all(rows for rows in after.values()), "no table is compared empty"
+    with Store(first_version) as store:
+        store.add_energy(1, "m", Energy(3.0, 2.0, "made up", 1.0))
+        assert store.energy(conditions) == {"m": [2.0]}
+    assert {name: rows for name, rows in contents(first_version).items() if name in before} == before
+
+
+def test_an_upgraded_store_has_the_tables_of_a_fresh_one(first_version: Path, tmp_path: Path) -> None:
+    def shapes(path: Path) -> set[Any]:
+        with sqlite3.connect(path) as database:
+            found = set(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+        database.close()
+        return found
+
+    for path in (first_version, tmp_path / "fresh.db"):
+        Store(path).close()
+    assert shapes(first_version) == shapes(tmp_path / "fresh.db")
+
+
+# -- energy
+
+
+def test_energies_are_kept_window_by_window(tmp_path: Path, fill: Callable[..., int], conditions: Conditions) -> None:
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        process = fill(store)
+        store.add_model(ModelRow("other", "other", None, None), store.graph("m"))
+        for model, net in (("m", 3.0), ("other", 7.0), ("m", 1.0), ("m", 2.0)):
+            store.add_energy(process, model, Energy(2 * net, net, "package", 1.5))
+        store.add_energy(store.start_process(conditions, "two", seed=4), "m", Energy(9.0, 9.0, "package", 1.5))
+        elsewhere = replace(conditions, threads=2)
+        store.bind("fake-2t", "{}", elsewhere)
+        store.add_energy(store.start_process(elsewhere, "one", seed=5), "m", Energy(5.0, 4.0, "package", 1.5))
+    with Store(path, create=False) as store:
+        assert store.energy(conditions) == {"m": [3.0, 1.0, 2.0, 9.0], "other": [7.0]}
+        assert store.energy(elsewhere) == {"m": [4.0]}
+    rows = contents(path)["energy"]
+    assert rows[0][1:] == (process, "m", 6.0, 3.0, "package", 1.5), "gross and sensor are kept, too"
+
+
+@pytest.mark.parametrize(
+    ("gross", "net"),
+    [(1.0, 0.0), (1.0, -1.0), (0.0, 0.0), (1.0, 2.0), (float("nan"), 1.0), (1.0, float("nan")), (float("inf"), 1.0)],
+)
+def test_energies_that_are_none_are_refused(
+    tmp_path: Path, fill: Callable[..., int], conditions: Conditions, gross: float, net: float
+) -> None:
+    with Store(tmp_path / "a.db") as store:
+        process = fill(store)
+        with pytest.raises(InvalidData) as caught:
+            store.add_energy(process, "m", Energy(gross, net, "package", 1.0))
+        assert str(net) in caught.value.message and str(gross) in caught.value.message and caught.value.hint
+        assert store.energy(conditions) == {}
+
+
+def test_the_energy_of_an_unknown_model_is_refused(tmp_path: Path, fill: Callable[..., int]) -> None:
+    with Store(tmp_path / "a.db") as store:
+        process = fill(store)
+        with pytest.raises(InvalidData):
+            store.add_energy(process, "ghost", Energy(2.0, 1.0, "package", 1.0))
 
 
 @pytest.mark.parametrize("table", ["songs (title TEXT)", "meta (title TEXT)"])
