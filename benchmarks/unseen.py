@@ -34,7 +34,8 @@ def measured(folder: Path, family: str, count: int, seed: int) -> Path:
     target = device_profiles.load(TARGET)
     with profiler.Store(path) as store:
         subjects = probes.probes(count, seed) if family == PROBES else families.sample(family, count, seed)
-        profiler.measure(subjects, target=target, store=store)
+        if len(store.models()) < count:
+            profiler.measure(subjects, target=target, store=store)
     return path
 
 
