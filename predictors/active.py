@@ -14,7 +14,7 @@ from device_profiles.errors import HwnasError, UsageError
 from device_profiles.profile import Target
 from predictors import makers, samples
 from predictors.composition import KERNEL_ERROR, NETWORK_ERROR
-from predictors.features import features, roofline_ms
+from predictors.features import LAUNCH_MS, features, roofline_ms
 from predictors.models.protocol import DeviceFacts
 from predictors.network import kernel_counts
 from predictors.samples import NetworkSamples
@@ -31,6 +31,8 @@ Integers = NDArray[np.int64]
 
 #: Relative standard errors that are assumed of a model at a kernel that is like none before, and of a profile.
 UNSEEN_ERROR, PROFILE_ERROR = 0.6, 0.05
+#: And of the composition: its scale, time for each kernel, and constant.
+COMPOSITION_ERRORS = (0.3, 1.0, 0.3)
 #: Kernels are alike within this distance of their features, in standard deviations; and across kinds, by this much.
 LENGTH, OTHER_KIND = 0.7, 0.2
 #: Networks that tell the error and are never learned from: this share of the pool, within these bounds.
@@ -184,9 +186,10 @@ class _Belief:
     """What is known of kernels.
 
     Attributes:
-        share: `(n, k)`, share of each kernel in each network's cost, roughly.
-        model: `(k, k)`, covariance of what a model does not know of kernels.
-        place: `(k, k)`, covariance of what profiles do not know of them.
+        share: `(n, k + 3)`, share of each kernel in each network's cost, roughly; then what the composition fits: the
+            whole, launching its kernels, and a constant.
+        model: `(k + 3, k + 3)`, covariance of what a model does not know of kernels.
+        place: `(k + 3, k + 3)`, covariance of what profiles do not know of them, and of the composition.
     """
 
     share: Floats
@@ -197,15 +200,20 @@ class _Belief:
     def before(graphs: Sequence[OperatorGraph]) -> _Belief:
         catalogue, counts = kernel_counts(graphs)
         cost = np.array([roofline_ms(operator, _ANY_DEVICE) for operator in catalogue])
-        share = counts * cost
-        share /= share.sum(axis=1, keepdims=True)
+        total = counts @ cost
+        launching = counts.sum(axis=1) * LAUNCH_MS
+        composed = np.stack([np.ones(len(total)), launching / total, total.min() / total], axis=1)
+        share = np.concatenate([counts * cost / total[:, None], composed], axis=1)
         columns = features(catalogue, _ANY_DEVICE)
         columns = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-9)
         square = (columns**2).sum(axis=1)
         distance = np.maximum(square[:, None] + square - 2 * columns @ columns.T, 0.0) / columns.shape[1]
         kinds = np.array([operator.kind for operator in catalogue])
         alike = np.exp(-distance / (2 * LENGTH**2)) * np.where(kinds[:, None] == kinds, 1.0, OTHER_KIND)
-        return _Belief(share, UNSEEN_ERROR**2 * alike, KERNEL_ERROR**2 * np.eye(len(catalogue)))
+        model = np.zeros((share.shape[1],) * 2)
+        model[: len(catalogue), : len(catalogue)] = UNSEEN_ERROR**2 * alike
+        place = np.diag([*[KERNEL_ERROR**2] * len(catalogue), *np.square(COMPOSITION_ERRORS)])
+        return _Belief(share, model, place)
 
     def gains(self) -> Floats:
         """By how much each network's measurement would reduce the summed variance, `(n,)`."""

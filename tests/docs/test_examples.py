@@ -87,7 +87,6 @@ def name(page: Path) -> str:
 def registries(monkeypatch):
     """What a page registers is gone after it."""
     kinds = (
-    )
         "profiler.runtimes",
         "predictors.models",
         "nas.spaces",
