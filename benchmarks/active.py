@@ -3,7 +3,7 @@
 Measures a pool of networks once, then asks how good predictions would be had only some of them been measured: a random
 choice, or that of `predictors.active.choose`. Device time is in proportion to the number of networks.
 
-    python -m benchmarks.active [--keep FOLDER] [--pool 40] [--seeds 20]
+    python -m benchmarks.active [--keep FOLDER] [--pool 100] [--seeds 6]
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks import unseen
 from benchmarks.machine import machine
 from predictors import active, makers, samples
 
-SIZES = (3, 4, 6, 8, 12, 16, 24)
-HELD = 15
+SIZES = (3, 4, 6, 8, 12, 16, 24, 32, 48)
+HELD = 30
 
 
 def curves(path: Path, seeds: int) -> dict[str, list[float]]:
@@ -63,15 +63,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, help="folder for the stores; a temporary one if not given")
-    parser.add_argument("--pool", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--pool", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=6)
     options = parser.parse_args()
     result = {"benchmark": "active", "sizes": SIZES, "held_out": HELD, "seeds": options.seeds, "machine": machine()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for family in unseen.TRAIN:
-            found = curves(unseen.measured(folder, family, options.pool, 0), options.seeds)
+            found = curves(unseen.measured(folder, family, options.pool, 1), options.seeds)
             # The error that random choice reaches with half of its networks, and at every size.
             ratios = {
                 size: networks_for(error, found["chosen"]) / size

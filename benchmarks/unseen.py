@@ -2,7 +2,7 @@
 
 Measures families of networks on this machine, fits on `nasbench201` and `mobilenetv3`, and asks for the others.
 
-    python -m benchmarks.unseen [--keep FOLDER] [--networks 40] [--test 20]
+    python -m benchmarks.unseen [--keep FOLDER] [--networks 40] [--test 30]
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, help="folder for the stores; a temporary one if not given")
     parser.add_argument("--networks", type=int, default=40, help="of each family that is fitted on")
-    parser.add_argument("--test", type=int, default=20, help="of each other family")
+    parser.add_argument("--test", type=int, default=30, help="of each other family")
     parser.add_argument("--probes", type=int, default=80, help="random networks that are fitted on as well")
     options = parser.parse_args()
     print(machine())

@@ -186,7 +186,7 @@ def test_a_dead_cell_is_refused(ask, tmp_path):
         (["search", "--space", "nasbench201", "--objective", "macs", "--strategy", "nsag2", "-o", "r"], "'nsga2'"),
         (["profile", "fake"], "--model"),
         (["profile", "fake", "--samples", "2", "--space", "nasbench201", "--budget", "fast"], "40 ms"),
-        (["profile", "fake", "--samples", "2", "--space", "nasbench201", "--until", "3%"], "--budget"),
+        (["profile", "fake", "--samples", "2", "--space", "nasbench201", "--until", "3%"], "--samples"),
         (["search", "--space", "nasbench201", "--objective", "beauty", "-o", "r"], "Objectives"),
         (["search", "--space", "nasbench201", "--objective", "accuracy", "-o", "r"], "--data"),
         (["search", "--space", "nasbench201", "--objective", "latency:measured", "-o", "r"], "--target"),
@@ -210,7 +210,7 @@ def test_fit_evaluate_predict(ask, place):
     assert code == 0 and answer["n"] == 24
     fields = {"mape", "within_5", "within_10", "spearman", "noise_mape", "interval_coverage", "n"}
     assert fields <= answer.keys() and answer["mape"] < 0.05 and answer["within_10"] == 1.0
-    assert {"roofline", "linear", "lightgbm"} == set(answer["baselines"])
+    assert {"roofline", "linear", "bayesian-linear", "lightgbm"} == set(answer["baselines"])
     assert all(fields <= scores.keys() for scores in answer["baselines"].values())
     text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
     code, answer = ask("predict", place / "latency", "--arch", "1,2,3,0,4,1", text)
@@ -350,3 +350,50 @@ def test_interruption_keeps_what_was_finished(tmp_path):
     assert "go on with" in err and "hwnas profile" in err
     with engine.connect() as connection:
         assert connection.scalar(sa.text("select count(*) from blocks")) >= blocks
+
+
+def test_predictors_side_by_side_and_as_a_page(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ask("profile", "fake", "--probes", "14", "--store", "a.db")[0] == 0
+    assert ask("fit", "fake", "--predictor", "lightgbm", "--store", "a.db", "-o", "p")[0] == 0
+    code, answer = ask("evaluate", "p", "--store", "a.db", "--compare", "lookup", "--seeds", "3", "--html", "c.html")
+    found = answer["comparison"]
+    assert code == 0 and found["seeds"] == 3 and found["networks"] == 14
+    assert list(found["predictors"]) == ["lightgbm", "lookup", "roofline", "linear", "bayesian-linear"]
+    for row in found["predictors"].values():
+        assert row["mape"]["low"] <= row["mape"]["mean"] <= row["mape"]["high"]
+        assert 0 <= row["selected"]["violations"] <= 1 and row["failure"] is None
+    # The simulated device is a line in weights, which a table knows and the roofline does not.
+    means = {name: row["mape"]["mean"] for name, row in found["predictors"].items()}
+    assert means["lightgbm"] < means["roofline"] > means["lookup"]
+    page = (tmp_path / "c.html").read_text()
+    assert page.startswith("<!doctype html>") and "bayesian-linear" in page and "<script" in page
+    assert ask("evaluate", "p", "--store", "a.db", "--html", "c.html")[0] == 2
+
+
+def test_measuring_stops_when_predictions_are_good_enough(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = ("--space", "nasbench201:cells=1,channels=4,resolution=8", "--samples", "24")
+    code, answer = ask("profile", "fake", *space, "--until", "3%", "--store", "a.db")
+    until = answer["until"]
+    assert code == 0 and until["reached"] and until["error"] <= until["wanted"] == 0.03
+    assert len(answer["measurements"]) == until["held_out"] + until["rounds"][-1]["networks"] < 24
+    again, same = ask("profile", "fake", *space, "--until", "3%", "--store", "a.db")
+    assert again == 0 and same["until"] == until, "nothing is measured twice"
+    code, answer = ask("profile", "fake", *space, "--until", "0.0001%", "--store", "a.db")
+    assert code == 1 and not answer["until"]["reached"] and len(answer["measurements"]) == 24
+
+
+def test_memory_is_simulated_and_searched(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = "nasbench201:cells=1,channels=4,resolution=8"
+    assert ask("profile", "fake", "--space", space, "--samples", "4", "--store", "a.db")[0] == 0
+    code, answer = ask("fit", "fake", "--space", space, "--cost", "memory", "--store", "a.db", "-o", "m")
+    assert code == 0 and answer["predictor"] == "simulation" and answer["unit"] == "bytes"
+    code, answer = ask("predict", "m", "--arch", "3,3,3,3,3,3", "1,1,1,1,1,1")
+    large, small = (row["value"] for row in answer["predictions"])
+    assert code == 0 and large > 2 * small > 0
+    code, answer = ask(
+        "search", "--space", space, "--objective", "memory:m", "--objective", "macs", "--evaluations", "20", "-o", "s"
+    )
+    assert code == 0 and all(point["objectives"]["memory"]["unit"] == "bytes" for point in answer["front"])
