@@ -160,7 +160,9 @@ class Weighed:
     drops: Floats
 
 
-def weigh(covariance: Floats, level: Floats, relative: Floats, mean: Floats, draws: Draws) -> Weighed:
+def weigh(
+    covariance: Floats, level: Floats, relative: Floats, mean: Floats, draws: Draws, *, step: float = 0.0
+) -> Weighed:
     """Marginal likelihood of every draw under `1 + n` hypotheses about the samples.
 
     Source: Rasmussen & Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.30; the hypotheses
@@ -173,11 +175,12 @@ def weigh(covariance: Floats, level: Floats, relative: Floats, mean: Floats, dra
         relative: `(n,)`, measured latencies over their scale.
         mean: `(n,)`, the sources' mean surface there.
         draws: the hypotheses about the kernel.
+        step: what measured latencies are multiples of, over their scale; 0 if they are not rounded.
     """
     count = len(relative)
     residuals = relative - 1.0 - np.multiply.outer(draws.sourced, mean - 1.0)
     full = np.einsum("rp,pij->rij", draws.variances, covariance)
-    full += np.multiply.outer(draws.noise, np.diag(level**2))
+    full += np.multiply.outer(draws.noise, np.diag(level**2)) + step**2 / 12 * np.eye(count)
     inverses = np.linalg.inv(full)
     solved = np.einsum("rij,rj->ri", inverses, residuals)
     own = np.einsum("rii->ri", inverses)
@@ -204,6 +207,7 @@ class Collapsed:
         noise: mean variance of the noise relative to the squared level.
         wrong: `(n,)`, probability that each sample is wrong.
         scale_ms: what all is relative to, ms.
+        step: what measured latencies are multiples of, relative; 0 if they are not rounded.
     """
 
     linear: Floats
@@ -212,6 +216,7 @@ class Collapsed:
     noise: float
     wrong: Floats
     scale_ms: float
+    step: float = 0.0
 
     def moments(self, places: Places, samples: Places, genes: Genes) -> tuple[Floats, Floats]:
         """Mean and variance of relative latency, the noise of a measurement included, `(n,)` each."""
@@ -219,10 +224,10 @@ class Collapsed:
         forms = np.concatenate([np.ones((len(places), 1)), places.mean[:, None], *parts[2:]], axis=1)
         mean = forms @ self.linear
         second = np.einsum("ni,ni->n", forms @ self.quadratic, forms) + self.variances @ diagonals(places, genes)
-        return mean, np.maximum(second - mean**2, 0.0) + self.noise * places.level**2
+        return mean, np.maximum(second - mean**2, 0.0) + self.noise * places.level**2 + self.step**2 / 12
 
 
-def collapse(found: Weighed, draws: Draws, sampled_mean: Floats, scale_ms: float) -> Collapsed:
+def collapse(found: Weighed, draws: Draws, sampled_mean: Floats, scale_ms: float, *, step: float = 0.0) -> Collapsed:
     """Collapse the mixture over draws and hypotheses; exact, no draw is left out that weighs more than 1e-9.
 
     Args:
@@ -230,6 +235,7 @@ def collapse(found: Weighed, draws: Draws, sampled_mean: Floats, scale_ms: float
         draws: the same draws.
         sampled_mean: `(n,)`, the sources' mean surface at the samples.
         scale_ms: what latencies were divided by.
+        step: as for `weigh`.
     """
     count, parts = len(sampled_mean), len(PARTS)
     totals = found.weights.sum(axis=1)
@@ -259,4 +265,4 @@ def collapse(found: Weighed, draws: Draws, sampled_mean: Floats, scale_ms: float
     second[:, :2] += mixed.T
     second[:2, :2] += squared
     wrong = found.weights[:, 1:].sum(axis=0)
-    return Collapsed(first, second, totals @ draws.variances, float(totals @ draws.noise), wrong, scale_ms)
+    return Collapsed(first, second, totals @ draws.variances, float(totals @ draws.noise), wrong, scale_ms, step)

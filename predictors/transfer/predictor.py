@@ -19,6 +19,8 @@ from predictors.transfer.mixture import Collapsed, Draws, Places
 #: Fewest samples for a 90 % interval. On NAS-Bench-201, intervals of the worst of 21 devices hold 32-70 % of its cells
 #: with 3 to 8 samples, 72-83 % with 9 and 78-82 % with 10; see `benchmarks/transfer.py`.
 LEAST = 9
+#: Fewest samples that show that a device's clock is rounded.
+_LEAST_ROUNDED = 5
 #: Half-width of a 90 % interval in standard deviations.
 _WIDTH = 1.645
 #: Most architectures of a pool that are weighed against each other.
@@ -257,9 +259,19 @@ class TransferPredictor:
             places, draws = self._places(self._archs), self._hypotheses()
             scale = float(np.median(self._ms / places.level))
             covariance = mixture.kernels(places, places, self._genes)
-            found = mixture.weigh(covariance, places.level, self._ms / scale, places.mean, draws)
-            self._fitted = mixture.collapse(found, draws, places.mean, scale), places
+            step = _step_ms(self._ms) / scale
+            found = mixture.weigh(covariance, places.level, self._ms / scale, places.mean, draws, step=step)
+            self._fitted = mixture.collapse(found, draws, places.mean, scale, step=step), places
         return self._fitted
+
+
+def _step_ms(ms: Floats) -> float:
+    """The largest power of ten that all of at least five latencies are multiples of, down to 1 us; else 0."""
+    if len(ms) < _LEAST_ROUNDED:
+        return 0.0
+    steps = [10.0**power for power in (2, 1, 0, -1, -2, -3)]
+    rounded = (step for step in steps if np.allclose(ms / step, np.round(ms / step), rtol=0.0, atol=1e-6))
+    return next(rounded, 0.0)
 
 
 def _positive(values: Floats) -> Floats:

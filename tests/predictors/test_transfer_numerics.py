@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors.transfer import choosing, mixture, sources
+from predictors.transfer import TransferPredictor, choosing, mixture, predictor, sources
 from predictors.transfer.genes import Genes, Structure
 from predictors.transfer.mixture import Draws, Places
 from predictors.transfer.sources import Prior
@@ -241,3 +241,33 @@ def test_a_table_of_few_architectures_follows_the_others():
     # The small table does not look like a device of another kind.
     without = sources.fit({k: v for k, v in tables.items() if k != "d3"}, genes, structure)
     assert (prior.factors**2).sum() < 3.0 * (without.factors**2).sum()
+
+
+@pytest.mark.parametrize(
+    ("ms", "step"),
+    [
+        ([3.0, 4.0, 7.0, 12.0, 5.0], 1.0),
+        ([30.0, 40.0, 70.0, 120.0, 50.0], 10.0),
+        ([0.3, 0.4, 0.7, 1.2, 0.5], 0.1),
+        ([3.0, 4.0, 7.0, 12.0], 0.0),
+        ([3.0, 4.0, 7.0, 12.0, 5.00037], 0.0),
+    ],
+)
+def test_a_rounded_clock_is_seen(ms, step):
+    assert predictor._step_ms(np.array(ms)) == pytest.approx(step)
+
+
+def test_a_rounded_clock_adds_its_variance_to_samples_and_to_intervals():
+    """A uniform error of one step has a variance of a twelfth of its square."""
+    rng = np.random.default_rng(0)
+    archs = rng.integers(0, 3, (400, 4))
+    truth = 4.0 + 6.0 * rng.random((4, 3))[np.arange(4), archs].sum(axis=1)
+    rows = np.unique(archs, axis=0, return_index=True)[1][:12]
+    exact, rounded = (TransferPredictor([3] * 4) for _ in range(2))
+    exact.adapt(archs[rows], truth[rows])
+    rounded.adapt(archs[rows], np.round(truth[rows]))
+    fine, coarse = exact.predict(archs), rounded.predict(archs)
+    assert (coarse.high - coarse.low).mean() > (fine.high - fine.low).mean()
+    fitted = rounded._fit()[0]
+    assert fitted.step * fitted.scale_ms == pytest.approx(1.0)
+    assert (coarse.high - coarse.value >= 1.645 * np.sqrt(1 / 12) - 1e-9).all()
