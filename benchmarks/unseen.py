@@ -70,9 +70,11 @@ def beside(parts: list[NetworkSamples]) -> NetworkSamples:
     )
 
 
-def kernels_left_out(everything: KernelSamples) -> None:
+def kernels_left_out(everything: KernelSamples, what: str) -> None:
     """Errors at kernels whose group (kind and shapes) was left out."""
-    print(f"\nunseen kernels: {len(everything.operators)} kernels, left out by kind and shape in {doubt.FOLDS} folds")
+    print(
+        f"\nunseen kernels of {what}: {len(everything.operators)} kernels, left out by kind and shape in {doubt.FOLDS} folds"
+    )
     print(f"{'':16}{'median':>8}{'p90':>8}")
     for name in models.REGISTRY.names():
         _, folds = doubt.learn(models.REGISTRY.get(name), everything)
@@ -121,8 +123,8 @@ def main() -> None:
             f"{name:14} {len(networks.ids)} networks of {low:.2f} to {high:.2f} ms, "
             f"{len(kernels.operators)} distinct kernels; measured twice: {noise:.1%}"
         )
-    everything = together([part for part, _, _ in found.values()])
-    kernels_left_out(everything)
+    for what, names in (("families", (*TRAIN, *TEST)), ("families and probes", tuple(found))):
+        kernels_left_out(together([found[name][0] for name in names]), what)
     tests = {name: found[name][1] for name in TEST}
     for fitted in (TRAIN, (*TRAIN, PROBES)):
         train = [found[name] for name in fitted]
