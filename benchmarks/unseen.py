@@ -72,9 +72,8 @@ def beside(parts: list[NetworkSamples]) -> NetworkSamples:
 
 def kernels_left_out(everything: KernelSamples, what: str) -> None:
     """Errors at kernels whose group (kind and shapes) was left out."""
-    print(
-        f"\nunseen kernels of {what}: {len(everything.operators)} kernels, left out by kind and shape in {doubt.FOLDS} folds"
-    )
+    count = len(everything.operators)
+    print(f"\nunseen kernels of {what}: {count} kernels, left out by kind and shape in {doubt.FOLDS} folds")
     print(f"{'':16}{'median':>8}{'p90':>8}")
     for name in models.REGISTRY.names():
         _, folds = doubt.learn(models.REGISTRY.get(name), everything)
