@@ -119,6 +119,12 @@ def measure_until(
             hint="Give more --samples, --probes or --model.",
         )
     graphs, usable = _compiled(unique, target)
+    if len(usable) < 2 * FEWEST_HELD:
+        raise UsageError(
+            f"the runtime of {target.name} takes {len(usable)} of {len(unique)} networks; "
+            f"at least {2 * FEWEST_HELD} are needed to choose from",
+            hint="Measure them without --until to see why the others are refused.",
+        )
     order = np.random.default_rng(seed).permutation(len(usable))
     count = int(np.clip(HELD_SHARE * len(usable), FEWEST_HELD, MOST_HELD))
     held, rest = order[:count], np.sort(order[count:])
