@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
+from predictors._files_kit import require
 from predictors.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def check_differentiable_cost(
     """
     rng = np.random.default_rng(seed)
     choices = cost.choices
-    _require(
+    require(
         isinstance(choices, tuple) and choices and all(isinstance(n, int) and n > 0 for n in choices),
         "choices",
         f"it must be a tuple with the options of each gene, got {choices!r}",
@@ -58,15 +59,10 @@ def check_differentiable_cost(
     _check_refusals(cost, rng)
 
 
-def _require(condition: object, rule: str, broken: str) -> None:
-    if not condition:
-        raise AssertionError(f"{rule}: {broken}")
-
-
 def _values(discrete: Callable[[Archs], Floats | Prediction], archs: Archs) -> Floats:
     found = discrete(archs)
     values = np.asarray(found.value if isinstance(found, Prediction) else found)
-    _require(
+    require(
         values.shape == (len(archs),) and np.isfinite(values).all() and (values > 0).all(),
         "discrete",
         f"the discrete prediction must be ({len(archs)},), finite and above 0, got shape {values.shape}",
@@ -94,11 +90,11 @@ def _called(cost: DifferentiableCost, probabilities: Sequence[Tensor], rule: str
 
     lead, dtype = probabilities[0].shape[:-1], probabilities[0].dtype
     found = cost(probabilities)
-    _require(isinstance(found, torch.Tensor), rule, f"it must return a tensor, got {type(found).__name__}")
-    _require(found.shape == lead, rule, f"for leading shape {tuple(lead)} it returns shape {tuple(found.shape)}")
-    _require(found.dtype == dtype, rule, f"for {dtype} it returns {found.dtype}")
+    require(isinstance(found, torch.Tensor), rule, f"it must return a tensor, got {type(found).__name__}")
+    require(found.shape == lead, rule, f"for leading shape {tuple(lead)} it returns shape {tuple(found.shape)}")
+    require(found.dtype == dtype, rule, f"for {dtype} it returns {found.dtype}")
     low = float(found.detach().min())
-    _require(
+    require(
         bool(torch.isfinite(found).all()) and low > 0, rule, f"costs must be finite and above 0, the lowest is {low}"
     )
     return found
@@ -111,7 +107,7 @@ def _check_corners(cost: DifferentiableCost, archs: Archs, expected: Floats) -> 
         found = _called(cost, _one_hot(cost.choices, archs, dtype), "one-hot").detach().double().numpy()
         off = np.abs(found - expected) / expected
         worst = int(np.argmax(off))
-        _require(
+        require(
             off[worst] <= _TOLERANCE,
             "one-hot",
             f"in {dtype} architecture {archs[worst].tolist()} costs {found[worst]}, the discrete prediction is "
@@ -129,7 +125,7 @@ def _check_shapes(cost: DifferentiableCost, rng: np.random.Generator) -> None:
         for row in range(3):
             one = _called(cost, [p[row] for p in probabilities], "shapes")
             alone = _called(cost, [p[row, 0] for p in probabilities], "shapes")
-            _require(
+            require(
                 torch.allclose(one, both[row], rtol=1e-5, atol=0) and torch.allclose(alone, one[0], rtol=1e-5, atol=0),
                 "shapes",
                 f"a row alone costs {float(alone)}, and {float(both[row, 0])} among others",
@@ -147,7 +143,7 @@ def _check_gradients(
     for _ in range(_POINTS):
         points = [p.requires_grad_() for p in _inside(cost.choices, (), rng, torch.float64)]
         found = cost(points)
-        _require(found.requires_grad, "gradient", "the result does not depend on the probabilities: it has no gradient")
+        require(found.requires_grad, "gradient", "the result does not depend on the probabilities: it has no gradient")
         try:
             torch.autograd.gradcheck(lambda *given: cost(given), points)
         except RuntimeError as error:
@@ -159,7 +155,7 @@ def _check_gradients(
         if not _matters(discrete, archs, gene, cost.choices[gene]):
             continue
         across = 0.0 if gradient is None else float((gradient - gradient.mean(dim=-1, keepdim=True)).abs().max())
-        _require(
+        require(
             across > _GRADIENT * float(value.detach().mean()),
             "gradient",
             f"gene {gene} changes the discrete prediction, and the gradient does not tell its options apart",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidTable, MissingKernel, SchemaMismatch, UsageError
+from device_profiles.errors import InvalidTable, MissingKernel, UsageError
+from predictors._files_kit import check_damage, require, saved
 from predictors.graphs.protocol import GraphPredictor, MakeGraphPredictor
 from predictors.models.protocol import KernelSamples
 from predictors.prediction import Prediction
@@ -25,8 +25,7 @@ from profiler.wiring import to_wires
 _LEARNED, _ASKED = 24, 6
 #: A graph may be computed in single precision, whose sums depend on what is beside it.
 _CLOSE = 1e-5
-#: What a predictor's files may be, and names of its folder that are taken.
-_SUFFIXES = (".json", ".txt", ".safetensors")
+#: Names of a predictor's folder that are taken.
 _TAKEN = ("card.json", "table.safetensors")
 
 
@@ -44,7 +43,7 @@ def check_graph_predictor(make: MakeGraphPredictor, *, runtime: str = "fake") ->
         AssertionError: it breaks the protocol; the message says how.
     """
     costs = make.costs
-    _require(
+    require(
         isinstance(costs, tuple) and costs and set(costs) <= set(UNITS),
         "costs",
         f"it must be a tuple out of {', '.join(UNITS)}, got {costs!r}",
@@ -55,7 +54,7 @@ def check_graph_predictor(make: MakeGraphPredictor, *, runtime: str = "fake") ->
         model = make.fit(kernels, networks)
         found = _predicted(model, asked, UNITS[cost])
         again = _predicted(make.fit(kernels, networks), asked, UNITS[cost])
-        _require(_equal(found, again, 0.0), "fit", "the same samples give another predictor")
+        require(_equal(found, again, 0.0), "fit", "the same samples give another predictor")
         _check_sure(make, kernels, networks, asked, found)
         _check_alone(model, asked, found)
         _check_missing(model, asked, found)
@@ -130,16 +129,11 @@ def _strange(runtime: str) -> OperatorGraph:
     return replace(graph, nodes=(*graph.nodes, Node(kernel, graph.outputs, ("last",), "last")), outputs=("last",))
 
 
-def _require(condition: object, rule: str, broken: str) -> None:
-    if not condition:
-        raise AssertionError(f"{rule}: {broken}")
-
-
 def _predicted(model: GraphPredictor, asked: Sequence[OperatorGraph], unit: str | None = None) -> Prediction:
     """A prediction of the right form."""
     found = model.predict(asked)
     _check_form(found, len(asked), unit)
-    _require(
+    require(
         (found.low is None) == (model.half_width is None),
         "half_width",
         f"it is {model.half_width}, and predictions have {'no' if found.low is None else 'an'} interval",
@@ -153,24 +147,24 @@ def _check_form(found: Prediction, count: int, unit: str | None) -> None:
         values = getattr(found, name)
         if values is None and name in ("low", "high"):
             continue
-        _require(
+        require(
             isinstance(values, np.ndarray) and values.shape == wanted and values.dtype == np.float64,
             "predict",
             f"{name} must be float64 {wanted}, got {getattr(values, 'shape', values)}",
         )
-        _require(np.isfinite(values).all(), "predict", f"{name} must be finite, got {values[~np.isfinite(values)][:1]}")
-    _require((found.value > 0).all(), "predict", f"costs must be above 0, got {found.value.min(initial=1.0)}")
-    _require(((found.coverage >= 0) & (found.coverage <= 1 + 1e-9)).all(), "predict", "coverage must be within 0..1")
-    _require(
+        require(np.isfinite(values).all(), "predict", f"{name} must be finite, got {values[~np.isfinite(values)][:1]}")
+    require((found.value > 0).all(), "predict", f"costs must be above 0, got {found.value.min(initial=1.0)}")
+    require(((found.coverage >= 0) & (found.coverage <= 1 + 1e-9)).all(), "predict", "coverage must be within 0..1")
+    require(
         len(found.missing) == count and all(isinstance(keys, tuple) for keys in found.missing),
         "predict",
         f"missing must hold a tuple of keys for each of {count} networks, got {found.missing!r}",
     )
-    _require((found.low is None) == (found.high is None), "intervals", "one end alone is no interval")
+    require((found.low is None) == (found.high is None), "intervals", "one end alone is no interval")
     if found.low is not None and found.high is not None:
         inside = (found.low >= 0) & (found.low <= found.value) & (found.value <= found.high)
-        _require(inside.all(), "intervals", "an interval must hold its value, and not end below 0")
-    _require(unit is None or found.unit == unit, "predict", f"the unit must be {unit!r}, got {found.unit!r}")
+        require(inside.all(), "intervals", "an interval must hold its value, and not end below 0")
+    require(unit is None or found.unit == unit, "predict", f"the unit must be {unit!r}, got {found.unit!r}")
 
 
 def _equal(left: Prediction, right: Prediction, tolerance: float = _CLOSE) -> bool:
@@ -202,7 +196,7 @@ def _refused(
         raise AssertionError(
             f"fit: {what} must be refused with InvalidTable, not {type(error).__name__}: {error}"
         ) from error
-    _require(may_learn, "fit", f"{what} must be refused with InvalidTable")
+    require(may_learn, "fit", f"{what} must be refused with InvalidTable")
 
 
 def _check_sure(
@@ -214,8 +208,8 @@ def _check_sure(
 ) -> None:
     """Intervals cost time, and change no value."""
     quick = _predicted(make.fit(kernels, networks, sure=False), asked)
-    _require(np.allclose(quick.value, found.value, rtol=1e-9), "sure", "without intervals it predicts other values")
-    _require(found.low is not None, "intervals", f"from {len(networks.ids)} networks there must be an interval")
+    require(np.allclose(quick.value, found.value, rtol=1e-9), "sure", "without intervals it predicts other values")
+    require(found.low is not None, "intervals", f"from {len(networks.ids)} networks there must be an interval")
 
 
 def _check_alone(model: GraphPredictor, asked: Sequence[OperatorGraph], found: Prediction) -> None:
@@ -229,13 +223,13 @@ def _check_alone(model: GraphPredictor, asked: Sequence[OperatorGraph], found: P
         coverage=back.coverage[::-1],
         missing=back.missing[::-1],
     )
-    _require(_equal(turned, found), "predict", "the answers are not in order")
+    require(_equal(turned, found), "predict", "the answers are not in order")
     _predicted(model, ())
     for row in (0, len(asked) - 1):
         one = _predicted(model, (asked[row],))
-        _require(_equal(one, _row(found, row)), "predict", f"network {row} alone is another one than among others")
+        require(_equal(one, _row(found, row)), "predict", f"network {row} alone is another one than among others")
     renamed = _predicted(model, [_renamed(graph) for graph in asked])
-    _require(_equal(renamed, found), "predict", "names of nodes and values must not matter")
+    require(_equal(renamed, found), "predict", "names of nodes and values must not matter")
 
 
 def _row(found: Prediction, row: int) -> Prediction:
@@ -261,8 +255,8 @@ def _check_missing(model: GraphPredictor, asked: Sequence[OperatorGraph], found:
     """What is missing is said in all three ways: by its keys, by the coverage, and by the interval."""
     for row, keys in enumerate(found.missing):
         own = {operator.key for operator in asked[row].operators}
-        _require(set(keys) <= own, "missing", f"network {row} lacks kernels that it does not have: {set(keys) - own}")
-        _require(
+        require(set(keys) <= own, "missing", f"network {row} lacks kernels that it does not have: {set(keys) - own}")
+        require(
             bool(keys) == (found.coverage[row] < 1 - 1e-9),
             "missing",
             f"network {row} lacks {len(keys)} kernels, and its coverage is {found.coverage[row]}",
@@ -270,13 +264,13 @@ def _check_missing(model: GraphPredictor, asked: Sequence[OperatorGraph], found:
         try:
             model.predict([asked[row]], missing="raise")
         except MissingKernel:
-            _require(keys, "missing", f"network {row} lacks nothing, and raises MissingKernel")
+            require(keys, "missing", f"network {row} lacks nothing, and raises MissingKernel")
         else:
-            _require(not keys, "missing", f"network {row} lacks kernels, and `raise` does not raise MissingKernel")
+            require(not keys, "missing", f"network {row} lacks kernels, and `raise` does not raise MissingKernel")
     if found.missing[-1] and found.high is not None:
         whole = [row for row, keys in enumerate(found.missing) if not keys]
         width = found.high / found.value
-        _require(
+        require(
             not whole or width[-1] > width[whole].min() * (1 + 1e-9),
             "intervals",
             "a network with a strange kernel is believed like one without",
@@ -292,57 +286,19 @@ def _check_catalogue(model: GraphPredictor, asked: Sequence[OperatorGraph], foun
     catalogue = catalogue_of(asked, asked[0].runtime)
     listed = model.predict_catalogue(catalogue)
     _check_form(listed, len(asked), found.unit)
-    _require(_equal(listed, found), "predict_catalogue", "a catalogue is predicted otherwise than its graphs")
+    require(_equal(listed, found), "predict_catalogue", "a catalogue is predicted otherwise than its graphs")
     empty = Catalogue((), np.zeros((0, 0), dtype=np.int32), (), (), asked[0].runtime)
     _check_form(model.predict_catalogue(empty), 0, found.unit)
     for given in (catalogue, empty):
         idle = model.idle(given)
-        _require(np.isfinite(idle) and idle > 0, "idle", f"it must be above 0 and finite, got {idle}")
+        require(np.isfinite(idle) and idle > 0, "idle", f"it must be above 0 and finite, got {idle}")
 
 
 def _check_files(
     make: MakeGraphPredictor, model: GraphPredictor, asked: Sequence[OperatorGraph], found: Prediction, place: Path
 ) -> None:
     """What is saved is loaded as it was; what is missing, damaged or of another schema is refused."""
-    saved = place / "saved"
-    saved.mkdir()
-    model.save(saved)
-    files = sorted(saved.iterdir())
-    _require(files and sorted(place.iterdir()) == [saved], "save", "it must write its files into the folder")
-    for file in files:
-        content = file.read_bytes()
-        _require(
-            file.suffix in _SUFFIXES and file.name not in _TAKEN,
-            "save",
-            f"{file.name} is none of {', '.join(_SUFFIXES)}, or a name that a predictor's folder has already",
-        )
-        _require(not content.startswith((b"\x80", b"PK")), "save", f"{file.name} is a pickle or an archive")
-    back = _predicted(make.load(saved), asked, found.unit)
-    _require(_equal(back, found, 1e-9), "load", "it predicts something else than what was saved")
-    for file in files:
-        _check_damage(make, file)
-
-
-def _check_damage(make: MakeGraphPredictor, file: Path) -> None:
-    content = file.read_bytes()
-    damaged: dict[str, bytes | None] = {"is missing": None, "is cut short": content[: len(content) // 2]}
-    if file.suffix == ".json":
-        data = json.loads(content)
-        _require(isinstance(data, dict) and "schema" in data, "save", f"{file.name} has no schema")
-        damaged["is a list"] = b"[]"
-        damaged["is of another schema"] = json.dumps({**data, "schema": "another/9"}).encode()
-        damaged["has no content"] = json.dumps({"schema": data["schema"]}).encode()
-    for how, replacement in damaged.items():
-        file.unlink()
-        if replacement is not None:
-            file.write_bytes(replacement)
-        try:
-            make.load(file.parent)
-        except SchemaMismatch:
-            file.write_bytes(content)
-            continue
-        except Exception as error:
-            raise AssertionError(
-                f"load: where {file.name} {how}, it must raise SchemaMismatch, not {type(error).__name__}"
-            ) from error
-        raise AssertionError(f"load: where {file.name} {how}, it must raise SchemaMismatch")
+    folder = saved(model.save, place, _TAKEN)
+    back = _predicted(make.load(folder), asked, found.unit)
+    require(_equal(back, found, 1e-9), "load", "it predicts something else than what was saved")
+    check_damage(make.load, folder)

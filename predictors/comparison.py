@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
 from predictors import evaluation, makers, samples
+from predictors.graphs.graph_network import GraphNetwork
 from predictors.graphs.protocol import GraphPredictor
-from predictors.models.protocol import KernelModel, KernelSamples
-from predictors.network import kernel_counts
+from predictors.models.protocol import KernelSamples
+from predictors.network import NetworkModel, kernel_counts
 from predictors.samples import NetworkSamples
 from profiler.store import Store
 from profiler.work import graph_macs
@@ -235,15 +236,14 @@ def selected(predicted: Floats, measured: Floats, macs: Floats) -> Selected:
 
 def _kernel_errors(model: GraphPredictor, kernels: KernelSamples, train: NetworkSamples) -> list[tuple[str, float]]:
     """Kind and relative error of each kernel that no fitted network runs."""
-    inner = getattr(model, "base", model)
-    kernel_model: KernelModel | None = getattr(inner, "kernels", None)
-    if kernel_model is None or not hasattr(kernel_model, "composed") or not kernels.operators:
+    composed = model.base if isinstance(model, GraphNetwork) else model
+    if not isinstance(composed, NetworkModel) or not kernels.operators:
         return []
     seen = set(kernel_counts(train.graphs)[0])
     rows = [i for i, operator in enumerate(kernels.operators) if operator not in seen]
     if not rows:
         return []
-    found = kernel_model.predict([kernels.operators[i] for i in rows])
+    found = composed.kernels.predict([kernels.operators[i] for i in rows])
     wrong = np.abs(found.cost - kernels.cost[rows]) / kernels.cost[rows]
     return [(kernels.operators[i].kind, float(error)) for i, error in zip(rows, wrong, strict=True)]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from device_profiles.profile import Target, from_plain, to_plain
 from predictors import makers, network, samples
 from predictors.card import Card
 from predictors.encoding import CostTable, DifferentiableTable
+from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
 from profiler.assembly import Assembly
@@ -126,14 +125,7 @@ class Predictor:
         """Write the predictor into `folder`, whole or not at all; what was there before is replaced."""
         from safetensors.numpy import save_file
 
-        folder = Path(folder)
-        foreign = folder.is_dir() and not (folder / "card.json").exists() and any(folder.iterdir())
-        if foreign or (folder.exists() and not folder.is_dir()):
-            raise UsageError(f"{folder} exists and is not a predictor", hint="Give another folder with -o.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-            work = Path(place) / "new"
-            work.mkdir()
+        with replacing(Path(folder), "a predictor", lambda place: (place / "card.json").exists()) as work:
             self.card.write(work)
             self.model.save(work)
             if self.table is not None:
@@ -144,15 +136,6 @@ class Predictor:
                         tensors[name] = np.ascontiguousarray(tensor)
                 facts = {"genes": json.dumps(self.table.genes), "missing": json.dumps(self.table.missing)}
                 save_file(tensors, work / "table.safetensors", metadata=facts)
-            old = Path(place) / "old"
-            if folder.exists():
-                shutil.move(folder, old)
-            try:
-                shutil.move(work, folder)
-            except BaseException:
-                if old.exists() and not folder.exists():
-                    shutil.move(old, folder)
-                raise
 
     def _predict_archs(self, archs: Archs, missing: str) -> Prediction:
         table = self._require_table()

@@ -11,7 +11,6 @@ is, only that it answers in order, says what it guesses, and comes back from its
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
 from predictors._cost_kit import check_differentiable_cost
+from predictors._files_kit import check_damage, require, saved
 from predictors._graph_kit import check_graph_predictor
 from predictors.models.protocol import DeviceFacts, KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from profiler import work
@@ -28,10 +28,8 @@ from profiler.operators import Operator, Tensor
 
 __all__ = ["check_differentiable_cost", "check_graph_predictor", "check_kernel_model", "convolution", "samples"]
 
-#: What a model's files may be.
-_SUFFIXES = (".json", ".txt", ".safetensors")
 #: Names of a predictor's own files, which a model must leave alone.
-_TAKEN = ("card.json", "table.safetensors")
+_TAKEN = ("card.json", "network.json", "table.safetensors")
 
 
 def convolution(channels_in: int, channels_out: int, resolution: int, kernel: int = 3) -> Operator:
@@ -81,43 +79,38 @@ def check_kernel_model(make: MakeKernelModel) -> None:
     """
     learned = samples()
     model = make.fit(learned)
-    _require(isinstance(model.composed, bool), "composed", f"it must be a bool, got {model.composed!r}")
+    require(isinstance(model.composed, bool), "composed", f"it must be a bool, got {model.composed!r}")
     strange = Operator("com.example", "Strange", (), (Tensor((1, 7, 5, 5)),), (Tensor((1, 7, 5, 5)),))
     asked = (*learned.operators, strange, convolution(24, 24, 12))
     found = _predicted(model, asked)
-    _require(found.known[: len(learned.operators)].all(), "known", "a kernel that it was fitted on is not known to it")
+    require(found.known[: len(learned.operators)].all(), "known", "a kernel that it was fitted on is not known to it")
     _check_samples(make, learned, knows_all=bool(found.known.all()))
     _check_order(model, asked, found)
-    _require(_equal(found, _predicted(make.fit(learned), asked)), "fit", "the same samples give another model")
+    require(_equal(found, _predicted(make.fit(learned), asked)), "fit", "the same samples give another model")
     with tempfile.TemporaryDirectory() as place:
         _check_files(make, model, asked, found, Path(place))
-
-
-def _require(condition: object, rule: str, broken: str) -> None:
-    if not condition:
-        raise AssertionError(f"{rule}: {broken}")
 
 
 def _predicted(model: KernelModel, operators: Sequence[Operator]) -> KernelPrediction:
     """A prediction of the right shapes and types, with costs above 0."""
     found = model.predict(operators)
     wanted = (len(operators),)
-    _require(
+    require(
         found.cost.shape == wanted and found.cost.dtype == np.float64,
         "predict",
         f"cost must be float64 {wanted}, got {found.cost.shape} of {found.cost.dtype}",
     )
-    _require(
+    require(
         found.known.shape == wanted and found.known.dtype == np.bool_,
         "predict",
         f"known must be bool {wanted}, got {found.known.shape} of {found.known.dtype}",
     )
     bad = ~(np.isfinite(found.cost) & (found.cost > 0))
-    _require(
+    require(
         not bad.any(), "predict", f"costs must be above 0 and finite, got {found.cost[bad][:1]}: never a silent zero"
     )
     spread = np.ones(wanted) if found.spread is None else found.spread
-    _require(
+    require(
         spread.shape == wanted and bool((np.isfinite(spread) & (spread > 0)).all()),
         "predict",
         f"spread must be above 0 and {wanted}, got {spread.shape} down to {spread.min(initial=np.inf)}",
@@ -134,9 +127,9 @@ def _check_samples(make: MakeKernelModel, learned: KernelSamples, *, knows_all: 
     try:
         make.fit(learned.take([]))
     except InvalidTable:
-        _require(not knows_all, "known", "it learns from samples, yet it knows a kernel of a kind that it never saw")
+        require(not knows_all, "known", "it learns from samples, yet it knows a kernel of a kind that it never saw")
     else:
-        _require(knows_all, "fit", "no samples must be refused with InvalidTable by a model that learns from them")
+        require(knows_all, "fit", "no samples must be refused with InvalidTable by a model that learns from them")
         return
     for value in (0.0, -1.0, np.nan, np.inf):
         ms = learned.cost.copy()
@@ -151,13 +144,13 @@ def _check_samples(make: MakeKernelModel, learned: KernelSamples, *, knows_all: 
 def _check_order(model: KernelModel, asked: tuple[Operator, ...], found: KernelPrediction) -> None:
     """Each kernel's answer is its own, whatever it is asked with."""
     back = _predicted(model, asked[::-1])
-    _require(
+    require(
         _equal(KernelPrediction(back.cost[::-1], back.known[::-1]), found), "predict", "the answers are not in order"
     )
     _predicted(model, ())
     for row in (0, len(asked) - 1):
         one = _predicted(model, (asked[row], asked[row]))
-        _require(
+        require(
             np.allclose(one.cost, found.cost[row], rtol=1e-12) and (one.known == found.known[row]).all(),
             "predict",
             f"{asked[row]} alone is {one.cost[0]} ms, and {found.cost[row]} ms among others",
@@ -168,40 +161,8 @@ def _check_files(
     make: MakeKernelModel, model: KernelModel, asked: tuple[Operator, ...], found: KernelPrediction, place: Path
 ) -> None:
     """What is saved is loaded as it was; what is missing, damaged or of another schema is refused."""
-    saved = place / "saved"
-    saved.mkdir()
-    model.save(saved)
-    files = sorted(saved.iterdir())
-    _require(files and sorted(place.iterdir()) == [saved], "save", "it must write its files into the folder")
-    for file in files:
-        _require(
-            file.suffix in _SUFFIXES and file.name not in _TAKEN,
-            "save",
-            f"{file.name} is none of {', '.join(_SUFFIXES)}, or a name that a predictor's folder has already",
-        )
-        content = file.read_bytes()
-        _require(
-            not content.startswith((b"\x80", b"PK")), "save", f"{file.name} is a pickle or an archive: never loaded"
-        )
-    _require(
-        _equal(_predicted(make.load(saved), asked), found), "load", "it predicts something else than what was saved"
+    folder = saved(model.save, place, _TAKEN)
+    require(
+        _equal(_predicted(make.load(folder), asked), found), "load", "it predicts something else than what was saved"
     )
-    for file in files:
-        content = file.read_bytes()
-        damaged: dict[str, bytes | None] = {"is missing": None, "is cut short": content[: len(content) // 2]}
-        if file.suffix == ".json":
-            data = json.loads(content)
-            _require(isinstance(data, dict) and "schema" in data, "save", f"{file.name} has no schema")
-            damaged["is a list"] = b"[]"
-            damaged["is of another schema"] = json.dumps({**data, "schema": "another/9"}).encode()
-            damaged["has no content"] = json.dumps({"schema": data["schema"]}).encode()
-        for how, replacement in damaged.items():
-            file.unlink()
-            if replacement is not None:
-                file.write_bytes(replacement)
-            try:
-                make.load(saved)
-            except SchemaMismatch:
-                file.write_bytes(content)
-                continue
-            raise AssertionError(f"load: where {file.name} {how}, it must raise SchemaMismatch")
+    check_damage(make.load, folder)

@@ -100,25 +100,23 @@ class GraphNetwork:
         held = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
         logs = np.zeros((len(TRUSTS), count))
         for rows in held:
-            rest = np.setdiff1d(np.arange(count), rows)
-            part = _train(
-                network.compose(base.kernels, networks.take(rest.tolist()), base.unit), networks.take(rest.tolist())
-            )
+            rest = networks.take(np.setdiff1d(np.arange(count), rows).tolist())
+            part = _train(network.compose(base.kernels, rest, base.unit), rest)
             graphs = [networks.graphs[i] for i in rows]
             for i, trust in enumerate(TRUSTS):
                 logs[i, rows] = np.log(networks.cost[rows] / replace(part, trust=trust).predict(graphs).value)
         chosen = int(np.argmin(np.abs(logs).mean(axis=1)))
         found = replace(_train(base, networks), trust=TRUSTS[chosen])
-        return replace(
-            found, half_width=intervals.relative_half_width(np.abs(np.expm1(logs[chosen]))) if sure else None
-        )
+        width = intervals.relative_half_width(np.abs(np.expm1(logs[chosen]))) if sure else None
+        return replace(found, half_width=width)
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs; see `GraphPredictor.predict`."""
-        plain = self.base.predict(graphs, missing=missing)
-        if not graphs:
-            return plain
-        catalogue = tuple({operator.key: operator for graph in graphs for operator in graph.operators}.values())
+        network.check_missing(missing)
+        catalogue, counts = network.kernel_counts(graphs)
+        plain = self.base.predict_counts(catalogue, counts)
+        if missing == "raise":
+            network.require_known(plain.missing)
         return self._scaled(plain, self._factors(catalogue, lambda rows: [graphs[i] for i in rows], len(graphs)))
 
     def predict_catalogue(self, catalogue: Catalogue) -> Prediction:

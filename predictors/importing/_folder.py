@@ -6,8 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError, SchemaMismatch, UsageError
+from predictors.folders import replacing
 from predictors.importing import _cells
 from predictors.importing._files import number, read_csv, read_raw
 from predictors.importing.table import Column, Finding, Floats, LeftOut, Source, Table
@@ -32,35 +31,16 @@ def save(table: Table, folder: Path) -> None:
         UsageError: the folder holds something that is no table, or cannot be written.
     """
     folder = Path(folder)
-    foreign = folder.is_dir() and any(folder.iterdir()) and not _is_table(folder)
-    if foreign or (folder.exists() and not folder.is_dir()):
-        raise UsageError(f"{folder} exists and is not a table", hint="Give another folder with -o.")
+    text = _csv_text(table)
+    facts = _facts(table, hashlib.sha256(text.encode()).hexdigest())
     try:
-        _replace(table, folder)
+        with replacing(folder, "a table", _is_table) as work:
+            (work / "table.csv").write_text(text, encoding="utf-8", newline="")
+            (work / "table.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error}", hint="Give a folder that can be written with -o."
         ) from error
-
-
-def _replace(table: Table, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        work = Path(place) / "new"
-        work.mkdir()
-        text = _csv_text(table)
-        (work / "table.csv").write_text(text, encoding="utf-8", newline="")
-        facts = _facts(table, hashlib.sha256(text.encode()).hexdigest())
-        (work / "table.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        old = Path(place) / "old"
-        if folder.exists():
-            shutil.move(folder, old)
-        try:
-            shutil.move(work, folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                shutil.move(old, folder)
-            raise
 
 
 def load(folder: Path) -> Table:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles.errors import HwnasError, SchemaMismatch, UsageError
+from device_profiles.errors import HwnasError, SchemaMismatch
+from predictors.folders import replacing
 from predictors.transfer.genes import Archs, Floats, Genes
 from predictors.transfer.sources import Prior, latencies
 
@@ -35,16 +36,13 @@ class State:
 
 
 def write(folder: Path, state: State) -> None:
-    """Write the two files.
+    """Write the two files, whole or not at all; what was there before is replaced.
 
     Raises:
         UsageError: the folder exists and holds something else.
     """
     from safetensors.numpy import save_file
 
-    foreign = folder.is_dir() and not (folder / "transfer.json").exists() and any(folder.iterdir())
-    if foreign or (folder.exists() and not folder.is_dir()):
-        raise UsageError(f"{folder} exists and is not a transfer predictor", hint="Give another folder.")
     tensors = {"archs": np.ascontiguousarray(state.archs), "latency_ms": np.ascontiguousarray(state.ms)}
     if state.prior is not None:
         tensors |= {
@@ -59,10 +57,11 @@ def write(folder: Path, state: State) -> None:
         "seed": state.seed,
         "sources": None if state.prior is None else list(state.prior.names),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "transfer.json").unlink(missing_ok=True)  # a write that is cut short leaves no predictor
-    save_file(tensors, folder / "transfer.safetensors")
-    (folder / "transfer.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    with replacing(
+        folder, "a transfer predictor", lambda place: (place / "transfer.json").exists(), hint="Give another folder."
+    ) as work:
+        save_file(tensors, work / "transfer.safetensors")
+        (work / "transfer.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> State:

@@ -16,37 +16,11 @@ import sqlalchemy as sa
 from onnx import TensorProto, helper
 
 import nas
-from hwnas_cli.app import main, spread
+from hwnas_cli.app import spread
 from profiler.testing import convolution
 
 SPACE = "nasbench201:cells=1,channels=4,resolution=8"
 COMMANDS = ("doctor", "profile", "compare", "fit", "evaluate", "predict", "search", "report")
-
-
-@pytest.fixture
-def hwnas(capsys):
-    """Run a command: its exit code, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return run
-
-
-@pytest.fixture
-def ask(hwnas):
-    """Run a command with `--json`: its exit code, and the one object."""
-
-    def run(*arguments):
-        code, out, _ = hwnas(*arguments, "--json")
-        answer = json.loads(out)
-        assert answer["schema"] == f"hwnas.{arguments[0]}/1"
-        return code, answer
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,10 @@
 """`hwnas import` and `hwnas lint` as other programs see them."""
 
-import json
 import pickle
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from hwnas_cli.commands import importing
 from predictors.importing import load
 
 YAML = """Conv-input:224x224x3-output:112x112x16: {mean: 1.5, var: 0.01}
@@ -21,35 +17,6 @@ def costs(bad=3, rows=60):
     values = 0.01 * np.exp(0.3 * np.random.default_rng(0).standard_normal(rows))
     values[:bad] = -1.0
     return "key,latency_s.phone\n" + "".join(f"net{i},{value}\n" for i, value in enumerate(values))
-
-
-@pytest.fixture
-def run():
-    """Run a command: its exit code, standard output, standard error."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("import")(importing.import_)
-    app.command("lint")(importing.lint)
-    runner = CliRunner()
-
-    def call(*arguments):
-        done = runner.invoke(app, [str(argument) for argument in arguments])
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return done.exit_code, done.stdout, done.stderr
-
-    return call
-
-
-@pytest.fixture
-def ask(run):
-    """Run a command with `--json`: its exit code, and the one object."""
-
-    def call(*arguments):
-        code, out, _ = run(*arguments, "--json")
-        answer = json.loads(out)
-        assert answer["schema"] == f"hwnas.{arguments[0]}/1"
-        return code, answer
-
-    return call
 
 
 @pytest.fixture
@@ -80,8 +47,8 @@ def test_import_leaves_out_what_is_wrong_and_says_so(ask, file, tmp_path):
     assert len(table) == 57 and table.columns[0].values.min() > 1.0
 
 
-def test_import_says_it_to_people(run, file, tmp_path):
-    code, out, _ = run("import", "plain", file, "-o", tmp_path / "t")
+def test_import_says_it_to_people(hwnas, file, tmp_path):
+    code, out, _ = hwnas("import", "plain", file, "-o", tmp_path / "t")
     assert code == 0
     for text in (
         "costs.csv: plain, 60 rows, 1 column\n",
@@ -94,34 +61,34 @@ def test_import_says_it_to_people(run, file, tmp_path):
         assert text in out
 
 
-def test_import_keeps_all_if_asked(ask, run, file, tmp_path):
+def test_import_keeps_all_if_asked(ask, hwnas, file, tmp_path):
     code, answer = ask("import", "plain", file, "-o", tmp_path / "t", "--keep")
     assert code == 0 and answer["rows"] == 60 and answer["left_out"]["rows"] == 0 and len(answer["findings"]) == 2
     assert ask("lint", tmp_path / "t")[0] == 1
-    assert "kept in spite of 2 errors" in run("import", "plain", file, "-o", tmp_path / "t", "--keep")[1]
+    assert "kept in spite of 2 errors" in hwnas("import", "plain", file, "-o", tmp_path / "t", "--keep")[1]
 
 
-def test_lint_answers_no_if_there_are_errors(ask, run, file, tmp_path):
+def test_lint_answers_no_if_there_are_errors(ask, hwnas, file, tmp_path):
     code, answer = ask("lint", file)
     assert code == 1 and (answer["errors"], answer["warnings"], answer["notes"]) == (2, 0, 0)
     assert {f["severity"] for f in answer["findings"]} == {"error"} and "error" not in answer
-    code, out, _ = run("lint", file)
+    code, out, _ = hwnas("lint", file)
     assert code == 1 and "\n2 errors\n  negative latency_ms.phone: " in out and "Leave the rows out." in out
 
 
-def test_lint_of_what_was_imported_has_no_errors(ask, run, file, tmp_path):
+def test_lint_of_what_was_imported_has_no_errors(ask, hwnas, file, tmp_path):
     ask("import", "plain", file, "-o", tmp_path / "t")
     code, answer = ask("lint", tmp_path / "t")
     assert code == 0 and answer["errors"] == 0 and answer["left_out"]["rows"] == 3 and answer["rows"] == 57
-    _, out, _ = run("lint", tmp_path / "t")
+    _, out, _ = hwnas("lint", tmp_path / "t")
     assert "left out when it was imported: 3 rows" in out and "nothing was found" in out
 
 
-def test_lint_with_notes_alone_is_a_yes(ask, run, tmp_path):
+def test_lint_with_notes_alone_is_a_yes(ask, hwnas, tmp_path):
     (tmp_path / "pixel.yaml").write_text(YAML)
     code, answer = ask("lint", tmp_path / "pixel.yaml")
     assert code == 0 and answer["kind"] == "ofa" and answer["notes"] == 1
-    assert "1 note\n  no-networks: " in run("lint", tmp_path / "pixel.yaml")[1]
+    assert "1 note\n  no-networks: " in hwnas("lint", tmp_path / "pixel.yaml")[1]
 
 
 def test_lint_compares_two_tables(ask, tmp_path):
@@ -165,7 +132,7 @@ class Run:
         (("import", "plain", "unit.csv", "-o", "new"), 4, "a latency has to say its unit"),
     ],
 )
-def test_what_cannot_be_done_is_refused(ask, run, tmp_path, monkeypatch, arguments, code, said):
+def test_what_cannot_be_done_is_refused(ask, hwnas, tmp_path, monkeypatch, arguments, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "costs.csv").write_text(costs())
     (tmp_path / "hello.txt").write_text("hello")
@@ -178,7 +145,7 @@ def test_what_cannot_be_done_is_refused(ask, run, tmp_path, monkeypatch, argumen
     before = sorted(path.name for path in tmp_path.rglob("*"))
     got, answer = ask(*arguments)
     assert got == code and said in answer["error"]["message"] and answer["error"]["hint"]
-    got, out, err = run(*arguments)
+    got, out, err = hwnas(*arguments)
     assert got == code and out == "" and f"error: {answer['error']['message']}\nhint: " in err
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 

@@ -125,17 +125,17 @@ def test_saving_replaces_a_table_and_nothing_else(tmp_path):
 
 
 def test_a_save_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
-    from predictors.importing import _folder
+    from predictors import folders
 
     small().save(tmp_path / "t")
-    real = _folder.shutil.move
+    real = folders.shutil.move
 
     def fail_second(source, target):
         if str(source).endswith("new"):
             raise OSError("disk full")
         return real(source, target)
 
-    monkeypatch.setattr(_folder.shutil, "move", fail_second)
+    monkeypatch.setattr(folders.shutil, "move", fail_second)
     with pytest.raises(UsageError, match="cannot write"):
         small(keys=("k3", "k4")).save(tmp_path / "t")
     monkeypatch.undo()
