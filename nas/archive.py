@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,10 +64,7 @@ class Seen:
             if missing <= 0:
                 break
             drawn = rng.integers(0, choices, size=(max(2 * missing, 8), len(choices)))
-            kept = drawn[self.fresh(drawn, taken)]
-            for row in kept[missing:]:
-                taken.discard(self.keys(row[None])[0])
-            parts.append(kept[:missing])
+            parts.append(self.first(drawn, missing, taken))
             missing -= len(parts[-1])
         size = 1
         for options in self._problem.choices:
@@ -74,6 +73,37 @@ class Seen:
             everything = np.stack(np.unravel_index(rng.permutation(size), self._problem.choices), axis=1).astype(
                 np.int64
             )
-            kept = everything[self.fresh(everything, taken)]
-            parts.append(kept[:missing])
+            parts.append(self.first(everything, missing, taken))
         return np.concatenate(parts) if parts else np.empty((0, len(choices)), dtype=np.int64)
+
+    def offspring(
+        self, count: int, rng: np.random.Generator, taken: set[bytes], make: Callable[[int], Archs] | None
+    ) -> Archs:
+        """Up to `count` networks that were not seen, `(<=count, d)`: children, then random ones where those run out.
+
+        Args:
+            count: how many.
+            rng: of the random ones.
+            taken: keys that must not come; those that come join it.
+            make: gives about as many genomes as it is asked for; drawn from until 100 times were not enough. None
+                where there are no parents.
+        """
+        parts: list[Archs] = []
+        missing = count
+        for _ in range(DRAWS if make is not None else 0):
+            if missing <= 0:
+                break
+            assert make is not None
+            children = make(max(missing + missing // 2, 4))
+            parts.append(self.first(children, missing, taken))
+            missing -= len(parts[-1])
+        if missing > 0:
+            parts.append(self.unseen(missing, rng, taken))
+        return np.concatenate(parts) if parts else np.empty((0, len(self._problem.choices)), dtype=np.int64)
+
+    def first(self, archs: Archs, count: int, taken: set[bytes]) -> Archs:
+        """The first `count` rows that are valid, new and distinct; they join `taken`."""
+        kept = archs[self.fresh(archs, taken)]
+        for key in self.keys(kept[count:]) if len(kept) > count else ():
+            taken.discard(key)
+        return kept[:count]

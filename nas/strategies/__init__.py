@@ -43,6 +43,7 @@ def create(
     features: Callable[[Archs], NDArray[np.float64]] | None = None,
     canonical: Callable[[Archs], Archs] | None = None,
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None,
+    ordered: Sequence[bool] | None = None,
     **settings: Any,
 ) -> Strategy:
     """Make a strategy for a problem.
@@ -56,6 +57,7 @@ def create(
         features: structural features, `(n, d) -> (n, f)`.
         canonical: equal rows of its result are the same network.
         valid: which genomes are networks at all.
+        ordered: per gene, whether its options are in an order; None means that all genes are categories.
         **settings: the strategy's own settings.
 
     Raises:
@@ -67,6 +69,8 @@ def create(
             "a problem needs at least one gene of at least one option and one objective, "
             f"got choices={tuple(choices)}, objectives={objectives}"
         )
+    if ordered is not None and len(ordered) != len(choices):
+        raise UsageError(f"ordered says something of {len(ordered)} genes, choices of {len(choices)}")
     problem = Problem(
         choices=tuple(int(c) for c in choices),
         objectives=int(objectives),
@@ -74,6 +78,7 @@ def create(
         features=features,
         canonical=canonical,
         valid=valid,
+        ordered=None if ordered is None else tuple(bool(one) for one in ordered),
     )
     make = REGISTRY.get(name)
     try:

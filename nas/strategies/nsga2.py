@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import moo, variation
+from nas import selection, variation
 from nas.archive import Seen
+from nas.history import checked
 from nas.strategies.protocol import Archs, Costs, Problem
 
 
@@ -59,75 +60,31 @@ class Nsga2:
         """Children of the survivors, or random networks as long as there are too few."""
         rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
         taken: set[bytes] = set()
-        initial = min(n, max(self._size - len(self._seen), 0))
-        parts = [self._seen.unseen(initial, rng, taken)] if initial else []
-        missing = n - initial
-        parents = np.isfinite(self._costs).all(axis=1).any()
-        for _ in range(100):
-            if missing <= 0 or not parents:
-                break
-            children = self._children(max(missing + missing // 2, 4), rng)
-            kept = children[self._seen.fresh(children, taken)]
-            for row in kept[missing:]:
-                taken.discard(self._seen.keys(row[None])[0])
-            parts.append(kept[:missing])
-            missing -= len(parts[-1])
-        if missing > 0:
-            parts.append(self._seen.unseen(missing, rng, taken))
-        return np.concatenate(parts) if parts else self._archs[:0]
+        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
+        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
+        make = (lambda count: self._children(count, able, rng)) if len(able) else None
+        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""
-        archs, costs = np.asarray(archs, dtype=np.int64), np.asarray(costs, dtype=np.float64)
-        if archs.ndim != 2 or costs.shape != (len(archs), self._problem.objectives):
-            raise UsageError(
-                f"archs must be (n, d) and costs (n, {self._problem.objectives}), got {archs.shape} and {costs.shape}"
-            )
-        self._seen.add(archs)
+        rows, values, amounts = checked(self._problem, archs, costs, violations)
+        self._seen.add(rows)
         self._tells += 1
-        everyone = np.concatenate([self._archs, archs])
-        scores = np.concatenate([self._costs, costs])
-        amounts = np.concatenate(
-            [self._violations, np.zeros(len(archs)) if violations is None else np.asarray(violations)]
+        everyone = np.concatenate([self._archs, rows])
+        values = np.concatenate([self._costs, values])
+        amounts = np.concatenate([self._violations, amounts])
+        kept = selection.survivors(values, amounts, self._size)
+        self._archs, self._costs, self._violations = everyone[kept.rows], values[kept.rows], amounts[kept.rows]
+        self._ranks, self._crowding = kept.ranks, kept.crowding
+
+    def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
+        """Children of tournament winners; failures (all but `able`) do not take part."""
+        mothers, fathers = (
+            self._archs[selection.tournaments(self._ranks, self._crowding, able, count, rng)] for _ in range(2)
         )
-        ranks = moo.ranks(scores, amounts)
-        crowding = np.zeros(len(ranks))
-        kept: list[NDArray[np.int64]] = []
-        room = self._size
-        for level in range(int(ranks.max(initial=-1)) + 1):
-            front = np.flatnonzero(ranks == level)
-            if len(front) == 0 or room <= 0:
-                continue
-            if np.isfinite(scores[front]).all():
-                crowding[front] = moo.crowding_distance(scores[front])
-            if len(front) > room:
-                front = front[np.argsort(-crowding[front], kind="stable")[:room]]
-            kept.append(front)
-            room -= len(front)
-        rows = np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
-        self._archs, self._costs, self._violations = everyone[rows], scores[rows], amounts[rows]
-        self._ranks, self._crowding = ranks[rows], crowding[rows]
-
-    def _children(self, count: int, rng: np.random.Generator) -> Archs:
-        mothers, fathers = self._parents(count, rng), self._parents(count, rng)
-        children = variation.uniform_crossover(mothers, fathers, rng, probability=self._crossover)
-        return variation.reset_mutation(children, self._problem.choices, rng, rate=self._mutation)
-
-    def _parents(self, count: int, rng: np.random.Generator) -> Archs:
-        """Binary tournaments: the lower rank wins, then the larger crowding distance, then chance.
-
-        Failures do not take part.
-        """
-        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
-        left, right = able[rng.integers(0, len(able), size=(2, count))]
-        better = (self._ranks[right] < self._ranks[left]) | (
-            (self._ranks[right] == self._ranks[left])
-            & (
-                (self._crowding[right] > self._crowding[left])
-                | ((self._crowding[right] == self._crowding[left]) & (rng.random(count) < 0.5))
-            )
+        return variation.children(
+            mothers, fathers, self._problem, rng, crossover=self._crossover, mutation=self._mutation
         )
-        return np.asarray(self._archs[np.where(better, right, left)], dtype=np.int64)
 
 
 STRATEGY = Nsga2

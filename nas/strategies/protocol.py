@@ -24,6 +24,8 @@ class Problem:
         features: structural features of the space, `(n, d) -> (n, f)`, or None.
         canonical: `(n, d) -> (n, d)`, equal rows are the same network; None means that every genome is its own network.
         valid: `(n, d) -> (n,)` bool, or None where all genomes are networks.
+        ordered: `(d,)`: whether the options of a gene are in an order (a width), so that near ones are alike; None
+            means that all genes are categories.
     """
 
     choices: tuple[int, ...]
@@ -32,6 +34,7 @@ class Problem:
     features: Callable[[Archs], NDArray[np.float64]] | None = None
     canonical: Callable[[Archs], Archs] | None = None
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None
+    ordered: tuple[bool, ...] | None = None
 
 
 @runtime_checkable
