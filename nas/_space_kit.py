@@ -11,6 +11,7 @@ import numpy as np
 from device_profiles.errors import ConstantNetwork, UsageError
 from nas import spaces
 from nas.spaces.protocol import Archs, SharesWeights, Space
+from profiler.assembly import Assembly
 
 #: Spaces up to this size are enumerated to count their networks.
 _ENUMERABLE = 100_000
@@ -52,6 +53,7 @@ def check_space(space: Space | str) -> None:
     _check_canonical(space, genomes)
     _check_text(space, genomes[:200])
     _check_neighbours(space, genomes[:5])
+    _check_restriction(space)
     _check_networks(space, genomes)
     if isinstance(space, SharesWeights):
         _check_supernet(space, space.to_supernet())
@@ -161,29 +163,115 @@ def _check_networks(space: Space, genomes: Archs) -> None:
         except ConstantNetwork as error:
             raise AssertionError(f"is_valid: {arch.tolist()} is valid, and its assembly raised {error!r}") from error
     for arch in genomes[valid][:4]:
-        images = torch.randn(space.input_shape, generator=torch.Generator().manual_seed(0))
-        assembled, direct = space.assembly(arch).to_module().eval(), space.to_module(arch).eval()
-        require(space.assembly(arch).input_shape == space.input_shape, "assembly", "its input has another shape")
+        assembly = space.assembly(arch)
+        inputs = _inputs(assembly)
+        assembled, direct = assembly.to_module().eval(), space.to_module(arch).eval()
+        require(assembly.input_shape == space.input_shape, "assembly", "its input has another shape")
         require(
             _shapes(assembled) == _shapes(direct), "to_module", f"{arch.tolist()} is another network than its assembly"
         )
         with torch.no_grad():
-            logits, other = direct(images), direct(images.flip(-1) + 1.0)
+            outputs, other = direct(inputs), direct(_inputs(assembly, seed=1))
         require(
-            logits.shape[0] == space.input_shape[0] and bool(torch.isfinite(logits).all()),
+            outputs.shape[0] == space.input_shape[0] and bool(torch.isfinite(outputs).all()),
             "to_module",
-            f"{arch.tolist()} gives {tuple(logits.shape)} for {space.input_shape}, or values that are not finite",
+            f"{arch.tolist()} gives {tuple(outputs.shape)} for {space.input_shape}, or values that are not finite",
         )
-        require(not torch.equal(logits, other), "is_valid", f"{arch.tolist()} gives the same for different inputs")
-        twin = space.to_module(space.canonical(arch[None])[0])
-        counts = [sum(parameter.numel() for parameter in one.parameters()) for one in (direct, twin)]
-        require(counts[0] == counts[1], "canonical", f"{arch.tolist()} and its representative have {counts} parameters")
+        require(not torch.equal(outputs, other), "is_valid", f"{arch.tolist()} gives the same for different inputs")
+    for arch in genomes[valid][:2]:
+        _check_export(space, arch)
+    different = (space.canonical(genomes) != genomes).any(axis=1)
+    for arch in genomes[valid & different][:8]:
+        _check_twin(space, arch)
     for arch in genomes[~valid][:5]:
         try:
             space.assembly(arch)
         except ConstantNetwork:
             continue
         raise AssertionError(f"is_valid: {arch.tolist()} is not valid, and its assembly did not raise ConstantNetwork")
+
+
+def _check_export(space: Space, arch: Archs) -> None:
+    """The stitched model computes what the module does, and its work can be counted."""
+    import onnxruntime
+    import torch
+
+    from profiler import work
+    from profiler.capture import BlockCache, stitch
+    from profiler.onnx_graph import read_graph
+
+    assembly = space.assembly(arch)
+    module = assembly.to_module().eval()
+    _fill(module)
+    model = stitch(assembly, BlockCache.default(), module=module)
+    graph = read_graph(model)
+    counts = work.parameters(graph), work.graph_macs(graph)
+    own = sum(parameter.numel() for parameter in module.parameters())
+    require(counts[0] >= own, "export", f"{arch.tolist()} has {own} parameters, its export {counts[0]}")
+    require(counts[1] > 0, "export", f"{arch.tolist()} has no work that can be counted")
+    inputs = _inputs(assembly)
+    with torch.no_grad():
+        wanted = module(inputs)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    got = torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
+    require(
+        got.shape == wanted.shape and bool((got - wanted).abs().max() <= 1e-3 * max(float(wanted.abs().max()), 1.0)),
+        "export",
+        f"ONNX Runtime computes something else than torch for {arch.tolist()}",
+    )
+
+
+def _check_twin(space: Space, arch: Archs) -> None:
+    """A genome and its representative compute the same, where weights of one shape are the same."""
+    import torch
+
+    outputs = []
+    for row in (arch, space.canonical(arch[None])[0]):
+        module = space.to_module(row).eval()
+        _fill(module)
+        with torch.no_grad():
+            outputs.append(module(_inputs(space.assembly(row))))
+    require(
+        outputs[0].shape == outputs[1].shape and _close(outputs[0], outputs[1]),
+        "canonical",
+        f"{arch.tolist()} and its representative compute different things",
+    )
+
+
+def _check_restriction(space: Space) -> None:
+    """A space with fewer options is a space, and its networks are those of the whole one."""
+    gene = int(np.argmax(space.choices))
+    left = space.restrict({gene: (0, space.choices[gene] - 1) if space.choices[gene] > 2 else (0,)})
+    wanted = tuple(min(2, n) if g == gene and n > 2 else (1 if g == gene else n) for g, n in enumerate(space.choices))
+    require(left.choices == wanted, "restrict", f"{space.choices} became {left.choices} instead of {wanted}")
+    require(spaces.load(left.spec) == left, "restrict", f"nas.spaces.load({left.spec!r}) makes another space")
+    _check_sample(left)
+    rows = np.random.default_rng(2).integers(0, left.choices, size=(300, len(left.choices)))
+    _check_canonical(left, rows)
+    for row in rows[:20]:
+        text = left.format(row)
+        require(np.array_equal(left.parse(text), row), "restrict", f"{text!r} is not read back as {row.tolist()}")
+        whole = space.parse(text)
+        require(space.format(whole) == text, "restrict", f"{text!r} is another architecture of the whole space")
+
+
+def _inputs(assembly: Assembly, seed: int = 0) -> Any:
+    """Random inputs that a network takes."""
+    import torch
+
+    return torch.randn(assembly.input_shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _fill(module: Any) -> None:
+    """Weights that depend on nothing but their shapes; statistics of norms as they are."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            seed = sum((place + 3) * size for place, size in enumerate(parameter.shape)) + parameter.dim()
+            drawn = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+            scale = max(parameter[0].numel(), 1) ** -0.5 if parameter.dim() > 1 else 0.5
+            parameter.copy_(drawn * scale + (1.0 if parameter.dim() == 1 else 0.0))
 
 
 def _check_supernet(space: Space, supernet: Any) -> None:

@@ -46,7 +46,8 @@ def two_point_crossover(mothers: Archs, fathers: Archs, rng: np.random.Generator
     count, genes = mothers.shape
     cuts = np.sort(rng.integers(0, genes + 1, size=(count, 2)), axis=1)
     place = np.arange(genes)
-    take = (place >= cuts[:, :1]) & (place < cuts[:, 1:]) & (rng.random(count) < probability)[:, None]
+    crossed = np.asarray(rng.random(count) < probability)
+    take = (place >= cuts[:, :1]) & (place < cuts[:, 1:]) & crossed[:, None]
     return np.asarray(np.where(take, fathers, mothers), dtype=np.int64)
 
 

@@ -17,11 +17,26 @@ from typing import Any
 
 from device_profiles.errors import UnknownName, UsageError
 from device_profiles.registry import Registry
+from nas.spaces.product import Gene, ProductSpace
 from nas.spaces.protocol import Archs, MakeSpace, SharesWeights, Space, Supernet
+from nas.spaces.table import from_choices
 
-__all__ = ["REGISTRY", "Archs", "SharesWeights", "Space", "Supernet", "load", "names"]
+__all__ = [
+    "REGISTRY",
+    "Archs",
+    "Gene",
+    "ProductSpace",
+    "SharesWeights",
+    "Space",
+    "Supernet",
+    "from_choices",
+    "load",
+    "names",
+]
 
-REGISTRY: Registry[MakeSpace] = Registry("space", "nas.spaces", attribute="SPACE")
+REGISTRY: Registry[MakeSpace] = Registry(
+    "space", "nas.spaces", attribute="SPACE", skip=("protocol", "product", "restricted", "table")
+)
 
 
 def names() -> tuple[str, ...]:
@@ -34,12 +49,14 @@ def load(spec: str, **options: Any) -> Space:
 
     Args:
         spec: a name, or a name with options such as `nasbench201:cells=1,channels=8`; integers are read as such.
+            `@GENE=OPTION+OPTION` behind it restricts a gene, such as `nasbench201@edge01=none+skip_connect`.
         **options: more options; they win over those in `spec`.
 
     Raises:
         UnknownName: no space has that name.
         UsageError: an option is malformed, unknown, or out of its range.
     """
+    spec, *limits = spec.split("@")
     name, _, tail = spec.partition(":")
     given: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in tail.split(","))):
@@ -52,4 +69,10 @@ def load(spec: str, **options: Any) -> Space:
     for option in (*given, *options):
         if option not in known:
             raise UnknownName(f"option of space {name}", option, known)
-    return make(**{**given, **options})
+    space = make(**{**given, **options})
+    for limit in limits:
+        gene, equals, kept = limit.partition("=")
+        if not equals:
+            raise UsageError(f"restriction {limit!r} names no options", hint=f"Write {name}@GENE=OPTION+OPTION.")
+        space = space.restrict({gene.strip(): kept.strip().split("+")})
+    return space

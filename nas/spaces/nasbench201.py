@@ -7,9 +7,9 @@ Source: Dong & Yang, "NAS-Bench-201: extending the scope of reproducible neural 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,9 @@ from device_profiles.errors import ConstantNetwork, UsageError
 from nas import cell_graph
 from nas.cell_graph import EDGES, NONE, OPERATORS, SIZE, SKIP
 from nas.spaces import _nasbench201_blocks as blocks
+from nas.spaces.product import Gene, ProductSpace
 from nas.spaces.protocol import Archs
 from profiler.assembly import INPUT, Assembly, Block
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _STAGES = 3
 _WEIGHTS = len(OPERATORS) ** np.arange(len(EDGES) - 1, -1, -1)
@@ -30,7 +28,7 @@ _TERM = re.compile(r"^([a-z_0-9]+)~(\d)$")
 
 
 @dataclass(frozen=True)
-class NasBench201:
+class NasBench201(ProductSpace):
     """NAS-Bench-201 cells in a macro skeleton; the defaults are the paper's.
 
     Attributes:
@@ -47,41 +45,24 @@ class NasBench201:
     classes: int = 10
     image_channels: int = 3
 
+    name = "nasbench201"
+
     def __post_init__(self) -> None:
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"space option {option.name} must be a whole number of at least 1, got {value!r}")
+        super().__post_init__()
         if self.resolution % 4:
             raise UsageError(
                 f"space option resolution must be a multiple of 4 (two stages halve it), got {self.resolution}"
             )
 
-    @property
-    def name(self) -> str:
-        """`nasbench201`."""
-        return "nasbench201"
-
-    @property
-    def spec(self) -> str:
-        """The name, and options that differ from the paper's."""
-        changed = [f"{o.name}={getattr(self, o.name)}" for o in fields(self) if getattr(self, o.name) != o.default]
-        return self.name + (":" + ",".join(changed) if changed else "")
-
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Five operators on each of six edges."""
-        return (len(OPERATORS),) * len(EDGES)
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """Five operators on each of six edges; an edge is named by the nodes it joins."""
+        return tuple(Gene(f"edge{source}{target}", OPERATORS) for source, target in EDGES)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """One image."""
         return (1, self.image_channels, self.resolution, self.resolution)
-
-    @property
-    def size(self) -> int:
-        """15,625."""
-        return int(SIZE)
 
     def sample(self, n: int, rng: np.random.Generator) -> Archs:
         """`n` live cells, `(n, 6)`, distinct networks as long as there are that many."""
@@ -102,17 +83,6 @@ class NasBench201:
         """`(n,)`: whether a path leads from the input to the output."""
         return np.asarray(cell_graph.tables()[1][self._numbers(archs)])
 
-    def neighbours(self, arch: Archs) -> Archs:
-        """The 24 cells that differ in one edge."""
-        found = []
-        for gene, options in enumerate(self.choices):
-            for option in range(options):
-                if option != arch[gene]:
-                    changed = np.array(arch, dtype=np.int64)
-                    changed[gene] = option
-                    found.append(changed)
-        return np.array(found)
-
     def features(self, archs: Archs) -> NDArray[np.float64]:
         """24 counts over live edges and paths of the canonical cell, `(n, 24)`; see `nas.cell_graph.structure`."""
         distinct, inverse = np.unique(self.canonical(archs), axis=0, return_inverse=True)
@@ -125,18 +95,9 @@ class NasBench201:
         Raises:
             UsageError: the text is neither.
         """
-        stripped = text.strip()
-        if re.fullmatch(r"\d+(\s*,\s*\d+)*", stripped):
-            genes = [int(part) for part in stripped.split(",")]
-        else:
-            genes = self._parse_string(stripped)
-        if len(genes) != len(EDGES) or max(genes) >= len(OPERATORS):
-            raise UsageError(
-                f"{text!r} has {len(genes)} genes up to {max(genes)}; "
-                f"a cell has {len(EDGES)}, each in 0..{len(OPERATORS) - 1}",
-                hint=f"Operators in order: {', '.join(OPERATORS)}.",
-            )
-        return np.array(genes, dtype=np.int64)
+        if "~" not in text:
+            return self.parse_integers(text)
+        return np.array(self._parse_string(text.strip()), dtype=np.int64)
 
     def format(self, arch: Archs) -> str:
         """The cell's string."""
@@ -180,11 +141,6 @@ class NasBench201:
         )
         return Assembly(tuple(parts), self.input_shape)
 
-    def to_module(self, arch: Archs, **options: Any) -> nn.Module:
-        """The network as a torch module, with fresh weights; options are those of the space and replace its own."""
-        space = NasBench201(**{**{o.name: getattr(self, o.name) for o in fields(self)}, **options}) if options else self
-        return space.assembly(arch).to_module()
-
     def to_supernet(self, **options: Any) -> Any:
         """All networks with shared weights; see `nas.spaces.protocol.Supernet`."""
         from nas.spaces._nasbench201_supernet import supernet
@@ -192,12 +148,7 @@ class NasBench201:
         return supernet(self)
 
     def _numbers(self, archs: Archs) -> NDArray[np.int64]:
-        archs = np.asarray(archs)
-        if archs.ndim != 2 or archs.shape[1] != len(EDGES):
-            raise UsageError(f"architectures must be a matrix (n, {len(EDGES)}), got shape {archs.shape}")
-        if len(archs) and (archs.min() < 0 or archs.max() >= len(OPERATORS)):
-            raise UsageError(f"a gene is outside of 0..{len(OPERATORS) - 1}")
-        return np.asarray(archs @ _WEIGHTS, dtype=np.int64)
+        return np.asarray(self.checked(archs) @ _WEIGHTS, dtype=np.int64)
 
     @staticmethod
     def _parse_string(text: str) -> list[int]:

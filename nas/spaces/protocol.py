@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -37,6 +37,10 @@ class Space(Protocol):
     @property
     def choices(self) -> tuple[int, ...]:
         """Options per gene, `(d,)`."""
+
+    @property
+    def ordered(self) -> tuple[bool, ...]:
+        """Per gene, `(d,)`, whether its options are in an order, so that near ones are alike."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -83,6 +87,9 @@ class Space(Protocol):
 
     def to_module(self, arch: Archs, **options: Any) -> nn.Module:
         """The network as a torch module, with fresh weights."""
+
+    def restrict(self, kept: Mapping[str | int, Any]) -> Space:
+        """The space with fewer options; by a gene's name the options that stay, by its number their indices."""
 
 
 class Supernet(Protocol):

@@ -155,7 +155,7 @@ class SharesMemory(Broken):
         (SamplesDead, "sample: an architecture without a function"),
         (IgnoresGenerator, "sample: it does not use the generator"),
         (NeverSettles, "canonical: it is not idempotent|is_valid|sample"),
-        (MergesTooMuch, "canonical: .* parameters"),
+        (MergesTooMuch, "canonical: .* compute different things"),
         (SeesGenomes, "features: an architecture and its representative"),
         (ReadsLoosely, "parse: .* must be refused"),
         (WritesAmbiguously, "was read as|one text"),
