@@ -212,7 +212,8 @@ class ProductSpace(ABC):
         parts = text.strip().split(",")
         if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
             raise UsageError(f"{text!r} is no architecture of {self.name}", hint=f"Such as {self._example()!r}.")
-        return self.checked(np.array([[int(part) for part in parts]], dtype=np.int64))[0]
+        row: Archs = self.checked(np.array([[int(part) for part in parts]], dtype=np.int64))[0]
+        return row
 
     def checked(self, archs: Archs) -> Archs:
         """The rows, if they are in the space.

@@ -130,7 +130,8 @@ class Restricted(ProductSpace):
         found, inside = self.narrow(self.inner.parse(text)[None])
         if not inside[0]:
             raise UsageError(f"{text!r} has options that are not left in {self.spec}")
-        return found[0]
+        row: Archs = found[0]
+        return row
 
     def assembly(self, arch: Archs) -> Assembly:
         """The whole space's network."""
