@@ -25,6 +25,10 @@ class Seen:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def knows(self, key: bytes) -> bool:
+        """Whether a network of this key was told."""
+        return key in self._keys
+
     def keys(self, archs: Archs) -> list[bytes]:
         """One key for each row; equal keys are the same network."""
         rows = np.ascontiguousarray(
