@@ -116,27 +116,24 @@ def _staircase(front: Floats, reference: tuple[float, float], start: float) -> t
     return levels, edges
 
 
-def scalarised_improvement(draws: Floats, front: Floats, reference: Floats, directions: Floats) -> Floats:
-    """Expected hypervolume improvement for any number of objectives, by random hypervolume scalarisations, `(N,)`.
+def scalarised_improvement(costs: Floats, front: Floats, reference: Floats, directions: Floats) -> Floats:
+    """Hypervolume improvement for any number of objectives, by random hypervolume scalarisations, `(N,)`.
+
+    Up to a constant; of costs that are drawn from what is believed, the mean is the expected improvement.
 
     Source: Golovin & Zhang, "Random hypervolume scalarizations for provable multi-objective black box optimization",
         ICML 2020, lemma 5: hypervolume is the mean over directions of the largest `min_i((r_i - y_i) / w_i)^m`.
 
     Args:
-        draws: `(S, N, m)`, costs drawn from what is believed.
+        costs: `(N, m)`.
         front: `(k, m)`, costs of what was evaluated.
         reference: `(m,)`.
         directions: `(L, m)`, on the positive part of the unit sphere.
     """
-    power = draws.shape[2]
-    best = np.zeros(len(directions))
-    if len(front):
-        best = _reach(front, reference, directions).max(axis=0)
-    total = np.zeros(draws.shape[1])
-    for drawn in draws:
-        reached = _reach(drawn, reference, directions)
-        total += np.maximum(reached**power - best**power, 0.0).mean(axis=1)
-    return total / len(draws)
+    power = costs.shape[1]
+    best = _reach(front, reference, directions).max(axis=0) if len(front) else np.zeros(len(directions))
+    reached = np.maximum(_reach(costs, reference, directions), best)
+    return np.asarray((reached**power - best**power).mean(axis=1))
 
 
 def _reach(costs: Floats, reference: Floats, directions: Floats) -> Floats:

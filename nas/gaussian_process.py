@@ -68,7 +68,8 @@ def fit(kernel: Kernel, inputs: Floats, targets: Floats) -> Fitted:
 
 def best(choices: Sequence[Kernel], inputs: Floats, targets: Floats) -> Fitted:
     """The fitted kernel of the largest evidence."""
-    return max((fit(kernel, inputs, targets) for kernel in choices), key=lambda fitted: fitted.evidence)
+    found = [fit(kernel, inputs, targets) for kernel in choices]
+    return max(found, key=lambda fitted: fitted.evidence)
 
 
 def _negative_evidence(
@@ -110,7 +111,6 @@ class Posterior:
         self._inputs = np.empty((capacity, candidates.shape[1]))
         self._factor = np.zeros((capacity, capacity))
         self._rows = np.empty((capacity, len(candidates)))
-        self._whitened = np.empty(capacity)
         self._count = 0
         self._variance = np.full(len(candidates), fitted.kernel.variance(fitted.log_parameters))
 
@@ -147,40 +147,35 @@ class Posterior:
     @property
     def deviation(self) -> Floats:
         """Standard deviation of each candidate, without noise, `(N,)`."""
-        return np.sqrt(np.maximum(self._variance, 1e-10))
+        return np.asarray(np.sqrt(np.maximum(self._variance, 1e-10)))
 
-    def imagine(self, candidate: int) -> Floats:
-        """Shrink the deviations as if a candidate were observed at its mean, which leaves all means as they are.
-
-        Returns:
-            The row by which one forgets it: see `forget`.
-        """
+    def imagine(self, candidate: int) -> None:
+        """Shrink the deviations as if a candidate were observed at its mean, which leaves all means as they are."""
         fitted, count = self._fitted, self._count
-        column = self._rows[:count, candidate]
-        rest = fitted.kernel.variance(fitted.log_parameters) + fitted.noise + _JITTER - column @ column
-        covariance = fitted.kernel.between(
-            fitted.log_parameters, self._candidates[candidate : candidate + 1], self._candidates
-        )[0]
-        row = (covariance - column @ self._rows[:count]) / np.sqrt(max(rest, 1e-10))
         if count == len(self._inputs):
             self._grow(2 * count)
-        self._inputs[count] = self._candidates[candidate]
-        self._factor[count, :count] = column
-        self._factor[count, count] = np.sqrt(max(rest, 1e-10))
+        place = self._candidates[candidate : candidate + 1]
+        column = self._rows[:count, candidate].copy()
+        rest = fitted.kernel.variance(fitted.log_parameters) + fitted.noise + _JITTER - column @ column
+        corner = float(np.sqrt(max(rest, 1e-10)))
+        covariance = fitted.kernel.between(fitted.log_parameters, place, self._candidates)[0]
+        row = (covariance - column @ self._rows[:count]) / corner
+        self._inputs[count] = place[0]
+        self._factor[count, :count], self._factor[count, count] = column, corner
         self._rows[count] = row
         self._variance -= row * row
         self._count += 1
-        return np.asarray(row)
 
-    def forget(self, variance: Floats, count: int) -> None:
-        """Go back to an earlier number of observations and its variances."""
-        self._variance = variance.copy()
-        self._count = count
-
-    @property
-    def variance(self) -> Floats:
-        """A copy of the candidates' variances `(N,)`, to go back to."""
-        return self._variance.copy()
+    def of(self, candidates: NDArray[np.int64]) -> Posterior:
+        """A copy for some of the candidates."""
+        count = self._count
+        found = Posterior(self._fitted, self._candidates[candidates], max(2 * count, 64))
+        found._inputs[:count] = self._inputs[:count]
+        found._factor[:count, :count] = self._factor[:count, :count]
+        found._rows[:count] = self._rows[:count, candidates]
+        found._variance = self._variance[candidates]
+        found._count = count
+        return found
 
     def _grow(self, room: int) -> None:
         count = self._count

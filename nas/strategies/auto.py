@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import acquisition, gaussian_process, moo, selection
-from nas.acquisition import Scale
+from nas import moo, selection
 from nas.archive import Seen
-from nas.gaussian_process import Fitted, Posterior
+from nas.gaussian_process import Posterior
 from nas.history import History
+from nas.strategies import _auto_belief
 from nas.strategies import _auto_candidates as candidates
+from nas.strategies._auto_belief import Belief
 from nas.strategies._auto_design import design
 from nas.strategies._auto_inputs import inputs_of
+from nas.strategies._auto_value import Believed, expected
 from nas.strategies.protocol import Archs, Costs, Problem
 
 Floats = NDArray[np.float64]
 
-#: A surrogate is fitted to at most so many observations, the best by rank.
-_MOST = 600
 #: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice.
 _HOPE = 1.0
-#: Draws of what is believed, and directions, where the hypervolume improvement has no closed form.
-_DRAWS, _DIRECTIONS = 16, 64
-#: Nodes of the quadrature over the second of two believed objectives.
-_NODES = 5
-
-
-@dataclass(frozen=True)
-class _Belief:
-    """What is believed of one column: a dear objective, or whether networks are feasible.
-
-    Attributes:
-        column: of the costs; -1 for feasibility.
-        scale: of the costs, or None for feasibility, whose targets are signs.
-        fitted: the surrogate.
-        rows: of the history that it was fitted to.
-    """
-
-    column: int
-    scale: Scale | None
-    fitted: Fitted
-    rows: NDArray[np.int64]
+#: Networks of the largest improvement among which a batch is chosen, one by one.
+_SHORTLIST = 4_000
+#: Parents of candidates in a large space.
+_PARENTS = 40
 
 
 class Auto:
@@ -81,8 +64,8 @@ class Auto:
         self._counts: list[int] = []  # observations after each tell
         self._inputs = inputs_of(problem)
         self._dear = [column for column in range(problem.objectives) if column not in problem.known]
-        self._space = _Whole(self) if candidates.is_small(problem) else None
-        self._beliefs: tuple[int, list[_Belief]] = (0, [])
+        self._whole = _Whole(self) if candidates.is_small(problem) else None
+        self._beliefs: tuple[int, list[Belief]] = (0, [])
         self._design: Archs | None = None
 
     @property
@@ -115,7 +98,7 @@ class Auto:
         """Networks to begin with: the ends of what is known, and far ones from each stratum between, `(k, d)`."""
         if self._design is None:
             rng = np.random.default_rng([self._seed, 1])
-            pool = self._space.archs if self._space is not None else candidates.drawn(self._problem, rng)
+            pool = self._whole.archs if self._whole is not None else candidates.drawn(self._problem, rng)
             columns = self._inputs(pool)[:, self._inputs.spread]
             known = self._known(pool)[:, sorted(self._problem.known)]
             self._design = pool[design(columns, known, self._initial, rng)]
@@ -128,7 +111,7 @@ class Auto:
             found[:, column] = function(archs)
         return found
 
-    def _believed(self) -> list[_Belief]:
+    def _believed(self) -> list[Belief]:
         """Surrogates for what was told up to the last time that they were due.
 
         When they are due depends on the tells alone, so that a search that is replayed has the same ones.
@@ -138,194 +121,99 @@ class Auto:
             if count >= following:
                 due, following = count, count * self._growth
         if due != self._beliefs[0]:
-            self._beliefs = (due, self._fitted(due))
+            self._beliefs = (due, _auto_belief.fit(self._history, due, self._inputs, self._dear))
         return self._beliefs[1]
 
-    def _fitted(self, count: int) -> list[_Belief]:
-        history = self._history
-        archs, costs, amounts = history.archs[:count], history.costs[:count], history.violations[:count]
-        able = np.flatnonzero(np.isfinite(costs).all(axis=1))
-        if len(able) < 3:
-            return []
-        rows = able if len(able) <= _MOST else able[selection.survivors(costs[able], amounts[able], _MOST).rows]
-        rows = np.sort(rows)
-        inputs, kernels = self._inputs(archs[rows]), self._inputs.kernels
-        clip = 1.0 if self._problem.features is not None else 0.9
-        beliefs = []
-        for column in self._dear:
-            scale = acquisition.scale_of(costs[rows, column], clip=clip)
-            fitted = gaussian_process.best(kernels, inputs, scale.forward(costs[rows, column]))
-            beliefs.append(_Belief(column, scale, fitted, rows))
-        if len(able) < count or (amounts > 0).any():
-            rows = np.arange(count)[-_MOST:]
-            fitted = gaussian_process.fit(kernels[0], self._inputs(archs[rows]), self._signs(rows))
-            beliefs.append(_Belief(-1, None, fitted, rows))
-        return beliefs
-
-    def _signs(self, rows: NDArray[np.int64]) -> Floats:
-        """-1 for feasible rows, 0 to 1 for the others by how much they violate, 1 for failures."""
-        amounts = np.where(self._history.succeeded, self._history.violations, np.inf)[rows]
-        order = np.unique(amounts[amounts > 0])
-        return np.where(amounts > 0, (np.searchsorted(order, amounts) + 1.0) / max(len(order), 1), -1.0)
-
-    def _targets(self, belief: _Belief, rows: NDArray[np.int64]) -> Floats:
-        return (
-            self._signs(rows)
-            if belief.scale is None
-            else belief.scale.forward(self._history.costs[rows, belief.column])
-        )
-
-    def _chosen(self, count: int, beliefs: list[_Belief], taken: set[bytes], rng: np.random.Generator) -> Archs:
-        """Up to `count` networks, one after the other, each as if those before it had been as good as hoped."""
-        front = self._front()
-        if self._space is not None:
-            view, posteriors = self._space, self._space.posteriors(beliefs)
-            free = self._space.free(taken)
+    def _chosen(self, count: int, beliefs: list[Belief], taken: set[bytes], rng: np.random.Generator) -> Archs:
+        """Up to `count` networks, one after the other, each as if those before it had been as good as is hoped."""
+        front, size = self._front(), max(_SHORTLIST, 4 * count)
+        if self._whole is not None:
+            archs, posteriors = self._whole.shortlist(size, beliefs, taken, front)
         else:
             archs = candidates.promising(
-                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front, rng), rng
+                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng
             )
-            view = _Part(archs, self._known(archs))
             posteriors = [self._posterior(belief, archs) for belief in beliefs]
-            free = np.ones(len(archs), dtype=np.bool_)
-        before = [(posterior.variance, len(posterior)) for posterior in posteriors]
-        means = [
-            posterior.mean(self._targets(belief, self._observed(belief)))
-            for belief, posterior in zip(beliefs, posteriors, strict=True)
-        ]
+        known = self._known(archs)
+        means = self._means(beliefs, posteriors)
+        free = np.ones(len(archs), dtype=np.bool_)
         found: list[int] = []
         while len(found) < count and free.any():
             deviations = [posterior.deviation for posterior in posteriors]
-            values = self._improvement(view.known, beliefs, means, deviations, front, rng)
-            values = np.where(free, values, -1.0)
-            if values.max() <= 0:
+            values = np.where(free, self._worth(known, beliefs, means, deviations, front), -1.0)
+            if values.max() < 1e-200:  # as far as anyone can tell the front cannot move: look where least is known
                 values = np.where(free, deviations[0], -1.0)
             pick = int(np.argmax(np.round(values / values.max(), 9)))
             found.append(pick)
             free[pick] = False
-            hoped = view.known[pick].copy()
+            hoped = known[pick].copy()
             for belief, mean, deviation, posterior in zip(beliefs, means, deviations, posteriors, strict=True):
                 if belief.scale is not None:
                     hoped[belief.column] = belief.scale.backward(mean[pick] - _HOPE * deviation[pick])
                 posterior.imagine(pick)
             front = np.concatenate([front, hoped[None]])
-        for posterior, (variance, length) in zip(posteriors, before, strict=True):
-            posterior.forget(variance, length)
-        chosen = view.archs[found]
-        taken.update(self._seen.keys(chosen))
-        return chosen
+        taken.update(self._seen.keys(archs[found]))
+        return np.asarray(archs[found])
 
     def _front(self) -> Costs:
         """Costs of what was told and is feasible, without what others dominate."""
         history = self._history
         costs = history.costs[history.succeeded & (history.violations <= 0)]
-        return costs[moo.nondominated(costs)]
+        return np.asarray(costs[moo.nondominated(costs)])
 
     def _parents(self) -> Archs:
-        """The best that was told, by rank; at least some."""
+        """The best that was told, by rank; failures only if there is nothing else."""
         history = self._history
-        kept = selection.survivors(history.costs, history.violations, 40)
-        able = kept.rows[np.isfinite(history.costs[kept.rows]).all(axis=1)]
-        return history.archs[able if len(able) else kept.rows]
+        rows = selection.survivors(history.costs, history.violations, _PARENTS).rows
+        able = rows[history.succeeded[rows]]
+        return np.asarray(history.archs[able if len(able) else rows])
 
-    def _observed(self, belief: _Belief) -> NDArray[np.int64]:
-        """Rows that a surrogate knows of: those that it was fitted to, and those told later."""
-        later = np.arange(self._beliefs[0], len(self._history))
-        if belief.scale is not None:
-            later = later[self._history.succeeded[later]]
-        return np.concatenate([belief.rows, later])
-
-    def _posterior(self, belief: _Belief, archs: Archs) -> Posterior:
-        rows = self._observed(belief)
+    def _posterior(self, belief: Belief, archs: Archs) -> Posterior:
+        """What is believed of some networks after all that was told."""
+        rows = belief.observed(self._history, self._beliefs[0], len(self._history))
         posterior = Posterior(belief.fitted, self._inputs(archs), len(rows) + 64)
         posterior.observe(self._inputs(self._history.archs[rows]))
         return posterior
 
-    def _value(self, archs: Archs, beliefs: list[_Belief], front: Costs, rng: np.random.Generator) -> Floats:
-        """Expected improvement of any networks, `(n,)`."""
-        posteriors = [self._posterior(belief, archs) for belief in beliefs]
-        means = [
-            posterior.mean(self._targets(belief, self._observed(belief)))
-            for belief, posterior in zip(beliefs, posteriors, strict=True)
+    def _means(self, beliefs: list[Belief], posteriors: list[Posterior]) -> list[Floats]:
+        history = self._history
+        observed = [belief.observed(history, self._beliefs[0], len(history)) for belief in beliefs]
+        return [
+            posterior.mean(belief.targets(history, rows))
+            for belief, posterior, rows in zip(beliefs, posteriors, observed, strict=True)
         ]
-        deviations = [posterior.deviation for posterior in posteriors]
-        return self._improvement(self._known(archs), beliefs, means, deviations, front, rng)
 
-    def _improvement(
-        self,
-        known: Costs,
-        beliefs: list[_Belief],
-        means: list[Floats],
-        deviations: list[Floats],
-        front: Costs,
-        rng: np.random.Generator,
+    def _value(self, archs: Archs, beliefs: list[Belief], front: Costs) -> Floats:
+        """What evaluating each of some networks is worth, `(n,)`."""
+        posteriors = [self._posterior(belief, archs) for belief in beliefs]
+        deviations = [posterior.deviation for posterior in posteriors]
+        return self._worth(self._known(archs), beliefs, self._means(beliefs, posteriors), deviations, front)
+
+    def _worth(
+        self, known: Costs, beliefs: list[Belief], means: list[Floats], deviations: list[Floats], front: Costs
     ) -> Floats:
         """Expected hypervolume improvement times the probability of being feasible, `(N,)`."""
+        from scipy.special import ndtr
+
         feasible = np.ones(len(known))
-        models = [(b, m, d) for b, m, d in zip(beliefs, means, deviations, strict=True) if b.scale is not None]
+        believed = []
         for belief, mean, deviation in zip(beliefs, means, deviations, strict=True):
             if belief.scale is None:
-                from scipy.special import ndtr
-
                 feasible = ndtr(-mean / np.maximum(deviation, 0.1))
+            else:
+                believed.append(Believed(belief.column, belief.scale, mean, deviation))
         if len(front) == 0:
             return feasible
-        reference = self._reference(known)
-        if self._problem.objectives <= 2 and len(models) >= 1:
-            return feasible * self._closed(known, models, front, reference)
-        directions = acquisition.sphere(_DIRECTIONS, self._problem.objectives, np.random.default_rng([self._seed, 2]))
-        normals = np.random.default_rng([self._seed, 3]).standard_normal((_DRAWS, len(models)))
-        draws = np.repeat(known[None], _DRAWS if models else 1, axis=0)
-        for number, (belief, mean, deviation) in enumerate(models):
-            assert belief.scale is not None
-            values = mean[None] + normals[:, number, None] * deviation[None]
-            draws[:, :, belief.column] = belief.scale.backward(values)
-        low = np.minimum(front.min(axis=0), reference)
-        span = np.where(reference > low, reference - low, 1.0)
-        return feasible * acquisition.scalarised_improvement(
-            (draws - low) / span, (front - low) / span, (reference - low) / span, directions
-        )
-
-    def _closed(
-        self, known: Costs, models: list[tuple[_Belief, Floats, Floats]], front: Costs, reference: Floats
-    ) -> Floats:
-        """Expected improvement for one or two objectives, of which at least one is believed, `(N,)`."""
-        belief, mean, deviation = models[0]
-        scale = belief.scale
-        assert scale is not None
-        if self._problem.objectives == 1:
-            return scale.improvement(np.array([front[:, 0].min()]), mean, deviation)[:, 0]
-        other = 1 - belief.column
-        ordered = front[:, [belief.column, other]]
-        bounds = (float(reference[belief.column]), float(reference[other]))
-        if len(models) == 1:
-            return acquisition.staircase_improvement(scale, mean, deviation, known[:, other], ordered, bounds)
-        second, centre, width = models[1]
-        assert second.scale is not None
-        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-        total = np.zeros(len(mean))
-        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-            costs = second.scale.backward(centre + node * width)
-            total += weight * acquisition.staircase_improvement(scale, mean, deviation, costs, ordered, bounds)
-        return total
+        return np.asarray(feasible * expected(known, believed, front, self._reference(known), self._seed))
 
     def _reference(self, known: Costs) -> Floats:
         """Worst costs that count, `(m,)`: nine tenths of what was told of dear ones are better, all of known ones."""
         costs = self._history.costs[self._history.succeeded]
-        reference = np.quantile(costs, 0.9, axis=0)
-        span = np.maximum(np.ptp(costs, axis=0), 1e-12)
-        reference = np.maximum(reference, costs.min(axis=0) + 1e-6 * span)
+        low = costs.min(axis=0) + 1e-6 * np.maximum(np.ptp(costs, axis=0), 1e-12)
+        reference = np.maximum(np.quantile(costs, 0.9, axis=0), low)
         for column in self._problem.known:
             reference[column] = max(float(known[:, column].max(initial=-np.inf)), float(costs[:, column].max()))
-        return reference
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some networks to choose from."""
-
-    archs: Archs
-    known: Costs
+        return np.asarray(reference)
 
 
 class _Whole:
@@ -333,51 +221,61 @@ class _Whole:
 
     def __init__(self, search: Auto) -> None:
         self._search = search
-        self._state: tuple[int, int, list[Posterior]] = (0, 0, [])
-        self._archs: Archs | None = None
+        self._posteriors: tuple[int, int, list[Posterior]] = (0, 0, [])
 
-    @property
+    @cached_property
     def archs(self) -> Archs:
         """All networks, `(N, d)`."""
-        if self._archs is None:
-            self._archs = candidates.everything(self._search._problem)
-            self.known = self._search._known(self._archs)
-            self._inputs = self._search._inputs(self._archs)
-            self._keys = self._search._seen.keys(self._archs)
-        return self._archs
+        return candidates.everything(self._search._problem)
 
-    def free(self, taken: set[bytes]) -> NDArray[np.bool_]:
-        """Which were neither told nor taken, `(N,)`."""
-        seen = self._search._seen
-        return np.array([key not in taken and not seen.knows(key) for key in self._keys], dtype=np.bool_)
+    @cached_property
+    def _known(self) -> Costs:
+        return self._search._known(self.archs)
 
-    def posteriors(self, beliefs: list[_Belief]) -> list[Posterior]:
+    @cached_property
+    def _inputs(self) -> Floats:
+        return self._search._inputs(self.archs)
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return self._search._seen.keys(self.archs)
+
+    def shortlist(
+        self, count: int, beliefs: list[Belief], taken: set[bytes], front: Costs
+    ) -> tuple[Archs, list[Posterior]]:
+        """The new networks that are worth most, `(<=count, d)`, and what is believed of them."""
+        search = self._search
+        posteriors = self._caught_up(beliefs)
+        deviations = [posterior.deviation for posterior in posteriors]
+        values = search._worth(self._known, beliefs, search._means(beliefs, posteriors), deviations, front)
+        new = np.array([key not in taken and not search._seen.knows(key) for key in self._keys], dtype=np.bool_)
+        places = np.flatnonzero(new)
+        places = np.sort(places[np.argsort(-values[places], kind="stable")[:count]])
+        return self.archs[places], [posterior.of(places) for posterior in posteriors]
+
+    def _caught_up(self, beliefs: list[Belief]) -> list[Posterior]:
         """What is believed after the last tell.
 
         Observations are added tell by tell, in order, so that a search that is replayed computes the same bits.
         """
-        search = self._search
-        history = search._history
-        due, told, posteriors = self._state
-        start = search._beliefs[0]
-        if due != start or not posteriors:
-            posteriors = []
+        search, history = self._search, self._search._history
+        due = search._beliefs[0]
+        fitted, told, posteriors = self._posteriors
+        if fitted != due or not posteriors:
+            told, posteriors = due, []
             for belief in beliefs:
                 posterior = Posterior(belief.fitted, self._inputs, int(len(belief.rows) * search._growth) + 64)
                 posterior.observe(search._inputs(history.archs[belief.rows]))
                 posteriors.append(posterior)
-            told = start
         for count in search._counts:
             if count <= told:
                 continue
             for belief, posterior in zip(beliefs, posteriors, strict=True):
-                rows = np.arange(told, count)
-                if belief.scale is not None:
-                    rows = rows[history.succeeded[rows]]
+                rows = belief.usable(history, told, count)
                 if len(rows):
                     posterior.observe(search._inputs(history.archs[rows]))
             told = count
-        self._state = (start, told, posteriors)
+        self._posteriors = (due, told, posteriors)
         return posteriors
 
 
