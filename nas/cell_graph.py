@@ -107,8 +107,10 @@ def structure(cell: Cell) -> tuple[float, ...]:
     """Structural features of a live cell; all 0 for a dead one.
 
     Live edges of each operator (skip, 1x1, 3x3, pool); live paths; over these paths the least, largest and summed
-    number of convolutions, of 3x3 convolutions, and of weighted operators; paths of skips alone, paths without any
-    convolution; longest path in edges; live nodes; inputs of the output; whether it is dead.
+    number of convolutions, of 3x3 convolutions, and of pools; paths of skips alone, paths without any convolution;
+    longest path in edges; live nodes; inputs of the output; paths with a 3x3 and with a 1x1; means over the paths of
+    convolutions, of 3x3 convolutions and of edges; shortest path; paths with a pool, without and with a convolution;
+    largest and least growth of the receptive field along a path; whether it is dead.
     """
     alive = live_edges(cell)
     if not alive:
@@ -121,23 +123,29 @@ def structure(cell: Cell) -> tuple[float, ...]:
     skips_only = sum(all(op == SKIP for op in path) for path in paths)
     unweighted = sum(count == 0 for count in convolutions)
     nodes = len({EDGES[edge][1] for edge in alive})
+    lengths = [len(path) for path in paths]
+    fields = [2 * (three + pool) for three, pool in zip(threes, pools, strict=True)]
     values = [
         *counts, len(alive), len(paths),
         min(convolutions), max(convolutions), sum(convolutions),
         min(threes), max(threes), sum(threes),
         min(pools), max(pools), sum(pools),
-        skips_only, unweighted, max(len(path) for path in paths), nodes,
+        skips_only, unweighted, max(lengths), nodes,
         sum(EDGES[edge][1] == NODES - 1 for edge in alive),
         sum(EDGES[edge][0] == 0 for edge in alive),
         sum(1 for path in paths if CONV3 in path),
         sum(1 for path in paths if CONV1 in path),
+        sum(convolutions) / len(paths), sum(threes) / len(paths), sum(lengths) / len(paths), min(lengths),
+        sum(pool > 0 and count == 0 for pool, count in zip(pools, convolutions, strict=True)),
+        sum(pool > 0 and count > 0 for pool, count in zip(pools, convolutions, strict=True)),
+        max(fields), min(fields),
         0.0,
     ]  # fmt: skip
     return tuple(float(value) for value in values)
 
 
 #: Number of features of `structure`.
-FEATURES = 24
+FEATURES = 32
 
 
 def _paths(cell: Cell, alive: set[int]) -> list[tuple[int, ...]]:

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 #: Log-normal priors: of amplitudes around 1, of weights around this sum over all columns, of the noise's variance.
 _WEIGHTS, _NOISE, _WIDTH = 0.3, 1e-2, 1.0
+#: Logarithms of hyper-parameters stay so near to the centres of their priors.
+_FARTHEST = 8.0
 #: Added to the diagonal, for the Cholesky factor's sake.
 _JITTER = 1e-8
 #: Steps of the optimiser; further ones change the evidence by less than the choice of kernel does.
@@ -62,7 +64,8 @@ def fit(kernel: Kernel, inputs: Floats, targets: Floats) -> Fitted:
         off = (parameters - centre) / _WIDTH
         return value + 0.5 * float(off @ off), slope + off / _WIDTH
 
-    found = optimize.minimize(loss, centre, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+    bounds = [(middle - _FARTHEST, middle + _FARTHEST) for middle in centre]
+    found = optimize.minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS})
     return Fitted(kernel, found.x[:-1], float(np.exp(found.x[-1])), -float(found.fun))
 
 

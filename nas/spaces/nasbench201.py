@@ -84,7 +84,7 @@ class NasBench201(ProductSpace):
         return np.asarray(cell_graph.tables()[1][self._numbers(archs)])
 
     def features(self, archs: Archs) -> NDArray[np.float64]:
-        """24 counts over live edges and paths of the canonical cell, `(n, 24)`; see `nas.cell_graph.structure`."""
+        """32 counts over live edges and paths of the canonical cell, `(n, 32)`; see `nas.cell_graph.structure`."""
         distinct, inverse = np.unique(self.canonical(archs), axis=0, return_inverse=True)
         rows = np.array([cell_graph.structure(tuple(int(g) for g in cell)) for cell in distinct])
         return np.asarray(rows.reshape(-1, cell_graph.FEATURES)[inverse.reshape(-1)])
