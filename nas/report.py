@@ -12,7 +12,7 @@ import numpy as np
 
 from device_profiles.errors import HwnasError
 from device_profiles.profile import from_plain
-from nas import spaces
+from nas import certainty, spaces
 from nas.loop import hypervolume
 from nas.objectives import Objective
 from nas.spaces.protocol import Space
@@ -25,6 +25,8 @@ _MEASURED = "#000000"
 _KERNEL_COLOURS = (*COLOURS, "#F0E442", "#999999", "#882255")
 #: Kernels that are shown one by one; the others are summed.
 _KERNELS = 9
+#: Architectures that are named for another evaluation.
+_RECOMMENDED = 3
 #: Points of the hypervolume's curve.
 _STEPS = 100
 
@@ -43,7 +45,8 @@ def write(study: Study, path: Path) -> Path:
     """Write the page.
 
     It shows the front with what is known of each point on hover, predicted and measured values told apart; the front as
-    a table; where the time of the measured finalists goes, kernel by kernel; and the hypervolume over evaluations.
+    a table; how sure it is; where the time of the measured finalists goes, kernel by kernel; and the hypervolume over
+    evaluations.
 
     Args:
         study: of a run.
@@ -72,6 +75,7 @@ def write(study: Study, path: Path) -> Path:
         body.append(figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}))
         if number == 0:
             body.append(_table(space, objectives, front, finalists))
+            body.append(_certainty_section(study, space, objectives, front))
     page = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>hwnas: "
         f"{html.escape(space.spec)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
@@ -329,4 +333,48 @@ def _table(
         cells += [", ".join(point.found_by), facts.get("onnx") or ""]
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+def _certainty_section(study: Study, space: Space, objectives: Sequence[Objective], front: list[Point]) -> str:
+    """How sure the front is: as a table where there are intervals, and what is wrong with the objectives if it is."""
+    sure = certainty.of_study(study, front, recommended=_RECOMMENDED)
+    notes = []
+    if not sure.membership:
+        notes.append("No objective has intervals, so every value counts as exact.")
+    else:
+        told = sum(bool(pair.resolved.all()) for pair in sure.neighbours)
+        notes.append(
+            "The probability that nothing evaluated is better in everything, by draws from the 90 % intervals, whose "
+            f"errors count as independent; {told} of {len(sure.neighbours)} neighbours are told apart in every "
+            "objective."
+        )
+    if len(objectives) > 2 and sure.effective_dimension is not None:
+        notes.append(
+            f"The front of {len(objectives)} objectives has an effective dimension of {sure.effective_dimension:.1f}."
+        )
+    notes += [certainty.warning(pair) for pair in sure.alike]
+    parts = [f"<h2>How sure is the front</h2><p class='note'>{html.escape(' '.join(notes))}</p>"]
+    if sure.membership:
+        parts.append(_certainty_table(space, objectives, front, sure))
+    if sure.next:
+        names = "".join(f"<li><code>{html.escape(space.format(np.array(arch)))}</code></li>" for arch in sure.next)
+        parts.append(f"<p>Evaluated again, these would make it most certain:</p><ol>{names}</ol>")
+    return "".join(parts)
+
+
+def _certainty_table(
+    space: Space, objectives: Sequence[Objective], front: list[Point], sure: certainty.Certainty
+) -> str:
+    """A row for each point of the front, with what its order to the next one rests on."""
+    following = {pair.first: pair for pair in sure.neighbours}
+    rows = []
+    for place, (point, share) in enumerate(zip(front, sure.membership, strict=True)):
+        pair = following.get(place)
+        open_orders = [o.name for o, known in zip(objectives, pair.resolved, strict=True) if not known] if pair else []
+        verdict = "" if pair is None else f"not in {', '.join(open_orders)}" if open_orders else "yes"
+        cells = (space.format(np.array(point.arch)), f"{share:.2f}", verdict)
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    heads = ("architecture", "probability of being on the front", "told apart from the next")
+    head = "".join(f"<th>{name}</th>" for name in heads)
     return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

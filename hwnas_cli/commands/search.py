@@ -11,6 +11,8 @@ from hwnas_cli.answer import Answer, Json, answers, table
 
 if TYPE_CHECKING:
     from nas.loop import SearchResult
+    from nas.noise import Neighbours
+    from nas.objectives import Objective
 
 
 @answers("search")
@@ -74,7 +76,8 @@ def search(
 
         judged = sum(trial.result is not None for trial in open_study(output).trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
-        return Answer({**empty, "hypervolume": 0.0, "reference": None}, "", error.exit_code, error)
+        nothing: dict[str, Any] = {"resolved": [], "effective_dimension": None, "alike": []}
+        return Answer({**empty, "hypervolume": 0.0, "reference": None, **nothing}, "", error.exit_code, error)
     data_fields = fields(result)
     return Answer(data_fields, text(result, data_fields))
 
@@ -83,11 +86,14 @@ def fields(result: SearchResult) -> dict[str, Any]:
     """The JSON fields of a search."""
     import numpy as np
 
+    from nas import certainty
+
     study, space = result.study, result.context.space
     objectives = study.objectives()
     known = study.finalists()
-    front = []
-    for point in result.front:
+    points, front = result.front, []
+    sure = certainty.of_study(study, points)
+    for place, point in enumerate(points):
         facts = known.get(point.arch, {})
         values = {}
         for objective in objectives:
@@ -108,6 +114,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
                 "test_accuracy": facts.get("test_accuracy"),
                 "found_by": list(point.found_by),
                 "onnx": str(result.folder / facts["onnx"]) if facts.get("onnx") else None,
+                "membership": sure.membership[place] if sure.membership else None,
             }
         )
     reference = study.fact("reference")
@@ -121,8 +128,18 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "reference": None
         if reference is None
         else {o.name: float(o.value(np.array(r))) for o, r in zip(objectives, reference, strict=True)},
+        "resolved": [_pair(pair, objectives) for pair in sure.neighbours],
+        "effective_dimension": sure.effective_dimension,
+        "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
         "path": str(result.folder),
     }
+
+
+def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]:
+    """Two neighbours by their places in the front, and in which objectives it is open which of them is better."""
+    unresolved = [o.name for o, known in zip(objectives, pair.resolved, strict=True) if not known]
+    verdict = "not resolved" if unresolved else "resolved"
+    return {"first": pair.first, "second": pair.second, "unresolved": unresolved, "verdict": verdict}
 
 
 def text(result: SearchResult, data: dict[str, Any]) -> str:
@@ -141,11 +158,30 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
     lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations; {sources}")
     lines.append(f"hypervolume {data['hypervolume']:.4g}; run {data['path']}")
+    lines += _certainty(data)
     exported = [point["onnx"] for point in data["front"] if point["onnx"]]
     if exported:
         lines.append(f"{len(exported)} networks with their weights in {Path(exported[0]).parent}")
     lines.append(f"a page of it: hwnas report {data['path']} -o front.html")
     return "\n".join(lines)
+
+
+def _certainty(data: dict[str, Any]) -> list[str]:
+    """At most two lines: how sure the front is, and whether two objectives are one."""
+    from nas import certainty
+
+    lines = []
+    shares = [point["membership"] for point in data["front"] if point["membership"] is not None]
+    if shares:
+        likely = sum(share >= 0.9 for share in shares)
+        told = sum(pair["verdict"] == "resolved" for pair in data["resolved"])
+        lines.append(
+            f"{likely} of {len(shares)} are on the front with 90 % probability; "
+            f"{told} of {len(data['resolved'])} neighbours are told apart"
+        )
+    if data["alike"]:
+        lines.append(certainty.warning(tuple(data["alike"][0].values())))
+    return lines
 
 
 def _setting(text: str) -> tuple[str, Any]:
