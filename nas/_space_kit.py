@@ -256,10 +256,13 @@ def _check_restriction(space: Space) -> None:
 
 
 def _inputs(assembly: Assembly, seed: int = 0) -> Any:
-    """Random inputs that a network takes."""
+    """Random inputs that a network takes; whole numbers are 0..7."""
     import torch
 
-    return torch.randn(assembly.input_shape, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    if assembly.input_dtype == "int64":
+        return torch.randint(0, 8, assembly.input_shape, generator=generator)
+    return torch.randn(assembly.input_shape, generator=generator)
 
 
 def _fill(module: Any) -> None:

@@ -15,7 +15,7 @@ from nas.kernels import Kernel
 Floats = NDArray[np.float64]
 
 #: Log-normal priors: of amplitudes around 1, of weights around this sum over all columns, of the noise's variance.
-_WEIGHTS, _NOISE, _WIDTH = 0.3, 1e-2, 1.0
+_WEIGHTS, _NOISE, _WIDTH = 0.2, 1e-2, 1.0
 #: Logarithms of hyper-parameters stay so near to the centres of their priors.
 _FARTHEST = 8.0
 #: Added to the diagonal, for the Cholesky factor's sake.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The name that stands for the input of the network in `Block.inputs`.
 INPUT = "input"
+#: What the input of a network may be: real numbers, or whole ones such as tokens.
+INPUT_DTYPES = ("float32", "int64")
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,22 @@ class Assembly:
     Attributes:
         blocks: every block reads only `INPUT` and blocks before it.
         input_shape: shape of one input, the batch included: `(1, 3, 32, 32)`.
+        input_dtype: of the input, one of `INPUT_DTYPES`; what blocks give is float32.
 
     Raises:
-        InvalidModel: a name is used twice, or a block reads one that is not before it.
+        InvalidModel: a name is used twice, a block reads one that is not before it, or the input has another dtype.
     """
 
     blocks: tuple[Block, ...]
     input_shape: tuple[int, ...]
+    input_dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.input_dtype not in INPUT_DTYPES:
+            raise InvalidModel(
+                f"the input of a network is {self.input_dtype}; it must be one of {', '.join(INPUT_DTYPES)}",
+                hint="Give whole numbers as int64, all others as float32.",
+            )
         seen = {INPUT}
         for block in self.blocks:
             unknown = [name for name in block.inputs if name not in seen]
@@ -72,7 +81,8 @@ class Assembly:
         """
         position = {INPUT: 0} | {block.name: i for i, block in enumerate(self.blocks, start=1)}
         wiring = (f"{block.key}({','.join(str(position[name]) for name in block.inputs)})" for block in self.blocks)
-        return f"{'x'.join(map(str, self.input_shape))}:" + ";".join(wiring)
+        dtype = "" if self.input_dtype == "float32" else f"{self.input_dtype} "
+        return f"{dtype}{'x'.join(map(str, self.input_shape))}:" + ";".join(wiring)
 
     def to_module(self) -> nn.Module:
         """The network as a torch module; its parameters are named `blocks.<block name>.<parameter>`."""

@@ -78,14 +78,19 @@ class BlockCache:
             _DEFAULT = BlockCache(folder)
         return _DEFAULT
 
-    def get(self, block: Block, shapes: Sequence[Shape]) -> BlockGraph:
-        """The export of a block for inputs of these shapes; made at first need."""
-        name = f"{block.key}({';'.join('x'.join(map(str, shape)) for shape in shapes)})"
+    def get(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str] | None = None) -> BlockGraph:
+        """The export of a block for inputs of these shapes, and dtypes (float32 if None); made at first need."""
+        dtypes = dtypes or ["float32"] * len(shapes)
+        read = (
+            ("" if dtype == "float32" else f"{dtype} ") + "x".join(map(str, shape))
+            for shape, dtype in zip(shapes, dtypes, strict=True)
+        )
+        name = f"{block.key}({';'.join(read)})"
         if name not in self.graphs:
-            self.graphs[name] = _block_graph(self._proto(name, block, shapes), name)
+            self.graphs[name] = _block_graph(self._proto(name, block, shapes, dtypes), name)
         return self.graphs[name]
 
-    def _proto(self, name: str, block: Block, shapes: Sequence[Shape]) -> Any:
+    def _proto(self, name: str, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
         import onnx
 
         stamp = f"{_FORMAT}|torch {version('torch')}|onnxscript {version('onnxscript')}|{name}"
@@ -101,7 +106,7 @@ class BlockCache:
                 raise SchemaMismatch(f"the cached block {path} was cut short", hint="Delete that file.")
             return proto
         module = block.build()
-        proto = capture_module(module, shapes)
+        proto = capture_module(module, shapes, dtypes)
         kept = {weight.name for weight in proto.graph.initializer}
         lost = [parameter for parameter, _ in module.named_parameters() if parameter not in kept]
         if lost:
@@ -123,7 +128,9 @@ class BlockCache:
 _DEFAULT: BlockCache | None = None
 
 
-def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> onnx.ModelProto:
+def capture_module(
+    module: nn.Module, input_shapes: Shape | Sequence[Shape], input_dtypes: Sequence[str] | None = None
+) -> onnx.ModelProto:
     """Export a module in eval mode, with fixed shapes.
 
     Parameters keep their torch names, batch norm stays a node of its own.
@@ -131,6 +138,7 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
     Args:
         module: with one output.
         input_shapes: one shape, or one for each argument of its forward.
+        input_dtypes: one for each shape, such as `int64`; all float32 if None.
 
     Raises:
         InvalidModel: the exporter cannot export it.
@@ -141,7 +149,8 @@ def capture_module(module: nn.Module, input_shapes: Shape | Sequence[Shape]) -> 
 
     several = len(input_shapes) > 0 and not isinstance(input_shapes[0], int)
     shapes: list[Shape] = [tuple(s) for s in input_shapes] if several else [tuple(input_shapes)]  # type: ignore[arg-type]
-    arguments = tuple(torch.zeros(shape) for shape in shapes)
+    dtypes = [getattr(torch, dtype) for dtype in input_dtypes or ["float32"] * len(shapes)]
+    arguments = tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True))
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.CRITICAL)
@@ -212,7 +221,7 @@ def stitch(
         shared: equal blocks share one set of random weights: enough to see how a runtime fuses, and much smaller.
 
     Returns:
-        A model with the input `input` and the output `output`.
+        A model with the input `input`, of the assembly's dtype, and the output `output`, float32.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -232,9 +241,11 @@ def stitch(
     last = assembly.blocks[-1].name
     for block in assembly.blocks:
         sources = [values[name] for name in block.inputs]
-        piece = cache.get(block, [shape for _, shape in sources])
+        dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
+        piece = cache.get(block, [shape for _, shape in sources], dtypes)
         names = dict(zip(piece.inputs, (name for name, _ in sources), strict=True))
-        owner = block.key.replace(" ", "_") + "x".join(map(str, sources[0][1])) if shared else block.name
+        read = ";".join("x".join(map(str, shape)) for _, shape in sources)
+        owner = block.key.replace(" ", "_") + read if shared else block.name
         for name, constant in piece.constants.items():
             names[name] = f"{owner}/{name}"
             if names[name] not in written:
@@ -263,7 +274,8 @@ def stitch(
         values[block.name] = (names.get(piece.output, f"{block.name}/{piece.output}"), piece.output_shape)
     if values[last][0] != "output":  # the last block hands its input on
         graph.node.append(helper.make_node("Identity", [values[last][0]], ["output"], name=f"{last}/output"))
-    graph.input.append(helper.make_tensor_value_info("input", TensorProto.FLOAT, assembly.input_shape))
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(assembly.input_dtype))
+    graph.input.append(helper.make_tensor_value_info("input", element, assembly.input_shape))
     graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, values[last][1]))
     return model
 
@@ -283,6 +295,8 @@ def random_parameter(name: str, shape: Shape, rng: np.random.Generator) -> Any:
 
 
 def _block_graph(proto: Any, name: str) -> BlockGraph:
+    from onnx import helper
+
     graph = proto.graph
     if len(graph.output) != 1:
         raise InvalidModel(f"block {name} has {len(graph.output)} outputs; a block has one")
@@ -291,6 +305,12 @@ def _block_graph(proto: Any, name: str) -> BlockGraph:
         for value in (*graph.value_info, *graph.output)
     }
     output = graph.output[0].name
+    given = str(helper.tensor_dtype_to_np_dtype(shapes[output][0]))
+    if given != "float32":
+        raise InvalidModel(
+            f"block {name} gives {given}; only the input of a network may be anything but float32",
+            hint="Let the block give float32.",
+        )
     weights = {weight.name for weight in graph.initializer}
     own = set(json.loads(next(entry.value for entry in proto.metadata_props if entry.key == "parameters")))
     parameters = {w.name: tuple(w.dims) for w in graph.initializer if w.name in own}

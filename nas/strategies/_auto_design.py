@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 #: Networks drawn in each stratum, of which the farthest from those before is taken.
-_DRAWN = 40
+_DRAWN = 200
 
 
 def design(inputs: Floats, known: Floats, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Rows that are spread along what is known, and far from each other.
 
     The cheapest, the dearest, and one from each of `count - 2` strata of equal size between them, the farthest from
-    those before among 40 draws (maximin; Johnson, Moore & Ylvisaker, "Minimax and maximin distance designs", J.
+    those before among 200 draws (maximin; Johnson, Moore & Ylvisaker, "Minimax and maximin distance designs", J.
     Statistical Planning and Inference 26, 1990). Several known costs are one by the mean of their ranks; with none, all
     draws are from everywhere.
 

@@ -23,7 +23,7 @@ from nas.strategies.protocol import Archs, Costs, Problem
 Floats = NDArray[np.float64]
 
 #: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice.
-_HOPE = 1.0
+_HOPE = 0.5
 #: Networks of the largest improvement among which a batch is chosen, one by one.
 _SHORTLIST = 4_000
 #: Parents of candidates in a large space.

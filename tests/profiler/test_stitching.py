@@ -208,3 +208,98 @@ def test_weights_that_an_exporter_would_turn_ahead_of_time_are_put_in(blocks: Bl
     )
     module = untrivial(assembly.to_module())
     assert largest_difference(assembly, blocks, module) < 1e-4
+
+
+class Tokens(nn.Module):
+    """Vectors of tokens, and how many there are of each: the input is read twice, as an index and as a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table(x) + x.float()[:, :, None]
+
+
+def of_tokens(last: Any = None) -> Assembly:
+    blocks = [
+        Block("tokens", "tokens 9->6", (INPUT,), Tokens),
+        Block("dense", "dense 6->4", ("tokens",), lambda: nn.Linear(6, 4)),
+    ]
+    return Assembly((*blocks, *([last] if last else [])), (1, 5), "int64")
+
+
+def test_a_network_of_whole_numbers_computes_what_its_module_does() -> None:
+    assembly, cache = of_tokens(), BlockCache(None)
+    module = untrivial(assembly.to_module())
+    x = np.array([[0, 8, 3, 3, 1]])
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(x)).numpy()
+    model = stitch(assembly, cache, module=module)
+    assert np.abs(by_onnxruntime(model, x) - expected).max() < 1e-5
+    assert [(t.shape, t.dtype) for _, t in read_graph(model).inputs] == [((1, 5), "int64")]
+    assert [value.type.tensor_type.elem_type for value in model.graph.output] == [onnx.TensorProto.FLOAT]
+    assert list(cache.graphs) == ["tokens 9->6(int64 1x5)", "dense 6->4(1x5x6)"]
+
+
+def test_the_dtype_is_part_of_the_key_of_whole_numbers_alone() -> None:
+    relu = (Block("r", "relu", (INPUT,), nn.ReLU),)
+    assert Assembly(relu, SHAPE).key == Assembly(relu, SHAPE, "float32").key == "1x3x4x4:relu(0)"
+    assert Assembly(relu, SHAPE, "int64").key == "int64 1x3x4x4:relu(0)"
+
+
+def test_one_block_may_read_both_kinds_of_numbers(tmp_path: Path) -> None:
+    square = Block("s", "square", (INPUT,), lambda: Square())
+    for dtype, x in (("int64", np.array([[3, -2]])), ("float32", np.array([[0.5, -2.0]], dtype=np.float32))):
+        for _ in range(2):  # exported, and read from the disk
+            model = stitch(Assembly((square,), (1, 2), dtype), BlockCache(tmp_path))
+            assert by_onnxruntime(model, x).tolist() == (x.astype(np.float64) ** 2).tolist()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Square(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float() * x.float()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "", "tokens"])
+def test_other_inputs_are_refused(dtype: str) -> None:
+    with pytest.raises(InvalidModel, match="float32, int64"):
+        Assembly((Block("r", "relu", (INPUT,), nn.ReLU),), SHAPE, dtype)
+
+
+@pytest.mark.parametrize("source", [INPUT, "dense"])
+def test_a_block_that_gives_whole_numbers_is_refused(source: str) -> None:
+    class Whole(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.long()
+
+    with pytest.raises(InvalidModel, match="int64") as caught:
+        stitch(of_tokens(Block("last", "whole", (source,), Whole)), BlockCache(None))
+    assert "whole" in caught.value.message and "float32" in caught.value.hint
+
+
+def test_shared_constants_are_those_of_all_shapes_that_a_block_reads() -> None:
+    class Flat(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x.sum() + y.reshape(1, y.numel())
+
+    assembly = Assembly(
+        (
+            Block("one", "flat", (INPUT, INPUT), Flat),
+            Block("smaller", "halved", (INPUT,), lambda: nn.MaxPool2d(2)),
+            Block("two", "flat", (INPUT, "smaller"), Flat),
+            Block("sum", "sum of both", ("one", "two"), Both),
+        ),
+        SHAPE,
+    )
+    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    with torch.no_grad():
+        expected = assembly.to_module()(torch.from_numpy(x)).numpy()
+    found = by_onnxruntime(stitch(assembly, BlockCache(None), shared=True), x)
+    assert np.abs(found - expected).max() < 1e-4
+
+
+class Both(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, y], dim=1)
