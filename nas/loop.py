@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.profile import Target
-from nas import finalists, gradient, indicators, spaces, strategies
+from nas import finalists, gradient, guard, indicators, spaces, strategies
 from nas.evaluators import Context, Evaluator, open_objective
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
@@ -67,6 +67,12 @@ class SearchResult:
         """Architectures judged, all searches together."""
         return sum(trial.result is not None for trial in self.study.trials())
 
+    @property
+    def failures(self) -> dict[tuple[int, ...], str]:
+        """Why architectures have no value, by genome."""
+        reasons = self.study.failures()
+        return {trial.arch: reasons[trial.id] for trial in self.study.trials() if trial.id in reasons}
+
     def measure_finalists(self, count: int) -> None:
         """Export and measure the finalists; see `nas.finalists.settle`."""
         finalists.settle(self.study, self.context, self.evaluators, count)
@@ -84,7 +90,7 @@ def search(
     *,
     objectives: Sequence[str],
     folder: str | Path,
-    strategy: str | Sequence[str] = "nsga2",
+    strategy: str | Sequence[str] = "auto",
     evaluations: int = 200,
     constraints: Sequence[str] = (),
     seed: int = 0,
@@ -285,6 +291,7 @@ class _Loop:
             features=self.space.features,
             canonical=None if tabular else self.space.canonical,
             valid=self.space.is_valid,
+            ordered=self.space.ordered,
             **self.plan.settings_of(name),
         )
 
@@ -297,21 +304,36 @@ class _Loop:
         for chunk in chunks:
             self.context.progress(name, done + len(results), self.plan.evaluations)
             archs = np.array([trial.arch for trial in chunk], dtype=np.int64)
-            fresh = dict(zip([trial.id for trial in chunk], self._evaluate(archs), strict=True))
-            self.study.judge(fresh)
+            found, reasons = self._evaluate(archs)
+            fresh = dict(zip([trial.id for trial in chunk], found, strict=True))
+            self.study.judge(fresh, {chunk[row].id: reason for row, reason in reasons.items()})
             results |= fresh
         self._fix_reference(list(results.values()))
         return [results[trial.id] for trial in trials]
 
-    def _evaluate(self, archs: Archs) -> list[Result]:
+    def _evaluate(self, archs: Archs) -> tuple[list[Result], dict[int, str]]:
+        """Results of architectures, and why some have none, by row."""
         rows: list[Result] = [{} for _ in archs]
+        reasons: dict[int, str] = {}
         for evaluator in self.evaluators:
-            values = evaluator.evaluate(archs)
+            name = evaluator.objective.name
+
+            def failed(row: int, reason: str, name: str = name) -> None:
+                reasons.setdefault(row, f"{name}: {reason}")
+
+            values = guard.evaluate(
+                evaluator,
+                archs,
+                seconds=self.plan.shared_settings.get("evaluation_seconds"),
+                failed=failed,
+            )
             for i, row in enumerate(rows):
-                low = None if values.low is None else float(values.low[i])
-                high = None if values.high is None else float(values.high[i])
+                low = None if values.low is None else _finite(values.low[i])
+                high = None if values.high is None else _finite(values.high[i])
                 row[evaluator.objective.name] = (float(values.value[i]), low, high)
-        return rows
+                if not np.isfinite(values.value[i]):
+                    failed(i, "no finite value")
+        return rows, reasons
 
     def _fix_reference(self, results: list[Result]) -> None:
         """Once: a point that nearly everything dominates, so that hypervolumes of one run can be compared.
@@ -358,6 +380,10 @@ def _check_feasible(space: Space, evaluators: tuple[Evaluator, ...], constraints
         )
 
 
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
 def _closest(trials: list[Trial], constraints: tuple[Constraint, ...]) -> str:
     judged = [trial for trial in trials if trial.result is not None]
     values = {c.name: np.array([trial.value(c.name) for trial in judged]) for c in constraints}
@@ -365,4 +391,8 @@ def _closest(trials: list[Trial], constraints: tuple[Constraint, ...]) -> str:
     if total is None or not judged:
         return "none was judged"
     best = int(np.argmin(total))
-    return "the closest has " + ", ".join(f"{name} = {value[best]:.4g}" for name, value in values.items())
+    if not np.isfinite(total[best]):
+        return "all of them failed"
+    found = ", ".join(f"{name} = {value[best]:.4g}" for name, value in values.items())
+    text = ",".join(map(str, judged[best].arch))
+    return f"the closest, {text}, has {found}: {total[best]:.1%} off"

@@ -13,6 +13,9 @@ from nas.evaluators.protocol import Evaluator
 from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
+#: Settings of the search itself: how long one evaluation may take.
+SETTINGS = ("evaluation_seconds",)
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -32,7 +35,7 @@ class SearchPlan:
 
     space: str
     objectives: tuple[str, ...]
-    strategies: tuple[str, ...] = ("nsga2",)
+    strategies: tuple[str, ...] = ("auto",)
     evaluations: int = 200
     constraints: tuple[str, ...] = ()
     seed: int = 0
@@ -67,7 +70,7 @@ def check(plan: SearchPlan) -> None:
     for name in plan.strategies:
         if name not in known:
             raise UnknownName("strategy", name, known)
-    readers = {setting for _, kind in evaluators.REGISTRY for setting in kind.settings}
+    readers = {setting for _, kind in evaluators.REGISTRY for setting in kind.settings} | set(SETTINGS)
     for key in plan.settings:
         strategy, dot, _ = key.partition(".")
         if strategy not in known if dot else key not in readers:

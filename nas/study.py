@@ -62,6 +62,14 @@ FINALISTS = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),
 )
 
+#: Why a trial has no value, for people; since 2026-11, in studies of version 1 too.
+FAILURES = sa.Table(
+    "trial_failures",
+    METADATA,
+    sa.Column("trial", sa.ForeignKey("trials.id"), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
 Result = dict[str, tuple[float, float | None, float | None]]
 
 
@@ -190,12 +198,19 @@ class Study:
             for number, text in zip(ids, texts, strict=True)
         ]
 
-    def judge(self, results: Mapping[int, Result]) -> None:
-        """Commit results by trial."""
+    def judge(self, results: Mapping[int, Result], reasons: Mapping[int, str] | None = None) -> None:
+        """Commit results by trial, and why some of them have no value."""
         with self.store.transaction() as connection:
             for trial, result in results.items():
                 text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
                 connection.execute(TRIALS.update().where(TRIALS.c.id == trial).values(result=text))
+            for trial, reason in (reasons or {}).items():
+                connection.execute(FAILURES.insert().values(trial=trial, reason=reason[:2000]))
+
+    def failures(self) -> dict[int, str]:
+        """Why trials have no value, by their ids."""
+        with self.store.engine.connect() as connection:
+            return dict(connection.execute(sa.select(FAILURES.c.trial, FAILURES.c.reason)).tuples().all())
 
     def trials(self, search: int | None = None) -> list[Trial]:
         """Trials in order, of one search or of all."""

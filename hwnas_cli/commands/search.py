@@ -20,7 +20,7 @@ def search(
     space: Annotated[str, typer.Option(help="Space to search.")],
     objective: Annotated[list[str], typer.Option(help="NAME, SPEC or NAME=SPEC; give it once for each objective.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
-    strategy: Annotated[list[str], typer.Option(help="One or several; all end on one front.")] = ["nsga2"],  # noqa: B006
+    strategy: Annotated[list[str], typer.Option(help="One or several; all end on one front.")] = ["auto"],  # noqa: B006
     evaluations: Annotated[int, typer.Option(min=1, help="Architectures that each strategy has judged.")] = 200,
     constraint: Annotated[list[str] | None, typer.Option(help='A bound, such as "latency <= 2 ms".')] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -29,6 +29,9 @@ def search(
     finalists: Annotated[int, typer.Option(min=0, help="Architectures of the front to export and measure.")] = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
+    restrict_from: Annotated[
+        Path | None, typer.Option(help="A run whose proposed restrictions of the space are applied.")
+    ] = None,
     as_json: Json = False,
 ) -> Answer:
     """Search for architectures by several objectives.
@@ -48,6 +51,11 @@ def search(
     from device_profiles.errors import InfeasibleBudget
     from hwnas_cli.progress import Live
 
+    if restrict_from is not None:
+        from nas import restriction
+        from nas.study import open_study
+
+        space = restriction.apply(nas.spaces.load(space), restriction.of_study(open_study(restrict_from))).spec
     error = None
     chosen = None if target is None else device_profiles.load(target)
     with Live() as live:
@@ -123,6 +131,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "strategy": ",".join(result.plan.strategies),
         "seed": result.plan.seed,
         "evaluations": result.evaluations,
+        "failed": len(result.failures),
         "front": front,
         "hypervolume": result.hypervolume,
         "reference": None
@@ -158,12 +167,28 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
     lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations; {sources}")
     lines.append(f"hypervolume {data['hypervolume']:.4g}; run {data['path']}")
+    if result.failures:
+        arch, reason = next(iter(result.failures.items()))
+        lines.append(f"{data['failed']} architectures have no value; the first, {','.join(map(str, arch))}: {reason}")
     lines += _certainty(data)
+    lines += _proposals(result)
     exported = [point["onnx"] for point in data["front"] if point["onnx"]]
     if exported:
         lines.append(f"{len(exported)} networks with their weights in {Path(exported[0]).parent}")
     lines.append(f"a page of it: hwnas report {data['path']} -o front.html")
     return "\n".join(lines)
+
+
+def _proposals(result: SearchResult) -> list[str]:
+    """What the search has taught of its space, if it has."""
+    from nas import restriction
+
+    found = restriction.of_study(result.study)
+    if not found:
+        return []
+    words = ", ".join(f"{proposal.action} {proposal.gene}" for proposal in found[:4])
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return [f"options that the best lack: {words}{more}; a search without them: --restrict-from {result.folder}"]
 
 
 def _certainty(data: dict[str, Any]) -> list[str]:

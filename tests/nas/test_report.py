@@ -106,7 +106,9 @@ def noisy(tmp_path, monkeypatch):
             for i, (of, half) in enumerate(zip(functions, halves, strict=False))
         }
         monkeypatch.setattr("nas.loop.open_objective", lambda spec, context: kinds[spec])
-        return nas.search("nasbench201", objectives=list(kinds), evaluations=evaluations, folder=tmp_path / "noisy")
+        return nas.search(
+            "nasbench201", strategy="nsga2", objectives=list(kinds), evaluations=evaluations, folder=tmp_path / "noisy"
+        )
 
     return search
 

@@ -143,8 +143,8 @@ def test_a_space_is_exhausted_and_the_search_ends(tmp_path):
 def test_usage(table, tmp_path):
     with pytest.raises(UsageError, match="one name"):
         run(table, tmp_path / "a", objectives=[f"table:{table}:error", f"error=table:{table}:latency_ms"])
-    with pytest.raises(UsageError, match="nsga3"):
-        run(table, tmp_path / "b", strategy="nsga3")
+    with pytest.raises(UsageError, match="nsga9"):
+        run(table, tmp_path / "b", strategy="nsga9")
     with pytest.raises(UsageError, match="shared weights"):
         run(table, tmp_path / "c", strategy="gdas")
     with pytest.raises(UsageError, match="no objective"):

@@ -199,7 +199,7 @@ def test_an_unknown_strategy_is_answered_with_all(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("settings", [{"train_step": 5}, {"nsga3.population": 10}])
+@pytest.mark.parametrize("settings", [{"train_step": 5}, {"nsga9.population": 10}])
 def test_an_unknown_setting_is_refused(tmp_path, settings):
     with pytest.raises(UsageError, match=next(iter(settings))):
         nas.search(
