@@ -150,7 +150,7 @@ def test_usage(table, tmp_path):
     with pytest.raises(UsageError, match="no objective"):
         run(table, tmp_path / "d", constraints=["energy <= 3 mJ"])
     with pytest.raises(UsageError, match="population"):
-        run(table, tmp_path / "e", settings={"nsga2.population": 1})
+        run(table, tmp_path / "e", strategy="nsga2", settings={"nsga2.population": 1})
 
 
 def test_a_study_of_the_future_is_refused(table, tmp_path):
