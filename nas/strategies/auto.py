@@ -24,8 +24,9 @@ Floats = NDArray[np.float64]
 
 #: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice.
 _HOPE = 0.5
-#: Networks of the largest improvement among which a batch is chosen, one by one.
-_SHORTLIST = 4_000
+#: Networks of the largest improvement among which a batch is chosen, one by one: where the improvement of one dear
+#: objective has a closed form, and where it is dearer to compute.
+_SHORTLIST, _SHORTER = 4_000, 1_000
 #: Parents of candidates in a large space.
 _PARENTS = 40
 
@@ -126,7 +127,8 @@ class Auto:
 
     def _chosen(self, count: int, beliefs: list[Belief], taken: set[bytes], rng: np.random.Generator) -> Archs:
         """Up to `count` networks, one after the other, each as if those before it had been as good as is hoped."""
-        front, size = self._front(), max(_SHORTLIST, 4 * count)
+        closed = self._problem.objectives <= 2 and len(self._dear) == 1
+        front, size = self._front(), max(_SHORTLIST if closed else _SHORTER, 4 * count)
         if self._whole is not None:
             archs, posteriors = self._whole.shortlist(size, beliefs, taken, front)
         else:
