@@ -333,6 +333,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--results", type=Path, default=Path("runs/benchmarks/search.jsonl"))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seeds", type=int, default=20, help="at most so many for each device")
     parser.add_argument("--only", nargs="*", default=["table", "noisy", "chain", "speed"])
     parser.add_argument("--labels", nargs="*", help="entries of the table, all if not given")
     arguments = parser.parse_args()
@@ -342,8 +343,9 @@ def main() -> None:
     if "table" in arguments.only:
         tasks += [
             (cell, entry, arguments.data, device, seed * len(names) + place, "test.200ep")
+            for seed in range(max((entry.seeds for entry in entries), default=0))
             for entry in entries
-            for seed in range(entry.seeds)
+            if seed < min(entry.seeds, arguments.seeds)
             for place, device in enumerate(names)
         ]
     if "noisy" in arguments.only:

@@ -32,7 +32,8 @@ def design(inputs: Floats, known: Floats, count: int, rng: np.random.Generator) 
     if size <= count:
         return rng.permutation(size)
     if known.shape[1]:
-        order = np.argsort(np.argsort(known, axis=0, kind="stable").mean(axis=1), kind="stable")
+        ranks = np.argsort(np.argsort(known, axis=0, kind="stable"), axis=0, kind="stable")
+        order = np.argsort(ranks.mean(axis=1), kind="stable")
         chosen = [int(order[0]), int(order[-1])]
         strata = np.array_split(order, count - 2)
     else:
