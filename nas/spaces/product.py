@@ -212,8 +212,13 @@ class ProductSpace(ABC):
         parts = text.strip().split(",")
         if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
             raise UsageError(f"{text!r} is no architecture of {self.name}", hint=f"Such as {self._example()!r}.")
-        row: Archs = self.checked(np.array([[int(part) for part in parts]], dtype=np.int64))[0]
-        return row
+        genes = [int(part) for part in parts]
+        if len(genes) != len(self.choices) or any(g >= n for g, n in zip(genes, self.choices, strict=True)):
+            raise UsageError(
+                f"{text!r} has {len(genes)} genes up to {max(genes)}; the space {self.name} has {len(self.choices)}",
+                hint=f"Options per gene: {', '.join(map(str, self.choices))}.",
+            )
+        return np.array(genes, dtype=np.int64)
 
     def checked(self, archs: Archs) -> Archs:
         """The rows, if they are in the space.
