@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from predictors.importing import Finding, Table
 
 Device = Annotated[str | None, typer.Option(help="Name of the device, where the file has none; else the file's name.")]
-Part = Annotated[str | None, typer.Option(help="Which table of a file that has several: nasbench201 or fbnet.")]
+Part = Annotated[str | None, typer.Option(help="Which table of a file, or in which unit: see the layouts.")]
 
 
 @answers("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="Layout: hat, hwnasbench, nasbench201, nnmeter, ofa or plain.")],
+    kind: Annotated[
+        str, typer.Argument(help="Layout: nasbench201, hwnasbench, nbmacro, accelnasbench, hat, nnmeter, ofa or plain.")
+    ],
     file: Annotated[Path, typer.Argument(help="The table as it was published, gzipped or not.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the table; one that is there is replaced.")],
     device: Device = None,

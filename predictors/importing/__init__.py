@@ -3,7 +3,7 @@
 Example:
     >>> from predictors import importing
     >>> importing.names()
-    ('hat', 'hwnasbench', 'nasbench201', 'nnmeter', 'ofa', 'plain')
+    ('accelnasbench', 'hat', 'hwnasbench', 'nasbench201', 'nbmacro', 'nnmeter', 'ofa', 'plain')
 
 It reads what others measured, says what is wrong with it, and keeps it as a folder. It measures nothing, mends
 nothing, and never guesses a unit. Files are untrusted: sizes and depths are bounded, and nothing of them is run.

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 from itertools import permutations, product
-
 from pathlib import Path
 
 import numpy as np

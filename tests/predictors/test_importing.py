@@ -400,7 +400,10 @@ def test_repeats_are_numbered(write):
 
 
 def test_layouts_are_recognised_and_named(write):
-    assert importing.names() == ("hat", "hwnasbench", "nasbench201", "nnmeter", "ofa", "plain")
+    assert importing.names() == (
+        *("accelnasbench", "hat", "hwnasbench", "nasbench201"),
+        *("nbmacro", "nnmeter", "ofa", "plain"),
+    )
     assert importing.detect(write("a", NASBENCH)) == "nasbench201"
     assert importing.detect(write("a", YAML)) == "ofa"
     assert importing.detect(write("a", HAT)) == "hat"
@@ -409,7 +412,7 @@ def test_layouts_are_recognised_and_named(write):
     assert all(importing.detect(write("a", pickle.dumps(hwnasbench(), p))) == "hwnasbench" for p in range(6))
     with pytest.raises(InvalidData, match="none of the known layouts") as caught:
         importing.detect(write("a", "hello"))
-    assert "--kind: hat, hwnasbench" in caught.value.hint
+    assert "--kind: accelnasbench, hat" in caught.value.hint
     with pytest.raises(UnknownName) as caught:
         importing.read(write("a", HAT), "hatt")
     assert "'hat'" in caught.value.hint
