@@ -10,13 +10,13 @@ import typer
 
 from hwnas_cli.answer import print_json
 from hwnas_cli.commands import (
+    benchmark,
     compare,
     devices,
     doctor,
     evaluate,
     fit,
     importing,
-    later,
     predict,
     profile,
     report,
@@ -41,8 +41,7 @@ app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(search.search)
 app.command()(report.report)
-_LATER = {"ignore_unknown_options": True, "allow_extra_args": True}
-app.command("benchmark", context_settings=_LATER)(later.benchmark)
+app.command()(benchmark.benchmark)
 app.command("import")(importing.import_)
 app.command("lint")(importing.lint)
 

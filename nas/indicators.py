@@ -67,6 +67,69 @@ def igd_plus(costs: Floats, front: Floats) -> float:
     return float(_moocore().igd_plus(points, ref=target))
 
 
+def gd_plus(costs: Floats, front: Floats) -> float:
+    """Mean distance from the non-dominated points that were found to the true front, counting only where it is better.
+
+    Source: Ishibuchi et al., EMO 2015.
+
+    Args:
+        costs: `(n, m)`, what was found.
+        front: `(k, m)`, the true front.
+
+    Returns:
+        At least 0; infinite if nothing was found.
+    """
+    points, target = _pair(costs, front)
+    if len(points) == 0:
+        return float("inf")
+    points = points[moo.nondominated(points)]
+    gaps = [float(np.linalg.norm(np.maximum(point - target, 0.0), axis=1).min()) for point in points]
+    return float(np.mean(gaps))
+
+
+def coverage(costs: Floats, others: Floats) -> float:
+    """Share of the other points that one of these weakly dominates, in 0..1.
+
+    Source: Zitzler & Thiele, IEEE TEVC 3(4), 1999, section III (set coverage).
+    """
+    points, target = _pair(costs, others)
+    return float(np.mean([bool((points <= point).all(axis=1).any()) for point in target]))
+
+
+def distinct(costs: Floats) -> int:
+    """Number of different non-dominated points."""
+    points = np.asarray(costs, dtype=np.float64)
+    return len(np.unique(points[moo.nondominated(points)], axis=0))
+
+
+def regret(costs: Floats, front: Floats, bounds: Floats) -> float:
+    """How much worse the first cost of the best point within a bound on the second is than the best there is.
+
+    The mean over bounds. Where nothing was found within a bound, the worst of the true front stands for it.
+
+    Args:
+        costs: `(n, 2)`, what was found.
+        front: `(k, 2)`, the true front.
+        bounds: `(b,)`, on the second cost; each is met by some point of the front.
+
+    Raises:
+        UsageError: there are not two objectives, or a bound that nothing meets.
+    """
+    points, target = _pair(costs, front)
+    limits = np.asarray(bounds, dtype=np.float64)
+    if target.shape[1] != 2 or len(limits) == 0 or limits.min() < target[:, 1].min():
+        raise UsageError(
+            f"regret needs two objectives and bounds that the front meets, got {target.shape} and {limits}"
+        )
+    worst = float(target[:, 0].max())
+    found = [
+        min(float(points[points[:, 1] <= limit, 0].min(initial=worst)), worst)
+        - float(target[target[:, 1] <= limit, 0].min())
+        for limit in limits
+    ]
+    return float(np.mean(found))
+
+
 def additive_epsilon(costs: Floats, front: Floats) -> float:
     """Least amount by which the points must be improved everywhere to weakly dominate the true front.
 

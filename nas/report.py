@@ -12,15 +12,14 @@ import numpy as np
 
 from device_profiles.errors import HwnasError
 from device_profiles.profile import from_plain
-from nas import certainty, spaces
+from nas import certainty, pages, spaces
 from nas.loop import hypervolume
 from nas.objectives import Objective
+from nas.pages import COLOURS, Section
 from nas.spaces.protocol import Space
 from nas.study import Point, Study, Trial
 from profiler.store import Store
 
-#: Colours that people with any colour vision tell apart (Okabe & Ito, 2008), one for each strategy.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MEASURED = "#000000"
 _KERNEL_COLOURS = (*COLOURS, "#F0E442", "#999999", "#882255")
 #: Kernels that are shown one by one; the others are summed.
@@ -29,16 +28,6 @@ _KERNELS = 9
 _RECOMMENDED = 3
 #: Points of the hypervolume's curve.
 _STEPS = 100
-
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
-h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem}
-p.note{color:#555;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.86rem}
-th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-th{white-space:normal} th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;
-min-width:16rem;font-family:ui-monospace,monospace;font-size:.74rem}
-.scroll{overflow-x:auto}
-"""
 
 
 def write(study: Study, path: Path) -> Path:
@@ -69,22 +58,16 @@ def write(study: Study, path: Path) -> Path:
     if kernels is not None:
         note = "Share of each kernel in the measured finalists, by the runtime's own profiler."
         sections.insert(1, ("Where the time goes", note, kernels))
-    body = [f"<h1>{html.escape(space.spec)}</h1><p class='note'>{html.escape(_summary(study, trials, front))}</p>"]
-    for number, (title, note, figure) in enumerate(sections):
-        body.append(f"<h2>{title}</h2><p class='note'>{html.escape(note)}</p>")
-        body.append(figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}))
-        if number == 0:
-            body.append(_table(space, objectives, front, finalists))
-            body.append(_certainty_section(study, space, objectives, front))
-    page = (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>hwnas: "
-        f"{html.escape(space.spec)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
+    below = _table(space, objectives, front, finalists) + _certainty_section(study, space, objectives, front)
+    return pages.write(
+        path,
+        space.spec,
+        _summary(study, trials, front),
+        [
+            Section(title, note, (figure,), below if number == 0 else "")
+            for number, (title, note, figure) in enumerate(sections)
+        ],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
-    return path
 
 
 def _summary(study: Study, trials: list[Trial], front: list[Point]) -> str:
@@ -182,7 +165,7 @@ def _front_figure(
             text=[_hover(space, point, objectives, finalists) for point in closed],
             hovertemplate="%{text}<extra></extra>",
         )
-    figure.update_layout(xaxis_title=_label(x), yaxis_title=_label(y), height=520, **_layout())
+    figure.update_layout(xaxis_title=_label(x), yaxis_title=_label(y), height=520, **pages.layout())
     judged = np.array([trial.value(y.name) for trial in trials if trial.result is not None])
     figure.update_yaxes(range=_window(judged[np.isfinite(judged)], y))
     return figure
@@ -204,7 +187,7 @@ def _single_figure(objective: Objective, trials: list[Trial]) -> Any:
 
     values = [trial.value(objective.name) for trial in trials if trial.result is not None]
     figure = go.Figure(go.Scatter(y=values, mode="markers", name="tried", marker={"color": COLOURS[0]}))
-    figure.update_layout(xaxis_title="evaluation", yaxis_title=_label(objective), height=420, **_layout())
+    figure.update_layout(xaxis_title="evaluation", yaxis_title=_label(objective), height=420, **pages.layout())
     return figure
 
 
@@ -220,15 +203,6 @@ def _bars(points: list[Point], name: str) -> dict[str, Any] | None:
         "color": "rgba(213,94,0,.35)",
         "thickness": 1,
         "width": 2,
-    }
-
-
-def _layout() -> dict[str, Any]:
-    return {
-        "template": "simple_white",
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
-        "legend": {"orientation": "h", "y": -0.18},
-        "hoverlabel": {"align": "left"},
     }
 
 
@@ -257,7 +231,7 @@ def _hypervolume_figure(study: Study, trials: list[Trial]) -> Any:
             line={"shape": "hv", "color": COLOURS[number % len(COLOURS)]},
             name=name,
         )
-    figure.update_layout(xaxis_title="evaluations", yaxis_title="hypervolume", height=360, **_layout())
+    figure.update_layout(xaxis_title="evaluations", yaxis_title="hypervolume", height=360, **pages.layout())
     return figure
 
 
@@ -286,7 +260,7 @@ def _kernel_figure(study: Study, space: Space, finalists: dict[tuple[int, ...], 
         if any(shown):
             colour = "#bbb" if kind == "others" else _KERNEL_COLOURS[largest.index(kind)]
             figure.add_bar(y=names, x=shown, name=kind, orientation="h", marker={"color": colour})
-    layout = {**_layout(), "legend": {"traceorder": "normal", "font": {"size": 10}}}
+    layout = {**pages.layout(), "legend": {"traceorder": "normal", "font": {"size": 10}}}
     figure.update_layout(barmode="stack", xaxis_title="ms under the profiler", height=300 + 30 * len(names), **layout)
     figure.update_yaxes(automargin=True, tickfont={"size": 10})
     return figure

@@ -1,0 +1,65 @@
+"""`hwnas benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas_cli.answer import Answer, Json, answers, table
+
+
+@answers("benchmark")
+def benchmark(
+    file: Annotated[Path, typer.Argument(help="What to compare, as TOML.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the results do not depend on it.")] = 1,
+    as_json: Json = False,
+) -> Answer:
+    """Compare search strategies on problems, over seeds.
+
+    The same command again goes on where it stopped. Writes results.jsonl and benchmark.html into the output folder that
+    the file names.
+
+    Example:
+
+        hwnas benchmark compare.toml --workers 4
+    """
+    from hwnas_cli.progress import Live
+    from nas import benchmark as runner
+    from nas import benchmark_page
+
+    plan = runner.read(file)
+    with Live() as live:
+        cells = runner.run(plan, workers=workers, progress=live)
+    page = benchmark_page.write(plan, cells, Path(plan.output) / "benchmark.html")
+    score = benchmark_page.main_score(cells)
+    means = benchmark_page.means(plan, cells, score)
+    lines = []
+    for label, rows in means.items():
+        heads = [label, *(f"@{mark}" for mark in plan.marks)]
+        lines.append(table(heads, [[name, *(benchmark_page.shown(one) for one in row)] for name, row in rows.items()]))
+        lines.append("")
+    word = "hypervolume, as a share of the exact front's" if score == "ratio" else "hypervolume"
+    lines.append(f"{word}: mean of {plan.seeds} seeds ± its standard error; bands over evaluations in {page}")
+    data = {
+        "output": plan.output,
+        "page": str(page),
+        "score": score,
+        "checkpoints": list(plan.marks),
+        "cells": [
+            {
+                "problem": cell.problem,
+                "strategy": cell.strategy,
+                "seed": cell.seed,
+                "seconds": cell.seconds,
+                "scores": {str(count): dict(scores) for count, scores in cell.scores.items()},
+            }
+            for cell in cells
+        ],
+        "means": {
+            label: {name: [None if one is None else one[0] for one in row] for name, row in rows.items()}
+            for label, rows in means.items()
+        },
+    }
+    return Answer(data, "\n".join(lines))

@@ -1,0 +1,80 @@
+"""Self-contained HTML pages of figures and tables: one style for all."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Colours that people with any colour vision tell apart (Okabe & Ito, 2008), one for each strategy.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1a1a1a}
+h1{font-size:1.6rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem}
+p.note{color:#555;margin-top:0} table{border-collapse:collapse;width:100%;font-size:.86rem}
+th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+th{white-space:normal} th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;
+min-width:16rem;font-family:ui-monospace,monospace;font-size:.74rem}
+.scroll{overflow-x:auto}
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: its head.
+        note: below the head, for people.
+        figures: of plotly.
+        below: HTML behind them.
+    """
+
+    title: str
+    note: str
+    figures: tuple[Any, ...]
+    below: str = ""
+
+
+def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Path:
+    """Write a page, whole or not at all; it needs no network.
+
+    Args:
+        path: of the HTML file.
+        title: its head.
+        note: below the head.
+        sections: in order.
+
+    Returns:
+        The path.
+    """
+    body = [f"<h1>{html.escape(title)}</h1><p class='note'>{html.escape(note)}</p>"]
+    first = True
+    for section in sections:
+        body.append(f"<h2>{html.escape(section.title)}</h2><p class='note'>{html.escape(section.note)}</p>")
+        for figure in section.figures:
+            body.append(figure.to_html(full_html=False, include_plotlyjs=first, config={"displaylogo": False}))
+            first = False
+        body.append(section.below)
+    page = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>hwnas: "
+        f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def layout() -> dict[str, Any]:
+    """What all figures have in common."""
+    return {
+        "template": "simple_white",
+        "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
+        "legend": {"orientation": "h", "y": -0.18},
+        "hoverlabel": {"align": "left"},
+    }

@@ -1,0 +1,52 @@
+"""Functions of numbers in 0..1 as problems of ordered genes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import UsageError
+from nas.problems.protocol import Problem
+from nas.spaces.protocol import Archs
+
+Floats = NDArray[np.float64]
+
+
+def on_grid(
+    name: str,
+    function: Callable[[Floats], Floats],
+    front: Floats,
+    *,
+    genes: int,
+    options: int,
+    low: float = 0.0,
+    high: float = 1.0,
+    wide: int | None = None,
+) -> Problem:
+    """A function on a grid of `options` places for each gene.
+
+    Args:
+        name: of the problem.
+        function: from points `(n, genes)` to costs `(n, m)`.
+        front: sample of the exact front, `(k, m)`.
+        genes: number of variables.
+        options: places on each axis, at least 2.
+        low: of the genes from `wide` on; those before are in 0..1.
+        high: likewise.
+        wide: first of the genes in `low`..`high`; none if not given.
+    """
+    if genes < 2 or options < 2:
+        raise UsageError(f"{name} needs at least 2 genes and 2 options, got {genes} and {options}")
+
+    def costs(archs: Archs) -> Floats:
+        points = np.asarray(archs, dtype=np.float64) / (options - 1)
+        if wide is not None:
+            points[:, wide:] = low + (high - low) * points[:, wide:]
+        return function(points)
+
+    ideal, nadir = front.min(axis=0), front.max(axis=0)
+    nadir = nadir + 0.1 * (nadir - ideal)
+    labels = tuple(f"f{number + 1}" for number in range(front.shape[1]))
+    return Problem(name, (options,) * genes, labels, costs, costs, ideal, nadir, front, ordered=(True,) * genes)
