@@ -133,9 +133,9 @@ def read(path: Path) -> Plan:
             raise UsageError(f"a [[strategy]] of {path} has no name", hint=f"One of {', '.join(strategies.names())}.")
         contenders.append(Contender(**{**entry, "label": entry.get("label", entry["name"])}))
     numbers = {name: plain[name] for name in ("seeds", "evaluations", "batch") if name in plain}
-    lists = {name: tuple(plain[name]) for name in ("checkpoints", "plugins") if name in plain}
     output = str((path.parent / plain["output"]).resolve())
-    plan = Plan(chosen, tuple(contenders), output, **numbers, **lists)
+    marks, plugins = tuple(plain.get("checkpoints", ())), tuple(plain.get("plugins", ()))
+    plan = Plan(chosen, tuple(contenders), output, checkpoints=marks, plugins=plugins, **numbers)
     _check(plan)
     return plan
 

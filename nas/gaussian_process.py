@@ -159,7 +159,7 @@ class Posterior:
             self._grow(2 * count)
         place = self._candidates[candidate : candidate + 1]
         column = self._rows[:count, candidate].copy()
-        rest = fitted.kernel.variance(fitted.log_parameters) + fitted.noise + _JITTER - column @ column
+        rest = fitted.kernel.variance(fitted.log_parameters) + fitted.noise + _JITTER - float(column @ column)
         corner = float(np.sqrt(max(rest, 1e-10)))
         covariance = fitted.kernel.between(fitted.log_parameters, place, self._candidates)[0]
         row = (covariance - column @ self._rows[:count]) / corner

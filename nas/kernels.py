@@ -122,7 +122,7 @@ def _shape(part: Part, distance: Floats, weights: Floats) -> Floats:
     if part.form == "product":
         return np.asarray(np.exp(-distance))
     linear = 1.0 - distance / weights.sum()
-    return linear if part.form == "additive" else linear**2
+    return np.asarray(linear if part.form == "additive" else linear**2)
 
 
 def _weighted(part: Part, weights: Floats, left: Floats, right: Floats) -> Floats:

@@ -9,6 +9,9 @@ import typer
 
 from hwnas_cli.answer import Answer, Json, answers, table
 
+#: Checkpoints in the table for people, at most one more than this.
+_SHOWN = 5
+
 
 @answers("benchmark")
 def benchmark(
@@ -36,9 +39,14 @@ def benchmark(
     score = benchmark_page.main_score(cells)
     means = benchmark_page.means(plan, cells, score)
     lines = []
+    marks = plan.marks[-1 :: -(len(plan.marks) // _SHOWN + 1)][::-1]
     for label, rows in means.items():
-        heads = [label, *(f"@{mark}" for mark in plan.marks)]
-        lines.append(table(heads, [[name, *(benchmark_page.shown(one) for one in row)] for name, row in rows.items()]))
+        kept = {
+            name: [one for mark, one in zip(plan.marks, row, strict=True) if mark in marks]
+            for name, row in rows.items()
+        }
+        heads = [label, *(f"@{mark}" for mark in marks)]
+        lines.append(table(heads, [[name, *map(benchmark_page.shown, row)] for name, row in kept.items()]))
         lines.append("")
     word = "hypervolume, as a share of the exact front's" if score == "ratio" else "hypervolume"
     lines.append(f"{word}: mean of {plan.seeds} seeds ± its standard error; bands over evaluations in {page}")

@@ -43,7 +43,7 @@ class Cells:
     @property
     def nodes(self) -> int:
         """Nodes of each cell."""
-        return self.sources.shape[1]
+        return int(self.sources.shape[1])
 
 
 def ordered(cells: Cells, operators: int) -> Cells:

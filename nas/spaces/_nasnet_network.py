@@ -47,7 +47,7 @@ class Skeleton:
 
     def scale(self, layer: int) -> int:
         """By how much a layer's output is smaller than the image, and wider than the first cells: 1, 2 or 4."""
-        return 2 ** sum(self.kind(one) for one in range(layer + 1))
+        return 1 << sum(self.kind(one) for one in range(layer + 1))
 
 
 @cache

@@ -206,7 +206,7 @@ class CellSpace(ProductSpace):
 
     def _row(self, text: str, edges: list[tuple[str, int]]) -> Archs:
         """A genome from operators and states, edge by edge."""
-        row = []
+        row: list[int] = []
         for operator, source in edges:
             states = self.choices[len(row)]
             if operator not in self.operators or source >= states:

@@ -38,7 +38,7 @@ def drawn(problem: Problem, rng: np.random.Generator) -> Archs:
     """Random networks of a large space, with those of the least and largest known costs that steps of one gene find."""
     rows = Seen(problem).unseen(DRAWN, rng, set())
     ends = [
-        _descend(problem, rows[int(np.argmin(sign * known(rows)))], lambda archs, s=sign, k=known: s * k(archs))
+        _descend(problem, rows[int(np.argmin(sign * known(rows)))], known, sign)
         for known in problem.known.values()
         for sign in (1.0, -1.0)
         if len(rows)
@@ -94,15 +94,15 @@ def _neighbours(problem: Problem, row: Archs, rng: np.random.Generator) -> Archs
     return found
 
 
-def _descend(problem: Problem, row: Archs, cost: Callable[[Archs], Floats]) -> Archs:
-    """A genome of least cost that steps of one gene reach, gene by gene, at most three times through all of them."""
+def _descend(problem: Problem, row: Archs, cost: Callable[[Archs], Floats], sign: float) -> Archs:
+    """A genome of least (sign 1) or largest (-1) cost that steps of one gene reach, at most three times through all."""
     row = row.copy()
     for _ in range(3):
         before = row.copy()
         for gene, count in enumerate(problem.choices):
             options = np.repeat(row[None], count, axis=0)
             options[:, gene] = np.arange(count)
-            values = cost(options)
+            values = sign * cost(options)
             if problem.valid is not None:
                 values = np.where(problem.valid(options), values, np.inf)
             row[gene] = int(np.argmin(values))

@@ -226,7 +226,7 @@ class Archive:
 
 def _one_thread() -> AbstractContextManager[Any]:
     """Linear algebra on one thread."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
     return limits
