@@ -56,10 +56,12 @@ def survivors(costs: Floats, violations: Floats, count: int) -> Survivors:
     return Survivors(rows, ranks[rows], crowding[rows])
 
 
-def tournaments(ranks: Ints, crowding: Floats, able: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Winners of `count` binary tournaments: the lower rank, then the larger crowding distance, then chance.
+def tournaments(
+    ranks: Ints, crowding: Floats, able: Ints, count: int, rng: np.random.Generator, *, size: int = 2
+) -> Ints:
+    """Winners of `count` tournaments: the lowest rank, then the largest crowding distance, then chance.
 
-    Source: Deb et al., IEEE TEVC 6(2), 2002, III-B (crowded comparison).
+    Source: Deb et al., IEEE TEVC 6(2), 2002, III-B (crowded comparison), there of two.
 
     Args:
         ranks: `(n,)`.
@@ -67,13 +69,11 @@ def tournaments(ranks: Ints, crowding: Floats, able: Ints, count: int, rng: np.r
         able: `(a,)` indices of those that take part, at least one.
         count: of tournaments.
         rng: randomness.
+        size: contestants of each, drawn with replacement.
 
     Returns:
         `(count,)` indices into `ranks`.
     """
-    left, right = able[rng.integers(0, len(able), size=(2, count))]
-    better = (ranks[right] < ranks[left]) | (
-        (ranks[right] == ranks[left])
-        & ((crowding[right] > crowding[left]) | ((crowding[right] == crowding[left]) & (rng.random(count) < 0.5)))
-    )
-    return np.asarray(np.where(better, right, left))
+    drawn = able[rng.integers(0, len(able), size=(count, size))]
+    order = np.lexsort((rng.random((count, size)), -crowding[drawn], ranks[drawn]), axis=1)
+    return np.asarray(drawn[np.arange(count), order[:, 0]])

@@ -164,3 +164,13 @@ def children(
     near = simulated_binary_crossover(mothers, fathers, choices, rng, probability=crossover, eta=eta_crossover)
     near = polynomial_mutation(near, choices, rng, rate=mutation, eta=eta_mutation)
     return np.where(graded, near, found)
+
+
+def one_step(archs: Archs, problem: Problem, rng: np.random.Generator) -> Archs:
+    """Genomes with exactly one gene changed, by the operator that fits it, `(n, d)`; without free genes as they are."""
+    free = np.flatnonzero(np.array(problem.choices) > 1)
+    if len(free) == 0:
+        return archs
+    changed = children(archs, archs, problem, rng, crossover=0.0, mutation=1.0)
+    gene = free[rng.integers(0, len(free), size=len(archs))]
+    return np.where(np.arange(archs.shape[1]) == gene[:, None], changed, archs)

@@ -13,6 +13,7 @@ conformance kit. This package does not evaluate or search.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from device_profiles.errors import UnknownName, UsageError
@@ -63,7 +64,7 @@ def load(spec: str, **options: Any) -> Space:
         key, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"space option {item!r} has no value", hint=f"Write {name}:{key}=VALUE.")
-        given[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else value.strip()
+        given[key.strip()] = int(value) if re.fullmatch(r"\s*-?[0-9]+\s*", value) else value.strip()
     make = REGISTRY.get(name)
     known = inspect.signature(make).parameters
     for option in (*given, *options):

@@ -39,7 +39,7 @@ class Gene:
     """One choice.
 
     Attributes:
-        name: unique in the space, without spaces, commas and `=`.
+        name: unique in the space, without spaces, commas, `=`, `+` and `@`.
         options: distinct values, at least one; a genome holds the index of one.
         ordered: whether near options are alike, as widths are.
     """
@@ -50,10 +50,10 @@ class Gene:
 
     def __post_init__(self) -> None:
         texts = [str(option) for option in self.options]
-        if not texts or len(set(texts)) < len(texts) or re.search(r"[\s,=]", "".join([self.name, *texts])):
+        if not texts or len(set(texts)) < len(texts) or re.search(r"[\s,=+@]", "".join([self.name, *texts])):
             raise UsageError(
                 f"gene {self.name!r} has options {self.options}; it needs distinct ones, and texts without spaces, "
-                "commas or '='"
+                "commas, '=', '+' and '@'"
             )
 
 
@@ -229,6 +229,8 @@ class ProductSpace(ABC):
         archs = np.asarray(archs)
         if archs.ndim != 2 or archs.shape[1] != len(self.choices):
             raise UsageError(f"architectures must be a matrix (n, {len(self.choices)}), got shape {archs.shape}")
+        if not np.issubdtype(archs.dtype, np.integer) and not (archs == np.floor(archs)).all():
+            raise UsageError("architectures must be whole numbers")
         outside = (archs < 0) | (archs >= np.array(self.choices))
         if outside.any():
             row, gene = np.argwhere(outside)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -125,7 +126,7 @@ class Restricted(ProductSpace):
         Raises:
             UsageError: the text is neither, or an option is not left.
         """
-        if text.replace(",", "").replace(" ", "").strip().isdigit():
+        if re.fullmatch(r"[\d\s,]+", text):
             return self.parse_integers(text)
         found, inside = self.narrow(self.inner.parse(text)[None])
         if not inside[0]:
@@ -139,7 +140,13 @@ class Restricted(ProductSpace):
 
     def replaced(self, **options: Any) -> Restricted:
         """The restriction of the space with other options."""
-        return Restricted(self.inner.replaced(**options), self.kept)
+        inner = self.inner.replaced(**options)
+        if inner.choices != self.inner.choices:
+            raise UsageError(
+                f"{inner.spec} has other genes than {self.inner.spec}, so the restriction does not fit it",
+                hint="Restrict the space with those options instead.",
+            )
+        return type(self)(inner, self.kept)
 
     @cached_property
     def _isomorphic(self) -> bool:
@@ -183,21 +190,22 @@ def restrict(space: ProductSpace, kept: Mapping[str | int, Iterable[Option] | Op
     inner, before = (space.inner, space.kept) if isinstance(space, Restricted) else (space, None)
     limits = list(before or (tuple(range(count)) for count in inner.choices))
     for gene, wanted in kept.items():
-        options = [wanted] if isinstance(wanted, (int, float, str)) else list(wanted)
-        place = space.place(gene) if isinstance(gene, str) else gene
+        options = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+        place = space.place(gene) if isinstance(gene, str) else int(gene)
         if not 0 <= place < len(limits):
             raise UsageError(f"gene {gene} is outside of 0..{len(limits) - 1}")
         texts = [str(option) for option in space.genes[place].options]
+        # By the number of a gene its options are numbers too; by its name they are what they are called.
+        known = texts if isinstance(gene, str) else [str(index) for index in range(len(texts))]
         names = [str(option) for option in options]
-        if isinstance(gene, int):
-            names = [texts[int(name)] if name.isdigit() and int(name) < len(texts) else name for name in names]
-        unknown = [name for name in names if name not in texts]
+        unknown = [name for name in names if name not in known]
         if unknown or not names:
             raise UsageError(
                 f"gene {space.genes[place].name} has no option {', '.join(unknown) or 'left'}",
-                hint=f"It has {', '.join(texts)}.",
+                hint=f"It has {', '.join(known)}.",
             )
-        limits[place] = tuple(limits[place][index] for index, text in enumerate(texts) if text in names)
+        kept_here = {known.index(name) for name in names}
+        limits[place] = tuple(option for index, option in enumerate(limits[place]) if index in kept_here)
     if all(len(options) == whole for options, whole in zip(limits, inner.choices, strict=True)):
         return inner
     make = RestrictedSharing if isinstance(inner, SharesWeights) else Restricted

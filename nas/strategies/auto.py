@@ -22,8 +22,9 @@ from nas.strategies.protocol import Archs, Costs, Problem
 
 Floats = NDArray[np.float64]
 
-#: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice.
-_HOPE = 0.5
+#: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice. Less
+#: is hoped for where features make predictions sharp.
+_HOPE, _HOPE_WITH_FEATURES = 1.0, 0.5
 #: Networks of the largest improvement among which a batch is chosen, one by one: where the improvement of one dear
 #: objective has a closed form, and where it is dearer to compute.
 _SHORTLIST, _SHORTER = 4_000, 1_000
@@ -138,6 +139,7 @@ class Auto:
             posteriors = [self._posterior(belief, archs) for belief in beliefs]
         known = self._known(archs)
         means = self._means(beliefs, posteriors)
+        hope = _HOPE if self._problem.features is None else _HOPE_WITH_FEATURES
         free = np.ones(len(archs), dtype=np.bool_)
         found: list[int] = []
         while len(found) < count and free.any():
@@ -151,7 +153,7 @@ class Auto:
             hoped = known[pick].copy()
             for belief, mean, deviation, posterior in zip(beliefs, means, deviations, posteriors, strict=True):
                 if belief.scale is not None:
-                    hoped[belief.column] = belief.scale.backward(mean[pick] - _HOPE * deviation[pick])
+                    hoped[belief.column] = belief.scale.backward(mean[pick] - hope * deviation[pick])
                 posterior.imagine(pick)
             front = np.concatenate([front, hoped[None]])
         taken.update(self._seen.keys(archs[found]))

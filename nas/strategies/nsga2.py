@@ -25,8 +25,10 @@ class Nsga2:
         seed: of all randomness.
         population: survivors, at least 4; until so many were told, networks are random.
         crossover: probability that a pair is crossed.
-        mutation: probability that a gene is reset, or None for half a gene a child, `1 / (2 genes)`: what crossover
-            makes of few categories is already new, and no network is asked for twice.
+        mutation: probability that a gene of a crossed child is changed, or None for half a gene a child,
+            `1 / (2 genes)`: what crossover makes of few categories is already new, and no network is asked for twice.
+        steps: share of children that are their mother with exactly one gene changed, in 0..1.
+        tournament: contestants for each parent, at least 1; the paper has 2, and more waste less of few evaluations.
     """
 
     def __init__(
@@ -37,12 +39,17 @@ class Nsga2:
         population: int = 16,
         crossover: float = 0.9,
         mutation: float | None = None,
+        steps: float = 0.5,
+        tournament: int = 5,
     ) -> None:
-        if population < 4 or not 0 <= crossover <= 1 or not (mutation is None or 0 < mutation <= 1):
+        shares = (crossover, steps, 1.0 if mutation is None else mutation)
+        if population < 4 or tournament < 1 or not all(0 <= share <= 1 for share in shares) or mutation == 0:
             raise UsageError(
-                "nsga2 needs population >= 4, crossover in 0..1 and mutation in 0..1, "
-                f"got {population}, {crossover}, {mutation}"
+                "nsga2 needs population >= 4, tournament >= 1, crossover and steps in 0..1, mutation above 0 up to 1, "
+                f"got {population}, {tournament}, {crossover}, {steps}, {mutation}"
             )
+        self._steps = steps
+        self._tournament = tournament
         self._problem = problem
         self._seed = seed
         self._size = population
@@ -80,11 +87,14 @@ class Nsga2:
     def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
         """Children of tournament winners; failures (all but `able`) do not take part."""
         mothers, fathers = (
-            self._archs[selection.tournaments(self._ranks, self._crowding, able, count, rng)] for _ in range(2)
+            self._archs[selection.tournaments(self._ranks, self._crowding, able, count, rng, size=self._tournament)]
+            for _ in range(2)
         )
-        return variation.children(
+        crossed = variation.children(
             mothers, fathers, self._problem, rng, crossover=self._crossover, mutation=self._mutation
         )
+        stepped = variation.one_step(mothers, self._problem, rng)
+        return np.where((rng.random(count) < self._steps)[:, None], stepped, crossed)
 
 
 STRATEGY = Nsga2

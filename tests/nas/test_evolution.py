@@ -273,6 +273,22 @@ def test_survivors_of_nsga3_lie_near_all_directions():
     assert len(set(nearest.tolist())) == len(ways)
 
 
+def test_nsga3_remembers_the_ideal_and_never_breeds_failures():
+    strategy = create("nsga3", choices=(50,) * 12, objectives=2)
+    archs = np.arange(20)[:, None] * np.ones((1, 12), dtype=int)
+    costs = np.where(np.arange(20)[:, None] < 3, np.array([[1.0, 2.0]]), np.nan)
+    strategy.tell(archs, costs)
+    rows = strategy.ask(40)
+    assert ((rows < 3).sum(axis=1) >= 6).all(), "of the three that did not fail, with few genes changed"
+    strategy.tell(rows, np.tile([[0.5, 3.0]], (40, 1)))
+    strategy.tell(rows[:0], costs[:0])
+    assert strategy._frame.ideal.tolist() == [0.5, 2.0]
+    better = np.arange(20, 40)[:, None] * np.ones((1, 12), dtype=int)
+    strategy.tell(better, np.tile([[0.4, 1.0]], (20, 1)))
+    strategy.tell(better + 10, np.tile([[0.3, 1.0]], (20, 1)))
+    assert strategy._frame.ideal.tolist() == [0.3, 1.0] and strategy._frame.worst.tolist() == [1.0, 3.0]
+
+
 # MOEA/D
 
 
@@ -320,6 +336,18 @@ def test_one_row_replaces_few_incumbents_and_only_near_where_it_is_best():
         assert 1 <= len(changed) <= 2, "it dominates far more of them"
         # A Chebyshev weight asks for the point that is inverse to it.
         assert np.abs(1 - strategy._weights[changed, 0] - place).max() < 0.15
+
+
+def test_what_is_beaten_where_it_is_best_replaces_nobody_far_away():
+    strategy = create("moead", choices=CHOICES, objectives=2, weights=40, neighbours=4)
+    rng, x = np.random.default_rng(1), np.linspace(0, 0.4, 200)
+    strategy.tell(rng.integers(0, 5, size=(200, 10)), np.stack([x, 0.4 - x], axis=1))
+    before = strategy._incumbents.copy()
+    assert (before >= 0).sum() > 30
+    strategy._incumbents[strategy._weights[:, 0] < 0.2] = -1
+    before = strategy._incumbents.copy()
+    strategy.tell(rng.integers(0, 5, size=(1, 10)), np.array([[0.15, 0.35]]))
+    assert np.array_equal(strategy._incumbents, before)
 
 
 def test_parents_are_incumbents_of_near_weights_or_any_by_chance():

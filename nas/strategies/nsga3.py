@@ -1,0 +1,107 @@
+"""NSGA-III: survival by reference directions, for more objectives than crowding can spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import UsageError
+from nas import directions, niching, selection, variation
+from nas.archive import Seen
+from nas.history import checked
+from nas.strategies.protocol import Archs, Costs, Problem
+
+#: About how many directions if nobody says, for 1, 2, 3 ... objectives.
+_DIRECTIONS = (1, 12, 28, 35)
+
+
+class Nsga3:
+    """Non-dominated sorting with reference directions.
+
+    As in `nsga2`, generations are not waited for: survivors are chosen at every tell among the last survivors and what
+    was told, so that any batch size works.
+
+    Source: Deb & Jain, "An evolutionary many-objective optimization algorithm using reference-point-based nondominated
+        sorting approach, part I", IEEE TEVC 18(4), 2014.
+
+    Args:
+        problem: what is searched.
+        seed: of all randomness.
+        directions: about how many reference directions, at least 1, or None for 12 with two objectives, 28 with three
+            and 35 beyond.
+        population: survivors, at least 4, or None for as many as there are directions, and 16 at least; until so many
+            were told, networks are random.
+        crossover: probability that a pair is crossed.
+        mutation: probability that a gene is changed, or None for half a gene a child, see nsga2.
+
+    Raises:
+        UsageError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        seed: int,
+        directions: int | None = None,
+        population: int | None = None,
+        crossover: float = 0.9,
+        mutation: float | None = None,
+    ) -> None:
+        if (directions is not None and directions < 1) or (population is not None and population < 4):
+            raise UsageError(f"nsga3 needs directions >= 1 and population >= 4, got {directions} and {population}")
+        if not 0 <= crossover <= 1 or not (mutation is None or 0 < mutation <= 1):
+            raise UsageError(
+                f"nsga3 needs crossover in 0..1 and mutation above 0 and up to 1, got {crossover} and {mutation}"
+            )
+        self._problem = problem
+        self._seed = seed
+        self._directions = _directions(problem.objectives, directions)
+        self._size = population if population is not None else max(len(self._directions), 16)
+        self._crossover = crossover
+        self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
+        self._seen = Seen(problem)
+        self._tells = 0
+        self._frame = niching.start(problem.objectives)
+        self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
+        self._costs: Costs = np.empty((0, problem.objectives))
+        self._violations: NDArray[np.float64] = np.empty(0)
+        self._ranks: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def ask(self, n: int) -> Archs:
+        """Children of the survivors, or random networks as long as there are too few."""
+        rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
+        taken: set[bytes] = set()
+        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
+        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
+        make = (lambda count: self._children(count, able, rng)) if len(able) else None
+        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
+
+    def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
+        """Survivors of the last ones and these."""
+        rows, values, amounts = checked(self._problem, archs, costs, violations)
+        self._seen.add(rows)
+        self._tells += 1
+        everyone = np.concatenate([self._archs, rows])
+        values = np.concatenate([self._costs, values])
+        amounts = np.concatenate([self._violations, amounts])
+        rng = np.random.default_rng([self._seed, len(self._seen), self._tells, 1])
+        kept = niching.survivors(values, amounts, self._size, self._directions, self._frame, rng)
+        self._archs, self._costs, self._violations = everyone[kept.rows], values[kept.rows], amounts[kept.rows]
+        self._ranks, self._frame = kept.ranks, kept.frame
+
+    def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
+        """Children of tournament winners, by rank alone; failures (all but `able`) do not take part."""
+        level = np.zeros(len(self._ranks))
+        mothers, fathers = (self._archs[selection.tournaments(self._ranks, level, able, count, rng)] for _ in range(2))
+        return variation.children(
+            mothers, fathers, self._problem, rng, crossover=self._crossover, mutation=self._mutation, eta_crossover=30.0
+        )
+
+
+def _directions(objectives: int, count: int | None) -> NDArray[np.float64]:
+    wanted = count if count is not None else _DIRECTIONS[min(objectives, len(_DIRECTIONS)) - 1]
+    return directions.spread(objectives, wanted)
+
+
+STRATEGY = Nsga3
