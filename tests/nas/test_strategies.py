@@ -248,7 +248,7 @@ def test_impossible_problems_and_settings_are_refused(given):
 
 def test_an_unknown_name_is_answered_with_the_closest():
     with pytest.raises(UnknownName) as caught:
-        create("nsga3", choices=(2,), objectives=1)
+        create("nsga22", choices=(2,), objectives=1)
     assert "'nsga2'" in caught.value.hint
 
 
