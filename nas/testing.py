@@ -41,6 +41,7 @@ class _Case:
         canonical: as in `nas.strategies.create`.
         valid: likewise.
         informed: whether the strategy is given features and one known objective.
+        ordered: whether the options of all genes are in an order.
     """
 
     label: str
@@ -49,6 +50,7 @@ class _Case:
     canonical: Callable[[Archs], Archs] | None = None
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None
     informed: bool = False
+    ordered: bool = False
 
     def create(self, name: str, settings: dict[str, Any]) -> Strategy:
         """A fresh strategy for this problem."""
@@ -61,6 +63,7 @@ class _Case:
             features=(lambda archs: self.inside(archs) / np.array(self.choices)) if self.informed else None,
             canonical=self.canonical,
             valid=self.valid,
+            ordered=(True,) * len(self.choices) if self.ordered else None,
             **settings,
         )
 
@@ -156,6 +159,7 @@ def check_strategy(name: str, **settings: Any) -> None:
         _Case("equal networks", (5, 5, 5, 5), 2, canonical=lambda archs: np.sort(archs, axis=1)),
         _Case("genomes without a network", (4, 3, 3, 2), 3, valid=lambda archs: archs[:, 0] > 0),
         _Case("a known objective and features", (6, 4, 3, 3), 2, informed=True),
+        _Case("five objectives, genes in an order", (9, 2, 30, 5), 5, ordered=True),
     ):
         _check_history(_Run(case, name, settings))
     _check_batches(_Run(_Case("a large space", (5,) * 6, 2), name, settings))
