@@ -216,7 +216,8 @@ class ProductSpace(ABC):
         if len(genes) != len(self.choices) or any(g >= n for g, n in zip(genes, self.choices, strict=True)):
             raise UsageError(
                 f"{text!r} has {len(genes)} genes up to {max(genes)}; the space {self.name} has {len(self.choices)}",
-                hint=f"Options per gene: {', '.join(map(str, self.choices))}.",
+                hint=f"Options per gene: {', '.join(map(str, self.choices))}; of {self.genes[0].name} in order: "
+                f"{', '.join(map(str, self.genes[0].options))}.",
             )
         return np.array(genes, dtype=np.int64)
 

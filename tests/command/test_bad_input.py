@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import resource
 import signal
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -237,12 +239,22 @@ TABLE = [
 
 
 def test_a_constraint_that_nobody_can_meet_says_how_far_off_it_is(ask, tmp_path):
-    (tmp_path / "t.csv").write_text("\n".join(TABLE) + "\n")
-    arguments = ["search", "--space", SPACE, "--objective", f"table:{tmp_path / 't.csv'}:cost", "-o", tmp_path / "run"]
-    code, error = ask(*arguments, "--strategy", "random", "--constraint", "cost <= 0.5", "--evaluations", 10)
+    space = nas.spaces.load(SPACE)
+    lines = [f"{space.format(np.array(cell))},{1.5 + sum(cell)}" for cell in product(range(5), repeat=6)]
+    arguments = ["search", "--space", SPACE, "--objective", f"table:{tmp_path / 't.csv'}:cost"]
+    arguments += ["--strategy", "random", "--constraint", "cost <= 0.5", "--evaluations", 10]
+    (tmp_path / "t.csv").write_text("\n".join(["arch,cost", *lines]) + "\n")
+    code, error = ask(*arguments, "-o", tmp_path / "run")
     assert code == 1 and error["type"] == "InfeasibleBudget"
-    assert "none of 10 architectures met cost <= 0.5" in error["message"] and "the closest" in error["message"]
-    assert "Loosen" in error["hint"]
+    assert "none of 10 architectures met cost <= 0.5" in error["message"] and "Loosen" in error["hint"]
+    closest, cost, off = re.search(
+        r"the closest, ([\d,]+), has cost = ([\d.]+): ([\d.]+)% off", error["message"]
+    ).groups()
+    assert float(cost) == 1.5 + sum(map(int, closest.split(",")))
+    assert float(off) == pytest.approx(100 * (float(cost) - 0.5) / 0.5)
+    (tmp_path / "t.csv").write_text("\n".join(TABLE) + "\n")
+    code, error = ask(*arguments, "-o", tmp_path / "other")
+    assert code == 1 and "all of them failed" in error["message"]  # the table has none of the ten
 
 
 @pytest.mark.parametrize(

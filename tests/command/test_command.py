@@ -164,7 +164,6 @@ def test_a_dead_cell_is_refused(ask, tmp_path):
         (["search", "--space", "nasbench201", "--objective", "beauty", "-o", "r"], "Objectives"),
         (["search", "--space", "nasbench201", "--objective", "accuracy", "-o", "r"], "--data"),
         (["search", "--space", "nasbench201", "--objective", "latency:measured", "-o", "r"], "--target"),
-        (["benchmark", "x.toml"], ""),
     ],
 )
 def test_wrong_requests_end_with_2_and_a_hint(hwnas, tmp_path, monkeypatch, arguments, words):
