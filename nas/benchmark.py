@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
-from importlib import import_module
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, UsageError
-from nas import problems, scoring, strategies
-from nas.problems.protocol import Problem
+from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData
+from nas import benchmark_plan, problems, scoring
+from nas.benchmark_plan import Contender, Plan, read
+from nas.evaluators.protocol import digest
+
+__all__ = ["RESULTS", "VERSION", "Cell", "Contender", "Plan", "Progress", "read", "run"]
 
 #: Version of the lines in `results.jsonl`. 1: first (2026-11).
 VERSION = 1
 RESULTS = "results.jsonl"
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A strategy and what it may know.
-
-    Attributes:
-        name: registered.
-        label: in the tables; the name if not given.
-        known: whether it is given the problem's known objectives.
-        features: whether it is given the space's features.
-        canonical: whether isomorphic networks are one to it.
-        settings: its own.
-    """
-
-    name: str
-    label: str = ""
-    known: bool = True
-    features: bool = True
-    canonical: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared.
-
-    Attributes:
-        problems: by label, the kind and the options of each.
-        strategies: that are compared.
-        output: folder of the results.
-        seeds: of each strategy on each problem: 0 to this.
-        evaluations: of each search.
-        batch: architectures that are asked for at once.
-        checkpoints: numbers of evaluations at which is scored; ten if not given.
-        plugins: modules that are imported first, which register further strategies, spaces or problems.
-    """
-
-    problems: Mapping[str, Mapping[str, Any]]
-    strategies: tuple[Contender, ...]
-    output: str
-    seeds: int = 5
-    evaluations: int = 100
-    batch: int = 10
-    checkpoints: tuple[int, ...] = ()
-    plugins: tuple[str, ...] = ()
-
-    @property
-    def marks(self) -> tuple[int, ...]:
-        """The checkpoints, ascending."""
-        given = self.checkpoints or tuple(max(round(self.evaluations * share / 10), 1) for share in range(1, 11))
-        return tuple(sorted({mark for mark in given if mark <= self.evaluations} | {self.evaluations}))
 
 
 @dataclass(frozen=True)
@@ -96,71 +47,6 @@ class Cell:
     scores: Mapping[int, Mapping[str, float]]
 
 
-def read(path: Path) -> Plan:
-    """A plan from a TOML file; paths in it are relative to it.
-
-    Raises:
-        InvalidData: the file is missing or no TOML.
-        UnknownName: a key is not one, or names what is not there.
-        UsageError: a value is of another kind or out of range.
-    """
-    try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidData(f"there is no benchmark file {path}", hint="hwnas benchmark FILE.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidData(f"{path} is no TOML: {error}") from error
-    known = ("problem", "strategy", "output", "seeds", "evaluations", "batch", "checkpoints", "plugins")
-    _require_known("key of a benchmark file", plain, known)
-    for name in ("problem", "strategy", "output"):
-        if not plain.get(name):
-            raise UsageError(f"{path} has no {name}", hint="It needs output, [[problem]] and [[strategy]].")
-    chosen: dict[str, dict[str, Any]] = {}
-    for entry in plain["problem"]:
-        options = dict(entry)
-        if "kind" not in options:
-            raise UsageError(f"a [[problem]] of {path} has no kind", hint=f"One of {', '.join(problems.names())}.")
-        label = str(options.pop("label", options["kind"]))
-        if label in chosen:
-            raise UsageError(f"two problems of {path} are called {label!r}", hint="Give each a label.")
-        if "file" in options:
-            options["file"] = str((path.parent / options["file"]).resolve())
-        chosen[label] = options
-    contenders = []
-    for entry in plain["strategy"]:
-        _require_known("key of a [[strategy]]", entry, Contender.__dataclass_fields__)
-        if "name" not in entry:
-            raise UsageError(f"a [[strategy]] of {path} has no name", hint=f"One of {', '.join(strategies.names())}.")
-        contenders.append(Contender(**{**entry, "label": entry.get("label", entry["name"])}))
-    numbers = {name: plain[name] for name in ("seeds", "evaluations", "batch") if name in plain}
-    output = str((path.parent / plain["output"]).resolve())
-    marks, plugins = tuple(plain.get("checkpoints", ())), tuple(plain.get("plugins", ()))
-    plan = Plan(chosen, tuple(contenders), output, checkpoints=marks, plugins=plugins, **numbers)
-    _check(plan)
-    return plan
-
-
-def _require_known(kind: str, given: Mapping[str, Any], known: Any) -> None:
-    for key in given:
-        if key not in known:
-            raise UnknownName(kind, key, known)
-
-
-def _check(plan: Plan) -> None:
-    """Refuse what cannot run, before anything does."""
-    for name, value in (("seeds", plan.seeds), ("evaluations", plan.evaluations), ("batch", plan.batch)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
-    labels = [contender.label for contender in plan.strategies]
-    if len(set(labels)) < len(labels):
-        raise UsageError(f"two strategies have one label: {', '.join(labels)}", hint="Give each a label.")
-    _prepare(plan.plugins)
-    for options in plan.problems.values():
-        problem = _problem(options)
-        for contender in plan.strategies:
-            _strategy(contender, problem, 0)
-
-
 def run(plan: Plan, *, workers: int = 1, progress: Progress = lambda what, done, total: None) -> list[Cell]:
     """Run what is missing; all cells, in the order of the plan.
 
@@ -174,54 +60,85 @@ def run(plan: Plan, *, workers: int = 1, progress: Progress = lambda what, done,
         progress: told `(what, done, total)`.
 
     Raises:
-        ConditionMismatch: the output holds the same cell of another plan.
+        ConditionMismatch: the output holds the same cell of another plan, or of a table that has changed since.
+        DeviceError: a process ended before its search did.
     """
-    _check(plan)
+    benchmark_plan.check(plan)
     folder = Path(plan.output)
     folder.mkdir(parents=True, exist_ok=True)
+    identities = {label: _identity(options) for label, options in plan.problems.items()}
     wanted = {
-        (label, contender.label, seed): _facts(plan, options, contender)
+        (label, contender.label, seed): _facts(plan, identities[label], contender)
         for seed in range(plan.seeds)
-        for label, options in plan.problems.items()
+        for label in plan.problems
         for contender in plan.strategies
     }
     done = _kept(folder / RESULTS, wanted)
     missing = [key for key in wanted if key not in done]
-    contenders = {contender.label: contender for contender in plan.strategies}
     progress("benchmark", len(done), len(wanted))
     if missing:
-        pool = ProcessPoolExecutor(
-            min(workers, len(missing)), mp_context=get_context("spawn"), initializer=_prepare, initargs=(plan.plugins,)
-        )
-        with pool, (folder / RESULTS).open("a", encoding="utf-8") as file:
-            futures = {
-                pool.submit(_searched, plan, plan.problems[label], contenders[name], seed): (label, name, seed)
-                for label, name, seed in missing
-            }
-            try:
-                for future in as_completed(futures):
-                    label, name, seed = key = futures[future]
-                    seconds, scores = future.result()
-                    done[key] = Cell(label, name, seed, seconds, scores)
-                    file.write(json.dumps(_line(done[key], wanted[key])) + "\n")
-                    file.flush()
-                    progress("benchmark", len(done), len(wanted))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with (folder / RESULTS).open("a", encoding="utf-8") as file:
+            for cell in _finished(plan, missing, workers):
+                key = (cell.problem, cell.strategy, cell.seed)
+                done[key] = cell
+                file.write(json.dumps(_line(cell, wanted[key])) + "\n")
+                file.flush()
+                progress("benchmark", len(done), len(wanted))
     return [done[key] for key in wanted]
 
 
-def _facts(plan: Plan, options: Mapping[str, Any], contender: Contender) -> dict[str, Any]:
+def _finished(plan: Plan, missing: Sequence[tuple[str, str, int]], workers: int) -> Iterator[Cell]:
+    """Cells as they finish.
+
+    Raises:
+        DeviceError: a process ended before its search did; all that were finished come first.
+    """
+    contenders = {contender.label: contender for contender in plan.strategies}
+    broken: BrokenProcessPool | None = None
+    pool = ProcessPoolExecutor(
+        min(workers, len(missing)), mp_context=get_context("spawn"), initializer=_prepare, initargs=(plan.plugins,)
+    )
+    with pool:
+        futures = {
+            pool.submit(_searched, plan, plan.problems[label], contenders[name], seed): (label, name, seed)
+            for label, name, seed in missing
+        }
+        try:
+            for future in as_completed(futures):
+                try:
+                    seconds, scores = future.result()
+                except BrokenProcessPool as error:
+                    broken = error  # the others of this pool are finished, or as broken as this one
+                else:
+                    yield Cell(*futures[future], seconds, scores)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if broken is not None:
+        raise DeviceError(
+            "a process ended before its search did",
+            hint="What is finished is kept. If memory was short, go on with fewer --workers.",
+        ) from broken
+
+
+def _identity(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem's options, with the content of its file in place of where that lies."""
+    if "file" not in options:
+        return dict(options)
+    path = Path(options["file"])
+    return {**options, "file": path.name, "content": digest(path)}
+
+
+def _facts(plan: Plan, problem: Mapping[str, Any], contender: Contender) -> dict[str, Any]:
     """What a cell depends on, as JSON-ready data."""
     facts = {
-        "problem": dict(options),
+        "problem": problem,
         "strategy": {name: getattr(contender, name) for name in ("name", "known", "features", "canonical", "settings")},
         "evaluations": plan.evaluations,
         "batch": plan.batch,
         "checkpoints": list(plan.marks),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
     return plain
 
 
@@ -273,47 +190,22 @@ def _kept(path: Path, wanted: Mapping[tuple[str, str, int], Mapping[str, Any]]) 
 
 
 def _prepare(plugins: Sequence[str]) -> None:
-    """Import what registers further entries; one thread for everything else."""
+    """What a worker does first: keep what is loaded and what will be to one thread, and import the plugins."""
     from threadpoolctl import threadpool_limits
 
-    for module in plugins:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise UsageError(f"cannot import the plugin {module!r}: {error}", hint="Is it on PYTHONPATH?") from error
-    if get_context().current_process().name != "MainProcess":
-        threadpool_limits(1)
-
-
-def _problem(options: Mapping[str, Any]) -> Problem:
-    return problems.load(**options)
-
-
-def _strategy(contender: Contender, problem: Problem, seed: int) -> strategies.Strategy:
-    space = problem.space
-    known = {column: (lambda archs, c=column: problem.search(archs)[:, c]) for column in problem.known}
-    return strategies.create(
-        contender.name,
-        choices=problem.choices,
-        objectives=len(problem.objectives),
-        seed=seed,
-        known=known if contender.known else None,
-        features=space.features if space is not None and contender.features else None,
-        canonical=space.canonical if space is not None and contender.canonical else None,
-        valid=space.is_valid if space is not None and contender.canonical else None,
-        ordered=problem.ordered if space is None else space.ordered,
-        **contender.settings,
-    )
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    benchmark_plan.import_plugins(plugins)
+    threadpool_limits(1)
 
 
 def _searched(
     plan: Plan, options: Mapping[str, Any], contender: Contender, seed: int
 ) -> tuple[float, dict[int, dict[str, float]]]:
-    """One search: the seconds it took, and its scores."""
+    """One search: the seconds it took, and its scores; one that ran out of architectures keeps its last ones."""
     from time import perf_counter_ns
 
-    problem = _problem(options)
-    strategy = _strategy(contender, problem, seed)
+    problem = problems.load(**options)
+    strategy = benchmark_plan.strategy_of(contender, problem, seed)
     found = [np.empty((0, len(problem.choices)), dtype=np.int64)]
     began = perf_counter_ns()
     missing = plan.evaluations
@@ -325,4 +217,7 @@ def _searched(
         found.append(archs)
         missing -= len(archs)
     seconds = (perf_counter_ns() - began) / 1e9
-    return seconds, scoring.score(problem, np.concatenate(found), plan.marks)
+    archs = np.concatenate(found)
+    reached = {mark: min(mark, len(archs)) for mark in plan.marks}
+    scores = scoring.score(problem, archs, sorted(set(reached.values())))
+    return seconds, {mark: scores[count] for mark, count in reached.items()}

@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nas import pages
-from nas.benchmark import Cell, Plan
+from nas.benchmark import Cell
+from nas.benchmark_plan import Contender, Plan
 from nas.pages import COLOURS, Section
+from nas.scoring import SCORES
 
 _TITLES = {
     "ratio": "hypervolume, as a share of the exact front's",
     "hypervolume": "hypervolume",
     "recall": "share of the exact front that was found",
 }
+_HEADS = {"igd_plus": "IGD+", "gd_plus": "GD+"}
 
 
 def means(plan: Plan, cells: Sequence[Cell], score: str) -> dict[str, dict[str, list[tuple[float, float] | None]]]:
-    """By problem and strategy, at each checkpoint the mean over seeds and its standard error; None without a value."""
+    """By group and strategy, at each checkpoint the mean over problems and seeds and its standard error.
+
+    None stands where no cell has a value; the error is NaN where only one has.
+    """
     found: dict[str, dict[str, list[tuple[float, float] | None]]] = {}
-    for label in plan.problems:
-        found[label] = {}
+    for group, labels in plan.grouped.items():
+        found[group] = {}
         for contender in plan.strategies:
-            mine = [cell for cell in cells if (cell.problem, cell.strategy) == (label, contender.label)]
-            row: list[tuple[float, float] | None] = []
-            for mark in plan.marks:
-                values = [cell.scores[mark][score] for cell in mine if score in cell.scores.get(mark, {})]
-                error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-                row.append((float(np.mean(values)), error) if values else None)
-            found[label][contender.label] = row
+            mine = _of(cells, labels, contender)
+            found[group][contender.label] = [_mean(mine, mark, score) for mark in plan.marks]
     return found
+
+
+def _of(cells: Sequence[Cell], labels: Sequence[str], contender: Contender) -> list[Cell]:
+    return [cell for cell in cells if cell.problem in labels and cell.strategy == contender.label]
+
+
+def _values(cells: Sequence[Cell], mark: int, score: str) -> list[float]:
+    return [cell.scores[mark][score] for cell in cells if score in cell.scores.get(mark, {})]
+
+
+def _mean(cells: Sequence[Cell], mark: int, score: str) -> tuple[float, float] | None:
+    values = _values(cells, mark, score)
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    return (float(np.mean(values)), error) if values else None
 
 
 def main_score(cells: Sequence[Cell]) -> str:
@@ -42,7 +57,10 @@ def main_score(cells: Sequence[Cell]) -> str:
 
 
 def write(plan: Plan, cells: Sequence[Cell], path: Path) -> Path:
-    """Write the page: for each problem the median and the middle half of the seeds over evaluations, and the means.
+    """Write the page.
+
+    For each group of problems: the median and the middle half of all problems and seeds over evaluations, the means at
+    the checkpoints, and the means of every score at the end.
 
     Returns:
         The path.
@@ -50,11 +68,13 @@ def write(plan: Plan, cells: Sequence[Cell], path: Path) -> Path:
     score = main_score(cells)
     table = means(plan, cells, score)
     sections = []
-    for label in plan.problems:
-        shown = ("ratio", "recall") if score == "ratio" else (score,)
-        figures = tuple(_figure(plan, cells, label, one) for one in shown)
-        seeds = f"Median and middle half of {plan.seeds} seeds; the table has means and their standard errors."
-        sections.append(Section(label, seeds, figures, _table(plan, table[label])))
+    for group, labels in plan.grouped.items():
+        mine = [cell for cell in cells if cell.problem in labels]
+        shown = [one for one in (score, "recall") if any(_values(mine, mark, one) for mark in plan.marks)]
+        figures = tuple(_figure(plan, cells, labels, one) for one in shown)
+        of = "" if labels == [group] else f" of {len(labels)} problems ({', '.join(labels)})"
+        note = f"Median and middle half of {plan.seeds} seeds{of}; the tables have means and their standard errors."
+        sections.append(Section(group, note, figures, _table(plan, table[group]) + _ends(plan, cells, labels)))
     note = (
         f"{len(plan.strategies)} strategies, {len(plan.problems)} problems, {plan.seeds} seeds, {plan.evaluations} "
         f"evaluations in batches of {plan.batch}"
@@ -62,14 +82,14 @@ def write(plan: Plan, cells: Sequence[Cell], path: Path) -> Path:
     return pages.write(path, "benchmark of searches", note, sections)
 
 
-def _figure(plan: Plan, cells: Sequence[Cell], label: str, score: str) -> Any:
+def _figure(plan: Plan, cells: Sequence[Cell], labels: Sequence[str], score: str) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
     for number, contender in enumerate(plan.strategies):
-        mine = [cell for cell in cells if (cell.problem, cell.strategy) == (label, contender.label)]
-        marks = [mark for mark in plan.marks if any(score in cell.scores.get(mark, {}) for cell in mine)]
-        values = [[cell.scores[mark][score] for cell in mine if score in cell.scores.get(mark, {})] for mark in marks]
+        mine = _of(cells, labels, contender)
+        marks = [mark for mark in plan.marks if _values(mine, mark, score)]
+        values = [_values(mine, mark, score) for mark in marks]
         if not marks:
             continue
         low, middle, high = (np.array([np.quantile(row, q) for row in values]) for q in (0.25, 0.5, 0.75))
@@ -93,7 +113,24 @@ def _figure(plan: Plan, cells: Sequence[Cell], label: str, score: str) -> Any:
 
 
 def _table(plan: Plan, rows: dict[str, list[tuple[float, float] | None]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ["strategy", *(f"@{mark}" for mark in plan.marks)])
+    """Means at the checkpoints."""
+    return _html([f"@{mark}" for mark in plan.marks], rows)
+
+
+def _ends(plan: Plan, cells: Sequence[Cell], labels: Sequence[str]) -> str:
+    """Means of every score after all evaluations."""
+    rows = {
+        contender.label: [_mean(_of(cells, labels, contender), plan.evaluations, score) for score in SCORES]
+        for contender in plan.strategies
+    }
+    kept = [place for place in range(len(SCORES)) if any(row[place] for row in rows.values())]
+    names = [_HEADS.get(score, score) for score in SCORES]
+    heads = [f"{names[place]} @{plan.evaluations}" for place in kept]
+    return _html(heads, {label: [row[place] for place in kept] for label, row in rows.items()})
+
+
+def _html(heads: Sequence[str], rows: Mapping[str, Sequence[tuple[float, float] | None]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ["strategy", *heads])
     body = "".join(
         f"<tr><td>{html.escape(label)}</td>" + "".join(f"<td>{shown(cell)}</td>" for cell in row) + "</tr>"
         for label, row in rows.items()

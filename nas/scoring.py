@@ -41,8 +41,8 @@ def score(problem: Problem, archs: Archs, checkpoints: Sequence[int]) -> dict[in
         checkpoints: numbers of evaluations; those beyond `n` are left out.
 
     Returns:
-        By checkpoint the scores of `SCORES`; `ratio`, `recall`, distances and `epsilon` only with a known front,
-        `regret` only with two objectives. Infinite distances (nothing counted yet) are left out.
+        By checkpoint the scores of `SCORES`; `ratio`, distances and `epsilon` only with a known front, `recall` only
+        if it is not sampled, `regret` only with two objectives. Infinite distances (nothing counted yet) are left out.
     """
     costs = problem.normalised(problem.report(archs))
     front = None if problem.front is None else problem.normalised(problem.front)
@@ -59,7 +59,8 @@ def score(problem: Problem, archs: Archs, checkpoints: Sequence[int]) -> dict[in
         scores: dict[str, float] = {"hypervolume": volume, "distinct": indicators.distinct(kept)}
         if front is not None and exact:
             scores["ratio"] = volume / exact
-            scores["recall"] = indicators.recall(kept, front)
+            if not problem.sampled:
+                scores["recall"] = indicators.recall(kept, front)
             scores["igd_plus"] = indicators.igd_plus(kept, front)
             scores["gd_plus"] = indicators.gd_plus(kept, front)
             scores["epsilon"] = indicators.additive_epsilon(kept, front)

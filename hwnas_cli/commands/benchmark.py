@@ -40,16 +40,17 @@ def benchmark(
     means = benchmark_page.means(plan, cells, score)
     lines = []
     marks = plan.marks[-1 :: -(len(plan.marks) // _SHOWN + 1)][::-1]
-    for label, rows in means.items():
+    for group, rows in means.items():
         kept = {
             name: [one for mark, one in zip(plan.marks, row, strict=True) if mark in marks]
             for name, row in rows.items()
         }
-        heads = [label, *(f"@{mark}" for mark in marks)]
+        heads = [group, *(f"@{mark}" for mark in marks)]
         lines.append(table(heads, [[name, *map(benchmark_page.shown, row)] for name, row in kept.items()]))
         lines.append("")
+    pooled = "" if len(means) == len(plan.problems) else " and of the problems of a group"
     word = "hypervolume, as a share of the exact front's" if score == "ratio" else "hypervolume"
-    lines.append(f"{word}: mean of {plan.seeds} seeds ± its standard error; bands over evaluations in {page}")
+    lines.append(f"{word}: mean of {plan.seeds} seeds{pooled} ± its standard error; bands over evaluations in {page}")
     data = {
         "output": plan.output,
         "page": str(page),
@@ -66,8 +67,8 @@ def benchmark(
             for cell in cells
         ],
         "means": {
-            label: {name: [None if one is None else one[0] for one in row] for name, row in rows.items()}
-            for label, rows in means.items()
+            group: {name: [None if one is None else one[0] for one in row] for name, row in rows.items()}
+            for group, rows in means.items()
         },
     }
     return Answer(data, "\n".join(lines))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from device_profiles.errors import UnknownName
+from device_profiles.errors import UnknownName, UsageError
 from device_profiles.registry import Registry
 from nas.problems.protocol import MakeProblem, Problem
 
@@ -32,7 +32,7 @@ def load(kind: str, **options: Any) -> Problem:
 
     Raises:
         UnknownName: there is no such kind, or it has no such option.
-        UsageError: an option is out of its range.
+        UsageError: an option is missing, of another kind, or out of its range.
         InvalidData: a table cannot be read.
     """
     make = REGISTRY.get(kind)
@@ -40,4 +40,7 @@ def load(kind: str, **options: Any) -> Problem:
     for option in options:
         if option not in known:
             raise UnknownName(f"option of problem {kind}", option, known)
-    return make(**options)
+    try:
+        return make(**options)
+    except TypeError as error:
+        raise UsageError(f"problem {kind!r}: {error}", hint="See the page on benchmarks for its options.") from error

@@ -18,8 +18,11 @@ def genes(objectives: int, given: int | None, distance: int) -> int:
     """Number of variables.
 
     Raises:
-        UsageError: there are not more variables than objectives less one, or fewer than two objectives.
+        UsageError: they are no whole numbers, there are not more variables than objectives less one, or fewer than two
+            objectives.
     """
+    if not isinstance(objectives, int) or not isinstance(given, int | None):
+        raise UsageError(f"objectives and genes are whole numbers, got {objectives!r} and {given!r}")
     count = objectives - 1 + distance if given is None else given
     if objectives < 2 or count < objectives:
         raise UsageError(f"it needs at least 2 objectives and as many genes, got {objectives} and {count}")

@@ -37,8 +37,8 @@ def on_grid(
         high: likewise.
         wide: first of the genes in `low`..`high`; none if not given.
     """
-    if genes < 2 or options < 2:
-        raise UsageError(f"{name} needs at least 2 genes and 2 options, got {genes} and {options}")
+    if not (isinstance(genes, int) and isinstance(options, int)) or genes < 2 or options < 2:
+        raise UsageError(f"{name} needs at least 2 genes and 2 options, whole numbers, got {genes!r} and {options!r}")
 
     def costs(archs: Archs) -> Floats:
         points = np.asarray(archs, dtype=np.float64) / (options - 1)
@@ -49,4 +49,5 @@ def on_grid(
     ideal, nadir = front.min(axis=0), front.max(axis=0)
     nadir = nadir + 0.1 * (nadir - ideal)
     labels = tuple(f"f{number + 1}" for number in range(front.shape[1]))
-    return Problem(name, (options,) * genes, labels, costs, costs, ideal, nadir, front, ordered=(True,) * genes)
+    choices, ordered = (options,) * genes, (True,) * genes
+    return Problem(name, choices, labels, costs, costs, ideal, nadir, front, sampled=True, ordered=ordered)

@@ -28,6 +28,7 @@ class Problem:
         ideal: `(m,)`; with the nadir it normalises what is scored, for all runs alike.
         nadir: `(m,)`; the reference of the hypervolume.
         front: the exact front of `report`, `(k, m)`, or None if nobody knows it.
+        sampled: whether `front` is a sample of a front that is continuous, of which no point need be on the grid.
         known: objectives that cost nothing, by column.
         space: whose features and canonical forms a strategy may be given, or None.
         ordered: per gene, whether its options are in an order; None for categories.
@@ -41,6 +42,7 @@ class Problem:
     ideal: Floats
     nadir: Floats
     front: Floats | None = None
+    sampled: bool = False
     known: tuple[int, ...] = ()
     space: Space | None = None
     ordered: tuple[bool, ...] | None = None

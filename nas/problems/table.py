@@ -6,11 +6,8 @@ Source of the protocol: Lu et al., "Neural architecture search as multiobjective
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -18,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable, UnknownName, UsageError
-from nas import moo, spaces
+from nas import moo
+from nas.problems import _table_rows
 from nas.problems.protocol import Problem
-from nas.spaces.protocol import Archs, Space
+from nas.spaces.protocol import Archs
 
 Floats = NDArray[np.float64]
 
@@ -31,34 +29,44 @@ def table(
     file: str,
     search: Sequence[str],
     report: Sequence[str] | None = None,
-    space: str = "nasbench201",
+    space: str | None = None,
     known: Sequence[str] = (),
     keep: str = "",
 ) -> Problem:
     """The problem.
 
     Args:
-        file: a CSV, gzipped or not, with a column `arch` in the space's text form.
+        file: a CSV, gzipped or not, with a column `arch` in the space's text form, or a folder that `hwnas import`
+            wrote, whose columns are those of its `table.csv`.
         search: columns that a search is told, `COLUMN` or `COLUMN:max`.
         report: columns that are scored, as many; those of the search if not given.
-        space: spec of the space.
+        space: spec of the space; if not given, the folder's own, which may be no more than its genes, and NAS-Bench-201
+            for a CSV.
         known: those of `search` that cost nothing.
         keep: rows that count, such as `accuracy > 10`; all if not given. The others are told to the search as they are,
-            and score nothing.
+            and score nothing; so are rows with no number in a column of the report.
 
     Raises:
-        InvalidTable: the file has no such column, a cell that is no number, or no row that counts.
-        UsageError: the columns of search and report are not equally many.
+        InvalidTable: the file cannot be read, or has no row that counts.
+        UnknownName: the file has no such column.
+        UsageError: the columns of search and report are not equally many, or are no list.
     """
-    whole = spaces.load(space)
-    archs, columns = _read(str(Path(file).resolve()), space)
+    if any(isinstance(names, str) for names in (search, report, known)) or not all(
+        isinstance(name, str) for name in (*search, *(report or ()), *known)
+    ):
+        raise UsageError("search, report and known are lists of columns", hint='Write search = ["COLUMN", "COLUMN"].')
+    rows = _table_rows.read(Path(file), space)
+    columns = rows.columns
     scored = tuple(report or search)
     if len(scored) != len(search) or not search:
         raise UsageError(f"search has {len(search)} columns, report {len(scored)}; they must be as many, at least one")
     told, judged = _costs(columns, search), _costs(columns, scored)
-    kept = _kept(columns, keep)
+    kept = _kept(columns, keep, len(rows.archs)) & np.isfinite(judged).all(axis=1)
     if not kept.any():
-        raise InvalidTable(f"no row of {file} is left by keep = {keep!r}")
+        rule = f", or none for which {keep}" if keep else ""
+        raise InvalidTable(
+            f"no row of {file} has numbers in {', '.join(scored)}{rule}", hint="Name other columns, or another keep."
+        )
     front = judged[kept]
     ideal, nadir = front.min(axis=0), front.max(axis=0)
     judged = np.where(kept[:, None], judged, np.nan)
@@ -66,55 +74,22 @@ def table(
     for column in known:
         if column not in names:
             raise UnknownName("known column", column, names)
-    place = _places(whole, archs)
+    place = _places(rows)
     return Problem(
         f"table {Path(file).name} {', '.join(scored)}",
-        whole.choices,
+        rows.choices,
         names,
-        lambda rows: _found(told, place, whole, rows),
-        lambda rows: _found(judged, place, whole, rows),
+        lambda archs: _found(told, place, rows.choices, archs),
+        lambda archs: _found(judged, place, rows.choices, archs),
         ideal,
         nadir,
-        front[moo.nondominated(front)],
+        np.unique(front[moo.nondominated(front)], axis=0),
         known=tuple(names.index(column) for column in known),
-        space=whole,
+        space=rows.space,
     )
 
 
-@lru_cache(maxsize=4)
-def _read(file: str, space: str) -> tuple[Archs, dict[str, Floats]]:
-    """Genomes `(n, d)` and columns of a file; kept, as many problems are of one file."""
-    path = Path(file)
-    if not path.is_file():
-        raise InvalidTable(f"there is no table {path}", hint="Give the path of a CSV file.")
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as handle:
-        reader = csv.reader(handle)
-        heads = next(reader, [])
-        rows = [row for row in reader if row]
-    if "arch" not in heads:
-        raise InvalidTable(f"{path} has no column 'arch'", hint=f"It has: {', '.join(heads[:12])}.")
-    short = next((number for number, row in enumerate(rows, start=2) if len(row) != len(heads)), None)
-    if short is not None:
-        raise InvalidTable(f"line {short} of {path} has {len(rows[short - 2])} cells, the head has {len(heads)}")
-    text = heads.index("arch")
-    whole = spaces.load(space)
-    archs = np.array([whole.parse(row[text]) for row in rows], dtype=np.int64).reshape(len(rows), len(whole.choices))
-    columns = {}
-    for number, head in enumerate(heads):
-        if number != text:
-            columns[head] = np.array([_number(row[number]) for row in rows])
-    return archs, columns
-
-
-def _number(cell: str) -> float:
-    """NaN for a cell that is no number: an architecture that failed, or a column of words."""
-    try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
-
-
-def _costs(columns: dict[str, Floats], names: Sequence[str]) -> Floats:
+def _costs(columns: Mapping[str, Floats], names: Sequence[str]) -> Floats:
     found = []
     for name in names:
         column, _, direction = name.partition(":")
@@ -126,38 +101,41 @@ def _costs(columns: dict[str, Floats], names: Sequence[str]) -> Floats:
     return np.stack(found, axis=1)
 
 
-def _kept(columns: dict[str, Floats], rule: str) -> NDArray[np.bool_]:
-    """Rows that count."""
-    finite = np.ones(len(next(iter(columns.values()))), dtype=np.bool_)
+def _kept(columns: Mapping[str, Floats], rule: str, rows: int) -> NDArray[np.bool_]:
+    """Rows that a rule keeps, `(n,)`."""
     if not rule:
-        return finite
+        return np.ones(rows, dtype=np.bool_)
     match = _RULE.match(rule)
-    if match is None:
-        raise UsageError(f"cannot read keep = {rule!r}", hint="Write it like 'accuracy > 10'.")
-    column, sign, bound = match.groups()
+    column, sign, bound = match.groups() if match is not None else ("", "", "")
+    try:
+        limit = float(bound)
+    except ValueError as error:
+        raise UsageError(f"cannot read keep = {rule!r}", hint="Write it like 'accuracy > 10'.") from error
     if column not in columns:
         raise UnknownName("column", column, columns)
-    values, limit = columns[column], _number(bound)
+    values = columns[column]
     tests = {"<=": values <= limit, ">=": values >= limit, "<": values < limit, ">": values > limit}
     return np.asarray(tests[sign])
 
 
-def _places(space: Space, archs: Archs) -> NDArray[np.int64] | dict[bytes, int]:
+def _places(rows: _table_rows.Rows) -> NDArray[np.int64] | dict[bytes, int]:
     """Rows of the table by number of the genome in a small space, by genome in a large one."""
-    if prod(space.choices) <= 10_000_000:
-        found = np.full(prod(space.choices), -1, dtype=np.int64)
-        found[np.ravel_multi_index(tuple(archs.T), space.choices)] = np.arange(len(archs))
+    if prod(rows.choices) <= 10_000_000:
+        found = np.full(prod(rows.choices), -1, dtype=np.int64)
+        found[np.ravel_multi_index(tuple(rows.archs.T), rows.choices)] = np.arange(len(rows.archs))
         return found
-    return {row.tobytes(): number for number, row in enumerate(archs)}
+    return {row.tobytes(): number for number, row in enumerate(rows.archs)}
 
 
-def _found(costs: Floats, place: NDArray[np.int64] | dict[bytes, int], space: Space, archs: Archs) -> Floats:
-    """Costs of genomes; NaN for those that the table does not have."""
+def _found(
+    costs: Floats, place: NDArray[np.int64] | dict[bytes, int], choices: tuple[int, ...], archs: Archs
+) -> Floats:
+    """Costs of genomes, `(n, m)`; NaN for those that the table does not have."""
     archs = np.ascontiguousarray(archs, dtype=np.int64)
     if isinstance(place, dict):
         rows = np.array([place.get(row.tobytes(), -1) for row in archs], dtype=np.int64)
     else:
-        rows = place[np.ravel_multi_index(tuple(archs.T), space.choices)]
+        rows = place[np.ravel_multi_index(tuple(archs.T), choices)]
     return np.where(rows[:, None] >= 0, costs[rows], np.nan)
 
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, UsageError
-from nas import benchmark, benchmark_page
+from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, UnknownName, UsageError
+from nas import benchmark, benchmark_page, strategies
 
 TOML = """
 output = "out"
@@ -93,9 +94,11 @@ def test_a_killed_benchmark_goes_on(file, tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    kept = results.read_text().count("\n")
-    assert kept >= 2
+    kept = results.read_text().splitlines(keepends=True)
+    finished = [line for line in kept if line.endswith("\n")]
+    assert len(finished) >= 2
     whole = benchmark.run(benchmark.read(file))
+    assert results.read_text().startswith("".join(finished)) and results.read_text().count("\n") == 8
     results.unlink()
     assert scores(benchmark.run(benchmark.read(file))) == scores(whole)
 
@@ -107,6 +110,95 @@ def test_another_plan_is_refused_with_the_difference(file):
         benchmark.run(benchmark.read(file))
     file.write_text(TOML.replace("seeds = 2", "seeds = 3"))  # more seeds are no other plan
     assert len(benchmark.run(benchmark.read(file), workers=2)) == 12
+
+
+def test_a_table_that_has_changed_is_another_plan_and_one_that_moved_is_not(tmp_path):
+    def plan(folder, values):
+        folder.mkdir(exist_ok=True)
+        rows = "".join(f'"0,0,0,0,{i // 5},{i % 5}",{i},{value}\n' for i, value in enumerate(values))
+        (folder / "t.csv").write_text("arch,a,b\n" + rows)
+        (folder / "c.toml").write_text(
+            f'output = "{tmp_path / "out"}"\nseeds = 1\nevaluations = 10\n'
+            'problem = [{ kind = "table", file = "t.csv", search = ["a", "b"] }]\nstrategy = [{ name = "random" }]\n'
+        )
+        return benchmark.read(folder / "c.toml")
+
+    cells = benchmark.run(plan(tmp_path / "first", range(20, 0, -1)))
+    assert benchmark.run(plan(tmp_path / "second", range(20, 0, -1))) == cells
+    with pytest.raises(ConditionMismatch, match="content"):
+        benchmark.run(plan(tmp_path / "second", range(40, 20, -1)))
+
+
+def test_problems_of_a_group_are_shown_as_one(file, tmp_path):
+    file.write_text(
+        TOML.replace('label = "three"', 'label = "three"\ngroup = "all"').replace('"zdt1"', '"zdt1"\ngroup = "all"')
+    )
+    plan = benchmark.read(file)
+    cells = benchmark.run(plan)
+    means = benchmark_page.means(plan, cells, "ratio")
+    mine = [cell.scores[30]["ratio"] for cell in cells if cell.strategy == "random"]
+    assert list(means) == ["all"] and len(mine) == 4
+    mean, error = means["all"]["random"][-1]
+    assert mean == pytest.approx(np.mean(mine)) and error == pytest.approx(np.std(mine, ddof=1) / 2)
+    page = benchmark_page.write(plan, cells, tmp_path / "page.html").read_text()
+    assert f"{mean:.4f} ± {error:.4f}" in page and "2 problems (zdt1, three)" in page and "IGD+ @30" in page
+    file.write_text(TOML)
+    assert benchmark.run(benchmark.read(file)) == cells  # how they are shown is no other plan
+
+
+PLUGIN = """
+import os
+import numpy as np
+from nas.strategies import REGISTRY
+
+class First:
+    def __init__(self, problem, *, seed, ends=False):
+        self.choices, self.ends, self.asked = problem.choices, ends, 0
+
+    def ask(self, n):
+        if self.ends:
+            os._exit(7)
+        n = min(n, 15 - self.asked)
+        self.asked += n
+        return np.zeros((n, len(self.choices)), dtype=np.int64)
+
+    def tell(self, archs, costs):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+
+REGISTRY.register("first", First)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    (tmp_path / "my_searches.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    yield
+    strategies.REGISTRY._registered.pop("first", None)
+    sys.modules.pop("my_searches", None)
+
+
+def test_a_plugin_brings_a_strategy_that_may_run_out(file, plugin):
+    file.write_text(
+        TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1).replace('"random"', '"first"')
+    )
+    cells = benchmark.run(benchmark.read(file), workers=2)
+    mine = [cell for cell in cells if cell.strategy == "first"]
+    assert len(mine) == 4
+    for cell in mine:  # 15 were asked for: what it had then stands for the rest
+        assert list(cell.scores) == [10, 20, 30] and cell.scores[20] == cell.scores[30]
+        assert cell.scores[30]["distinct"] == 1
+
+
+def test_a_worker_that_ends_is_said_and_what_is_finished_is_kept(file, plugin, tmp_path):
+    text = TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1)
+    file.write_text(text + '[[strategy]]\nname = "first"\nsettings = { ends = true }\n')
+    with pytest.raises(DeviceError, match="a process ended before") as caught:
+        benchmark.run(benchmark.read(file))
+    assert "kept" in caught.value.hint
+    kept = (tmp_path / "out" / "results.jsonl").read_text()
+    assert kept.count("\n") == 2 and "first" not in kept
 
 
 @pytest.mark.parametrize(
@@ -125,6 +217,15 @@ def test_another_plan_is_refused_with_the_difference(file):
         ('output = "out"', "", UsageError, "no output"),
         ("seeds = 2", "seeds = ", InvalidData, "no TOML"),
         ("seeds = 2", 'plugins = ["no.such.module"]', UsageError, "plugin"),
+        ("seeds = 2", 'plugins = "os"', UsageError, "a list"),
+        ("[10, 20]", "[10, 200]", UsageError, "in 1..30"),
+        ("[10, 20]", '"all"', UsageError, "a list"),
+        ("[[problem]]\nkind", "[problem]\nkind", InvalidData, "no TOML"),
+        ('kind = "zdt1"', "kind = 1", UsageError, "no kind"),
+        ("genes = 4", 'genes = "4"', UsageError, "whole numbers"),
+        ('label = "three"', "label = 3", UsageError, "label must be a text"),
+        ('label = "evolution"', 'known = "yes"', UsageError, "true or false"),
+        ("population = 8", "seed = 8", UsageError, "no setting"),
     ],
 )
 def test_bad_files_say_what_is_wrong(file, before, after, error, words):

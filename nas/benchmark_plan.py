@@ -1,0 +1,209 @@
+"""What a benchmark compares: one frozen record, read from TOML, checked before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from device_profiles.errors import InvalidData, UnknownName, UsageError
+from nas import problems, strategies
+from nas.problems.protocol import Problem
+
+_KEYS = ("problem", "strategy", "output", "seeds", "evaluations", "batch", "checkpoints", "plugins")
+_KINDS = {str: "a text", bool: "true or false", dict: "a table", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy and what it may know.
+
+    Attributes:
+        name: registered.
+        label: in the tables; the name if not given.
+        known: whether it is given the problem's known objectives.
+        features: whether it is given the space's features.
+        canonical: whether isomorphic networks are one to it.
+        settings: its own.
+    """
+
+    name: str
+    label: str = ""
+    known: bool = True
+    features: bool = True
+    canonical: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        problems: by label, the kind and the options of each.
+        strategies: that are compared.
+        output: folder of the results.
+        seeds: of each strategy on each problem: 0 to this.
+        evaluations: of each search.
+        batch: architectures that are asked for at once.
+        checkpoints: numbers of evaluations at which is scored; ten if not given.
+        plugins: modules that are imported first, which register further strategies, spaces or problems.
+        groups: by label of a problem, what it is shown under with others; one that is not there is shown alone.
+    """
+
+    problems: Mapping[str, Mapping[str, Any]]
+    strategies: tuple[Contender, ...]
+    output: str
+    seeds: int = 5
+    evaluations: int = 100
+    batch: int = 10
+    checkpoints: tuple[int, ...] = ()
+    plugins: tuple[str, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def grouped(self) -> dict[str, list[str]]:
+        """Labels of the problems by group, both in the order of the plan."""
+        found: dict[str, list[str]] = {}
+        for label in self.problems:
+            found.setdefault(self.groups.get(label, label), []).append(label)
+        return found
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """The checkpoints, ascending."""
+        given = self.checkpoints or tuple(max(round(self.evaluations * share / 10), 1) for share in range(1, 11))
+        return tuple(sorted({mark for mark in given if mark <= self.evaluations} | {self.evaluations}))
+
+
+def read(path: Path) -> Plan:
+    """A plan from a TOML file; paths in it are relative to it.
+
+    Raises:
+        InvalidData: the file is missing or no TOML.
+        UnknownName: a key is not one, or names what is not there.
+        UsageError: a value is of another kind or out of range.
+    """
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidData(f"there is no benchmark file {path}", hint="hwnas benchmark FILE.toml") from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidData(f"{path} is no TOML: {error}", hint="hwnas benchmark FILE.toml") from error
+    _require_known("key of a benchmark file", plain, _KEYS)
+    for name in ("problem", "strategy", "output"):
+        if not plain.get(name):
+            raise UsageError(f"{path} has no {name}", hint="It needs output, [[problem]] and [[strategy]].")
+    for name, kind in (("problem", list), ("strategy", list), ("checkpoints", list), ("plugins", list)):
+        _require(kind, name, plain.get(name, []))
+    chosen: dict[str, dict[str, Any]] = {}
+    groups = {}
+    for number, entry in enumerate(plain["problem"], start=1):
+        options = dict(_require(dict, f"[[problem]] {number}", entry))
+        if not isinstance(options.get("kind"), str):
+            raise UsageError(f"[[problem]] {number} of {path} has no kind", hint=f"{', '.join(problems.names())}.")
+        label = _require(str, "label", options.pop("label", options["kind"]))
+        if label in chosen:
+            raise UsageError(f"two problems of {path} are called {label!r}", hint="Give each a label.")
+        groups[label] = _require(str, "group", options.pop("group", label))
+        if "file" in options:
+            options["file"] = str((path.parent / _require(str, "file", options["file"])).resolve())
+        chosen[label] = options
+    numbers = {name: plain[name] for name in ("seeds", "evaluations", "batch") if name in plain}
+    plan = Plan(
+        chosen,
+        tuple(_contender(number, entry) for number, entry in enumerate(plain["strategy"], start=1)),
+        str((path.parent / _require(str, "output", plain["output"])).resolve()),
+        checkpoints=tuple(plain.get("checkpoints", ())),
+        plugins=tuple(_require(str, "a plugin", plugin) for plugin in plain.get("plugins", ())),
+        groups=groups,
+        **numbers,
+    )
+    check(plan)
+    return plan
+
+
+def _contender(number: int, entry: Any) -> Contender:
+    fields = _require(dict, f"[[strategy]] {number}", entry)
+    _require_known("key of a [[strategy]]", fields, Contender.__dataclass_fields__)
+    if not isinstance(fields.get("name"), str):
+        raise UsageError(f"[[strategy]] {number} has no name", hint=f"{', '.join(strategies.names())}.")
+    for name, kind in (("label", str), ("known", bool), ("features", bool), ("canonical", bool), ("settings", dict)):
+        if name in fields:
+            _require(kind, name, fields[name])
+    taken = [name for name in fields.get("settings", {}) if name in inspect.signature(strategies.create).parameters]
+    if taken:
+        raise UsageError(f"{taken[0]} is no setting of a strategy: the problem says it", hint="Leave it out.")
+    return Contender(**{**fields, "label": fields.get("label", fields["name"])})
+
+
+def _require(kind: type, name: str, value: Any) -> Any:
+    """The value, if it is of that kind and not an empty text."""
+    if not isinstance(value, kind) or value == "":
+        hint = f"Write [[{name}]]." if name in ("problem", "strategy") else ""
+        raise UsageError(f"{name} must be {_KINDS[kind]}, got {value!r}", hint=hint)
+    return value
+
+
+def _require_known(kind: str, given: Mapping[str, Any], known: Any) -> None:
+    for key in given:
+        if key not in known:
+            raise UnknownName(kind, key, known)
+
+
+def check(plan: Plan) -> None:
+    """Refuse what cannot run, before anything does.
+
+    Raises:
+        UnknownName: a problem, a strategy or an option is not there.
+        UsageError: a number is out of range, labels are not distinct, or a plugin cannot be imported.
+    """
+    for name, value in (("seeds", plan.seeds), ("evaluations", plan.evaluations), ("batch", plan.batch)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
+    for mark in plan.checkpoints:
+        if not isinstance(mark, int) or isinstance(mark, bool) or not 1 <= mark <= plan.evaluations:
+            raise UsageError(f"checkpoints must be whole numbers in 1..{plan.evaluations} (evaluations), got {mark!r}")
+    labels = [contender.label for contender in plan.strategies]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"two strategies have one label: {', '.join(labels)}", hint="Give each a label.")
+    import_plugins(plan.plugins)
+    for options in plan.problems.values():
+        problem = problems.load(**options)
+        for contender in plan.strategies:
+            strategy_of(contender, problem, 0)
+
+
+def import_plugins(plugins: Sequence[str]) -> None:
+    """Import what registers further entries.
+
+    Raises:
+        UsageError: one cannot be imported.
+    """
+    for module in plugins:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise UsageError(f"cannot import the plugin {module!r}: {error}", hint="Is it on PYTHONPATH?") from error
+
+
+def strategy_of(contender: Contender, problem: Problem, seed: int) -> strategies.Strategy:
+    """The strategy, told of the problem what it may know."""
+    space = problem.space
+    known = {column: (lambda archs, c=column: problem.search(archs)[:, c]) for column in problem.known}
+    return strategies.create(
+        contender.name,
+        choices=problem.choices,
+        objectives=len(problem.objectives),
+        seed=seed,
+        known=known if contender.known else None,
+        features=space.features if space is not None and contender.features else None,
+        canonical=space.canonical if space is not None and contender.canonical else None,
+        valid=space.is_valid if space is not None and contender.canonical else None,
+        ordered=problem.ordered if space is None else space.ordered,
+        **contender.settings,
+    )
