@@ -22,6 +22,16 @@ class HwnasError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever its constructor asks for: errors come back from worker processes."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[HwnasError], arguments: tuple[Any, ...], state: dict[str, Any]) -> HwnasError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
+
 
 class UsageError(HwnasError):
     """The request itself is wrong: an unknown name, a malformed value, options that exclude each other."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from device_profiles import errors
@@ -51,3 +53,14 @@ def test_a_full_store_ends_like_a_device_that_failed() -> None:
     from profiler.store import StoreFull
 
     assert StoreFull.exit_code == 3
+
+
+def test_errors_come_back_from_other_processes():
+    for error in (
+        errors.UnknownName("strategy", "nsga22", ["nsga2"]),
+        errors.ConditionMismatch("no", expected={"a": 1}, got={"a": 2}, hint="do"),
+        errors.UsageError("wrong", hint="right"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error) and again.hint == error.hint
+    assert pickle.loads(pickle.dumps(errors.ConditionMismatch("no", expected={"a": 1}, got={"a": 2}))).got == {"a": 2}
