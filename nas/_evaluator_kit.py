@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from nas._space_kit import require
 from nas.evaluators import REGISTRY, Context, open_objective, split
+from nas.evaluators.protocol import Repeatable
 from nas.objectives import SOURCES, Values
 from nas.spaces.protocol import Archs
 
@@ -42,18 +45,29 @@ def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> 
     again = open_objective(text, context).identity
     require(again == opened.identity, "identity", f"opened twice it is {opened.identity!r} and {again!r}")
     rows = context.space.sample(6, np.random.default_rng(0)) if archs is None else np.asarray(archs)
-    together = _judged(opened.evaluate(rows), len(rows))
+    together = _steady("evaluate", opened.evaluate, rows)
+    if isinstance(opened, Repeatable):
+        first = _steady("again", lambda archs: opened.again(archs, 0), rows)
+        require(np.array_equal(first.value, together.value, equal_nan=True), "again", "replicate 0 is not `evaluate`")
+        require(opened.most is None or opened.most > 1, "most", f"{opened.most} is no number of replicates above 1")
+        _steady("again", lambda archs: opened.again(archs, 1), rows)
+
+
+def _steady(what: str, judge: Callable[[Archs], Values], rows: Archs) -> Values:
+    """Values that depend neither on the order nor on the batch."""
+    together = _judged(judge(rows), len(rows))
     order = np.random.default_rng(1).permutation(len(rows))
-    shuffled = _judged(opened.evaluate(rows[order]), len(rows))
-    alone = [_judged(opened.evaluate(row[None]), 1) for row in rows]
+    shuffled = _judged(judge(rows[order]), len(rows))
+    alone = [_judged(judge(row[None]), 1) for row in rows]
     for part in ("value", "low", "high"):
         whole = getattr(together, part)
         if whole is None:
             continue
         single = np.concatenate([getattr(one, part) for one in alone])
         same = np.array_equal(whole[order], getattr(shuffled, part), equal_nan=True)
-        require(same, "evaluate", f"{part} depends on the order of the architectures")
-        require(np.array_equal(whole, single, equal_nan=True), "evaluate", f"{part} depends on the batch")
+        require(same, what, f"{part} depends on the order of the architectures")
+        require(np.array_equal(whole, single, equal_nan=True), what, f"{part} depends on the batch")
+    return together
 
 
 def _judged(values: Values, count: int) -> Values:

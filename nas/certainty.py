@@ -1,4 +1,4 @@
-"""How sure the front of a study is, from the intervals that its objectives came with."""
+"""How sure the front of a study is, from the replicates or the intervals that its objectives came with."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas import dependence, noise, replication, spaces
-from nas.loop import feasible_costs
+from nas import dependence, noise, replication
 from nas.objectives import Objective
 from nas.study import Point, Result, Study, costs_of
 
@@ -25,14 +24,14 @@ class Certainty:
     Attributes:
         membership: for each point of the front the probability that it is on it; () if no objective has intervals.
         neighbours: neighbouring pairs, as places in the front; () if no objective has intervals.
-        next: what to evaluate again, most telling first, as architectures.
+        next: points to evaluate again, most telling first.
         effective_dimension: see `nas.dependence.effective_dimension`; None where the front is too small.
         alike: pairs of objectives that rank everything evaluated alike, with their rank correlation.
     """
 
     membership: tuple[float, ...]
     neighbours: tuple[noise.Neighbours, ...]
-    next: tuple[tuple[int, ...], ...]
+    next: tuple[Point, ...]
     effective_dimension: float | None
     alike: tuple[tuple[str, str, float], ...]
 
@@ -40,8 +39,9 @@ class Certainty:
 def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certainty:
     """How sure the front is, against everything feasible that was judged.
 
-    Errors of different architectures and objectives count as independent, values without an interval as exact, and
-    constraints as met where the value meets them. Draws are seeded by the study's seed.
+    Where all that is uncertain was evaluated several times, by bootstrap of the replicates; else by draws from the
+    intervals. Errors of different architectures and objectives count as independent, values without an interval as
+    exact, and constraints as met where the value meets them. Draws are seeded by the study's seed.
 
     Args:
         study: of a run.
@@ -49,24 +49,24 @@ def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certa
         recommended: how many architectures to name for another evaluation, at most.
     """
     objectives = study.objectives()
-    costs = costs_of([point.result for point in front], objectives)
-    dimension = dependence.effective_dimension(costs) if front else None
-    alike = tuple(dependence.alike(feasible_costs(study), [objective.name for objective in objectives]))
+    places = {point.trial for point in front}
+    points = [*front, *(point for point in study.points() if point.trial not in places)]
+    costs = costs_of([point.result for point in points], objectives)
+    dimension = dependence.effective_dimension(costs[: len(front)]) if front else None
+    alike = tuple(dependence.alike(costs, [objective.name for objective in objectives]))
     if not any(result is not None for point in front for _, *ends in point.result.values() for result in ends):
         return Certainty((), (), (), dimension, alike)
     rng = np.random.default_rng([int(study.fact("seed") or 0), 11])
-    archs, results = _everything(study, front, objectives)
-    values, low, high = _intervals(results, objectives)
-    known = noise.from_intervals(archs, values, low, high)
-    kept = _rivals(known, len(front))
-    known = noise.from_intervals(archs[kept], values[kept], low[kept], high[kept])
+    kept = _rivals(_from_intervals(points, objectives), len(front))
+    points = [points[row] for row in kept]
+    known = _from_replicates(points, objectives) or _from_intervals(points, objectives)
     drawn, rows = noise.draws(known, rng), np.arange(len(front))
     members = noise.membership(drawn, rows)
     chosen = replication.recommend(known, drawn, rng, recommended, rows=rows) if recommended else []
     return Certainty(
         membership=tuple(float(share) for share in members),
         neighbours=tuple(noise.neighbours(known, rows)),
-        next=tuple(tuple(int(gene) for gene in known.archs[one.row]) for one in chosen),
+        next=tuple(points[one.row] for one in chosen),
         effective_dimension=dimension,
         alike=alike,
     )
@@ -82,30 +82,34 @@ def warning(pair: tuple[str, str, float]) -> str:
     )
 
 
-def _everything(
-    study: Study, front: list[Point], objectives: tuple[Objective, ...]
-) -> tuple[NDArray[np.int64], list[Result]]:
-    """Distinct feasible architectures that were judged, those of the front first, and their results."""
-    candidates = [(point.arch, point.result) for point in front]
-    trials = [trial for trial in study.trials() if trial.result is not None]
-    feasible = np.isfinite(feasible_costs(study, trials))
-    for trial, good in zip(trials, feasible, strict=True):
-        if trial.result is not None and good.all():
-            candidates.append((trial.arch, trial.result))
-    archs = np.array([arch for arch, _ in candidates], dtype=np.int64)
-    networks = spaces.load(study.fact("space")).canonical(archs)
-    found: dict[tuple[object, ...], int] = {}
-    for place, (network, (_, result)) in enumerate(zip(networks, candidates, strict=True)):
-        found.setdefault((*network.tolist(), *(result[o.name][0] for o in objectives)), place)
-    rows = list(found.values())
-    return archs[rows], [candidates[row][1] for row in rows]
+def _from_replicates(points: list[Point], objectives: tuple[Objective, ...]) -> noise.Replicates | None:
+    """The single evaluations of all points; None where something is uncertain for another reason."""
+    noisy = {name for point in points for name in point.replicates}
+    if any(low is not None for p in points for name, (_, low, _) in p.result.items() if name not in noisy):
+        return None
+    costs = []
+    for point in points:
+        count = max(map(len, point.replicates.values()), default=1)
+        columns = [
+            o.cost(np.array(point.replicates.get(o.name) or [point.result[o.name][0]] * count)) for o in objectives
+        ]
+        rows = np.stack(columns, axis=1)
+        costs.append(rows[np.isfinite(rows).all(axis=1)])
+    if max(map(len, costs)) < 2 or min(map(len, costs)) < 1:
+        return None
+    return noise.from_replicates(_archs(points), costs)
 
 
-def _intervals(results: list[Result], objectives: tuple[Objective, ...]) -> tuple[Floats, Floats, Floats]:
-    """Costs with the low and high ends of their intervals, each `(n, m)`; NaN where there is no interval."""
+def _from_intervals(points: list[Point], objectives: tuple[Objective, ...]) -> noise.Replicates:
+    """Costs with the low and high ends of their intervals."""
+    results: list[Result] = [point.result for point in points]
     table = np.array([[result[o.name] for o in objectives] for result in results], dtype=np.float64)
     ends = np.stack([o.cost(table[:, i]) for i, o in enumerate(objectives)], axis=1)
-    return ends[:, :, 0], ends[:, :, 1:].min(axis=2), ends[:, :, 1:].max(axis=2)
+    return noise.from_intervals(_archs(points), ends[:, :, 0], ends[:, :, 1:].min(axis=2), ends[:, :, 1:].max(axis=2))
+
+
+def _archs(points: list[Point]) -> NDArray[np.int64]:
+    return np.array([point.arch for point in points], dtype=np.int64)
 
 
 def _rivals(known: noise.Replicates, front: int) -> NDArray[np.int64]:

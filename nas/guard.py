@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError
-from nas.evaluators.protocol import Archs, Evaluator
+from nas.evaluators.protocol import Archs
 from nas.objectives import Floats, Values
 
 
@@ -47,22 +47,26 @@ def deadline(seconds: float | None) -> Iterator[None]:
 
 
 def evaluate(
-    evaluator: Evaluator, archs: Archs, *, seconds: float | None = None, failed: Callable[[int, str], None]
+    judge: Callable[[Archs], Values],
+    archs: Archs,
+    *,
+    seconds: float | None = None,
+    failed: Callable[[int, str], None],
 ) -> Values:
-    """Values of architectures; NaN for those on which the evaluator raises or takes too long.
+    """Values of architectures; NaN for those on which `judge` raises or takes too long.
 
     They are tried together first, and one by one if that fails. What the toolkit itself raises (`HwnasError`) says
     something of the run, not of an architecture, and is passed on.
 
     Args:
-        evaluator: whose values are wanted.
+        judge: of an evaluator, whose values are wanted.
         archs: `(n, d)`.
         seconds: for each architecture, or None.
         failed: told the row and the reason of each failure.
     """
     try:
         with deadline(None if seconds is None else seconds * max(len(archs), 1)):
-            return evaluator.evaluate(archs)
+            return judge(archs)
     except HwnasError:
         raise
     except Exception as error:  # whatever a third party's evaluator raises
@@ -75,7 +79,7 @@ def evaluate(
         def mine(_: int, reason: str, row: int = i) -> None:
             failed(row, reason)
 
-        rows.append(evaluate(evaluator, archs[i : i + 1], seconds=seconds, failed=mine))
+        rows.append(evaluate(judge, archs[i : i + 1], seconds=seconds, failed=mine))
     return Values(*(_joined([getattr(row, end) for row in rows]) for end in ("value", "low", "high")))  # type: ignore[arg-type]
 
 

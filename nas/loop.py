@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.profile import Target
-from nas import finalists, gradient, guard, indicators, spaces, strategies
+from nas import finalists, gradient, indicators, judging, resolve, spaces, strategies
 from nas.evaluators import Context, Evaluator, open_objective
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
 from nas.gradient.protocol import GradientProblem
 from nas.objectives import Constraint, parse_constraint, violations
 from nas.plan import SearchPlan, check, facts
-from nas.spaces.protocol import Archs, Space
+from nas.spaces.protocol import Space
 from nas.strategies.protocol import Strategy
 from nas.study import DATABASE, Point, Result, Study, Trial, costs_of
 from profiler.store import Store
@@ -76,6 +76,11 @@ class SearchResult:
     def measure_finalists(self, count: int) -> None:
         """Export and measure the finalists; see `nas.finalists.settle`."""
         finalists.settle(self.study, self.context, self.evaluators, count)
+
+    def evaluate_again(self, count: int) -> int:
+        """Evaluate again what makes the front most certain; see `nas.resolve.resolve`."""
+        seconds = self.plan.shared_settings.get("evaluation_seconds")
+        return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
 
     def report(self, path: str | Path) -> Path:
         """Write the HTML page; see `nas.report.write`."""
@@ -156,6 +161,8 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
     if len(set(names)) < len(names):
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
     constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
+    if plan.replicates > 1:
+        judging.repeatable(evaluators, plan.replicates)
     study.bind(facts(plan, space, evaluators, constraints))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", str(store))
@@ -304,36 +311,21 @@ class _Loop:
         for chunk in chunks:
             self.context.progress(name, done + len(results), self.plan.evaluations)
             archs = np.array([trial.arch for trial in chunk], dtype=np.int64)
-            found, reasons = self._evaluate(archs)
-            fresh = dict(zip([trial.id for trial in chunk], found, strict=True))
-            self.study.judge(fresh, {chunk[row].id: reason for row, reason in reasons.items()})
+            judged = judging.judge(
+                self.evaluators,
+                archs,
+                replicates=self.plan.replicates,
+                seconds=self.plan.shared_settings.get("evaluation_seconds"),
+            )
+            fresh = dict(zip([trial.id for trial in chunk], judged.results, strict=True))
+            self.study.judge(
+                fresh,
+                {chunk[row].id: reason for row, reason in judged.reasons.items()},
+                {chunk[row].id: single for row, single in judged.replicates.items()},
+            )
             results |= fresh
         self._fix_reference(list(results.values()))
         return [results[trial.id] for trial in trials]
-
-    def _evaluate(self, archs: Archs) -> tuple[list[Result], dict[int, str]]:
-        """Results of architectures, and why some have none, by row."""
-        rows: list[Result] = [{} for _ in archs]
-        reasons: dict[int, str] = {}
-        for evaluator in self.evaluators:
-            name = evaluator.objective.name
-
-            def failed(row: int, reason: str, name: str = name) -> None:
-                reasons.setdefault(row, f"{name}: {reason}")
-
-            values = guard.evaluate(
-                evaluator,
-                archs,
-                seconds=self.plan.shared_settings.get("evaluation_seconds"),
-                failed=failed,
-            )
-            for i, row in enumerate(rows):
-                low = None if values.low is None else _finite(values.low[i])
-                high = None if values.high is None else _finite(values.high[i])
-                row[evaluator.objective.name] = (float(values.value[i]), low, high)
-                if not np.isfinite(values.value[i]):
-                    failed(i, "no finite value")
-        return rows, reasons
 
     def _fix_reference(self, results: list[Result]) -> None:
         """Once: a point that nearly everything dominates, so that hypervolumes of one run can be compared.
@@ -378,10 +370,6 @@ def _check_feasible(space: Space, evaluators: tuple[Evaluator, ...], constraints
             f"no architecture of {space.spec} meets {' and '.join(map(str, mine))}; the closest has {found}",
             hint="Loosen the bound, or choose another space.",
         )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _closest(trials: list[Trial], constraints: tuple[Constraint, ...]) -> str:

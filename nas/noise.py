@@ -135,6 +135,17 @@ def from_intervals(archs: Archs, value: Costs, low: Costs, high: Costs) -> Repli
     return Replicates(np.array(archs), mean, sd, sd, np.full(len(mean), np.inf))
 
 
+def interval(replicates: Replicates, *, confidence: float = 0.9) -> tuple[Floats, Floats]:
+    """Ends of the confidence intervals of the means, each `(n, m)`: t intervals, normal ones where `sd` was given.
+
+    Args:
+        replicates: `n` architectures.
+        confidence: of each interval, above 0 and below 1.
+    """
+    half = replicates.sd * _quantile(0.5 + confidence / 2, replicates.freedom[:, None])
+    return replicates.mean - half, replicates.mean + half
+
+
 def draws(replicates: Replicates, rng: np.random.Generator, count: int = DRAWS) -> Floats:
     """Means as they might be, `(count, n, m)`: by bootstrap of replicates, or normal within intervals.
 

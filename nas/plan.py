@@ -13,8 +13,9 @@ from nas.evaluators.protocol import Evaluator
 from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
-#: Settings of the search itself: how long one evaluation may take.
-SETTINGS = ("evaluation_seconds",)
+#: Settings of the search itself: how long one evaluation may take, and how many of each architecture a noisy objective
+#: is the mean of.
+SETTINGS = ("evaluation_seconds", "replicates")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class SearchPlan:
         """Settings of the evaluators."""
         return {key: value for key, value in self.settings.items() if "." not in key}
 
+    @property
+    def replicates(self) -> int:
+        """Evaluations of each architecture by objectives that can be asked again."""
+        count: int = self.settings.get("replicates", 1)
+        return count
+
 
 def check(plan: SearchPlan) -> None:
     """Refuse a plan that names what is not there.
@@ -75,6 +82,8 @@ def check(plan: SearchPlan) -> None:
         strategy, dot, _ = key.partition(".")
         if strategy not in known if dot else key not in readers:
             raise UnknownName("setting", key, (*readers, *(f"{name}.SETTING" for name in known)))
+    if not isinstance(count := plan.replicates, int) or isinstance(count, bool) or count < 1:
+        raise UsageError(f"setting replicates must be a whole number of at least 1, got {count!r}")
 
 
 def facts(

@@ -315,13 +315,13 @@ def _certainty_section(study: Study, space: Space, objectives: Sequence[Objectiv
     sure = certainty.of_study(study, front, recommended=_RECOMMENDED)
     notes = []
     if not sure.membership:
-        notes.append("No objective has intervals, so every value counts as exact.")
+        notes.append("No objective has intervals or replicates, so every value counts as exact.")
     else:
         told = sum(bool(pair.resolved.all()) for pair in sure.neighbours)
         notes.append(
-            "The probability that nothing evaluated is better in everything, by draws from the 90 % intervals, whose "
-            f"errors count as independent; {told} of {len(sure.neighbours)} neighbours are told apart in every "
-            "objective."
+            "The probability that nothing evaluated is better in everything, by draws from the replicates or the 90 % "
+            "intervals, whose errors count as independent; "
+            f"{told} of {len(sure.neighbours)} neighbours are told apart in every objective."
         )
     if len(objectives) > 2 and sure.effective_dimension is not None:
         notes.append(
@@ -332,7 +332,7 @@ def _certainty_section(study: Study, space: Space, objectives: Sequence[Objectiv
     if sure.membership:
         parts.append(_certainty_table(space, objectives, front, sure))
     if sure.next:
-        names = "".join(f"<li><code>{html.escape(space.format(np.array(arch)))}</code></li>" for arch in sure.next)
+        names = "".join(f"<li><code>{html.escape(space.format(np.array(one.arch)))}</code></li>" for one in sure.next)
         parts.append(f"<p>Evaluated again, these would make it most certain:</p><ol>{names}</ol>")
     return "".join(parts)
 

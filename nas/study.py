@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
-from nas import moo, spaces
+from nas import moo, noise, spaces
 from nas.objectives import Constraint, Objective
 from profiler.store import Store
 
@@ -70,7 +70,20 @@ FAILURES = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
 )
 
+#: Single values of objectives that were evaluated more than once, from 0 on; NULL where an evaluation failed. Since
+#: 2026-11, in studies of version 1 too.
+REPLICATES = sa.Table(
+    "trial_replicates",
+    METADATA,
+    sa.Column("trial", sa.ForeignKey("trials.id"), primary_key=True),
+    sa.Column("objective", sa.String(64), primary_key=True),
+    sa.Column("replicate", sa.Integer, primary_key=True),
+    sa.Column("value", sa.Float),
+)
+
 Result = dict[str, tuple[float, float | None, float | None]]
+Replicates = dict[str, list[float]]
+"""Values of an objective by replicate, NaN where one failed."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +119,17 @@ class Point:
 
     Attributes:
         arch: genes.
-        result: for each objective value, low and high.
+        result: for each objective value, low and high; the mean of its replicates where there are several.
         found_by: strategies that asked for it, in the order they did.
+        trial: the first that asked for it.
+        replicates: single values of objectives that were evaluated more than once.
     """
 
     arch: tuple[int, ...]
     result: Result
     found_by: tuple[str, ...]
+    trial: int
+    replicates: Replicates = field(default_factory=dict)
 
 
 class Study:
@@ -198,14 +215,51 @@ class Study:
             for number, text in zip(ids, texts, strict=True)
         ]
 
-    def judge(self, results: Mapping[int, Result], reasons: Mapping[int, str] | None = None) -> None:
-        """Commit results by trial, and why some of them have no value."""
+    def judge(
+        self,
+        results: Mapping[int, Result],
+        reasons: Mapping[int, str] | None = None,
+        replicates: Mapping[int, Replicates] | None = None,
+    ) -> None:
+        """Commit results by trial, why some of them have no value, and the single values that others are means of."""
         with self.store.transaction() as connection:
             for trial, result in results.items():
                 text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
                 connection.execute(TRIALS.update().where(TRIALS.c.id == trial).values(result=text))
             for trial, reason in (reasons or {}).items():
                 connection.execute(FAILURES.insert().values(trial=trial, reason=reason[:2000]))
+            for trial, single in (replicates or {}).items():
+                _add_replicates(connection, trial, single, 0)
+
+    def add_replicate(self, point: Point, values: Mapping[str, float]) -> None:
+        """Commit one further evaluation of a point; what strategies were told stays as it is."""
+        with self.store.transaction() as connection:
+            for name, value in values.items():
+                known = point.replicates.get(name)
+                if known is None:
+                    _add_replicates(connection, point.trial, {name: [point.result[name][0]]}, 0)
+                _add_replicates(connection, point.trial, {name: [value]}, 1 if known is None else len(known))
+
+    @property
+    def evaluated_again(self) -> int:
+        """How many further evaluations of one architecture were made after the search."""
+        settings = self.fact("settings") or {}
+        rows = sa.select(REPLICATES.c.trial, REPLICATES.c.replicate).distinct()
+        rows = rows.where(REPLICATES.c.replicate >= settings.get("replicates", 1))
+        with self.store.engine.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(rows.subquery())) or 0
+
+    def replicates(self) -> dict[int, Replicates]:
+        """Single values by trial and objective, of those that were evaluated more than once."""
+        columns = REPLICATES.c
+        query = sa.select(columns.trial, columns.objective, columns.value).order_by(
+            columns.trial, columns.objective, columns.replicate
+        )
+        found: dict[int, Replicates] = {}
+        with self.store.engine.connect() as connection:
+            for trial, name, value in connection.execute(query):
+                found.setdefault(trial, {}).setdefault(name, []).append(float("nan") if value is None else value)
+        return found
 
     def failures(self) -> dict[int, str]:
         """Why trials have no value, by their ids."""
@@ -265,12 +319,12 @@ class Study:
         """The constraints."""
         return tuple(Constraint(**plain) for plain in self.fact("constraints") or ())
 
-    def front(self) -> list[Point]:
-        """The feasible trials that no other dominates, all searches together, by the first objective's cost.
+    def points(self) -> list[Point]:
+        """The feasible architectures that were judged, each once, in the order in which they were asked for.
 
         One network is one point, whichever of its genomes were tried, unless they were judged differently.
         """
-        objectives, constraints = self.objectives(), self.constraints()
+        objectives, constraints, single = self.objectives(), self.constraints(), self.replicates()
         judged = [
             trial
             for trial in self.trials()
@@ -285,21 +339,41 @@ class Study:
             assert trial.result is not None
             key = (*network.tolist(), *(trial.value(o.name) for o in objectives))
             known = found.get(key)
-            names = known.found_by if known else ()
-            if trial.strategy not in names:
-                names = (*names, trial.strategy)
-            found[key] = Point(known.arch if known else trial.arch, trial.result, names)
-        points = [
+            if known is None:
+                found[key] = Point(trial.arch, trial.result, (trial.strategy,), trial.id, single.get(trial.id, {}))
+            elif trial.strategy not in known.found_by:
+                found[key] = replace(known, found_by=(*known.found_by, trial.strategy))
+        return [
             point
-            for point in found.values()
+            for point in _settled(list(found.values()))
             if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in constraints)
         ]
+
+    def front(self) -> list[Point]:
+        """The points that no other dominates, all searches together, by the first objective's cost."""
+        points = self.points()
         if not points:
             return []
-        costs = costs_of([point.result for point in points], objectives)
+        costs = costs_of([point.result for point in points], self.objectives())
         kept = [(tuple(costs[i]), points[i]) for i in np.flatnonzero(moo.nondominated(costs))]
         kept.sort(key=lambda pair: (pair[0], pair[1].arch))
         return [point for _, point in kept]
+
+
+def _settled(points: list[Point]) -> list[Point]:
+    """Points whose values are the means of their replicates, with the 90 % intervals that all of them pool."""
+    results = [dict(point.result) for point in points]
+    for name in {name for point in points for name in point.replicates}:
+        rows = [row for row, point in enumerate(points) if name in point.replicates]
+        values = [np.array(points[row].replicates[name]) for row in rows]
+        finite = [one[np.isfinite(one), None] for one in values]
+        if max(map(len, finite)) < 2:
+            continue
+        seen = noise.from_replicates(np.array(rows)[:, None], finite)
+        low, high = noise.interval(seen)
+        for place, row in enumerate(rows):
+            results[row][name] = (float(seen.mean[place, 0]), float(low[place, 0]), float(high[place, 0]))
+    return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
 
 
 def open_study(run: str | Path) -> Study:
@@ -322,6 +396,16 @@ def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) 
     rows = [[np.nan if result is None else result[o.name][0] for o in objectives] for result in results]
     values = np.array(rows, dtype=np.float64).reshape(len(results), len(objectives))
     return np.stack([o.cost(values[:, i]) for i, o in enumerate(objectives)], axis=1)
+
+
+def _add_replicates(connection: sa.Connection, trial: int, single: Mapping[str, Sequence[float]], first: int) -> None:
+    rows = [
+        {"trial": trial, "objective": name, "replicate": first + place, "value": _plain(value)}
+        for name, values in single.items()
+        for place, value in enumerate(values)
+    ]
+    if rows:
+        connection.execute(REPLICATES.insert(), rows)
 
 
 def _text(arch: Sequence[int] | NDArray[np.int64]) -> str:

@@ -26,6 +26,7 @@ def search(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     data: Annotated[str | None, typer.Option(help="digits, or a folder of images.")] = None,
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
+    again: Annotated[int, typer.Option(min=0, help="Further evaluations, of what makes the front most certain.")] = 0,
     finalists: Annotated[int, typer.Option(min=0, help="Architectures of the front to export and measure.")] = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
@@ -77,6 +78,8 @@ def search(
         except InfeasibleBudget as infeasible:
             error = infeasible
         else:
+            if again:
+                result.evaluate_again(again)
             if finalists:
                 result.measure_finalists(finalists)
     if error is not None:
@@ -132,6 +135,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "seed": result.plan.seed,
         "evaluations": result.evaluations,
         "failed": len(result.failures),
+        "evaluated_again": study.evaluated_again,
         "front": front,
         "hypervolume": result.hypervolume,
         "reference": None
@@ -165,7 +169,8 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
         rows.append([*cells, ", ".join(point["found_by"])])
     lines = [table(heads, rows)]
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
-    lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations; {sources}")
+    again = f" and {data['evaluated_again']} further ones" if data["evaluated_again"] else ""
+    lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations{again}; {sources}")
     lines.append(f"hypervolume {data['hypervolume']:.4g}; run {data['path']}")
     if result.failures:
         arch, reason = next(iter(result.failures.items()))

@@ -72,6 +72,24 @@ class Evaluator(Protocol):
         """Values of `(n, d)` architectures; NaN where one failed."""
 
 
+class Repeatable(ABC):
+    """An evaluator whose values are noisy, and which can evaluate an architecture again.
+
+    `evaluate` gives replicate 0. A class to inherit from, so that nothing is called by mistake.
+    """
+
+    objective: Objective
+
+    @property
+    def most(self) -> int | None:
+        """How many replicates there are, that of `evaluate` among them; None for any number."""
+        return None
+
+    @abstractmethod
+    def again(self, archs: Archs, replicate: int) -> Values:
+        """Values of `(n, d)` architectures by an evaluation of its own, the same each time for the same number."""
+
+
 class OwnsWeights(ABC):
     """An evaluator whose architectures have trained weights, which can be exported.
 

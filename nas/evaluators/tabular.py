@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, InvalidTable, UsageError
-from nas.evaluators.protocol import Archs, Context, digest
+from nas.evaluators.protocol import Archs, Context, Repeatable, digest
 from nas.objectives import Objective, Values
 
 Floats = NDArray[np.float64]
@@ -28,30 +29,46 @@ class Tabular:
     Attributes:
         objective: what the column holds.
         index: row of each genome, by its bytes.
-        column: `(rows,)` values.
+        columns: `(rows, r)` values; the first column is what it is, the others are replicates.
         identity: digest of the file.
     """
 
     objective: Objective
     index: dict[bytes, int]
-    column: Floats
+    columns: Floats
     identity: str
     free: bool = False
 
     def evaluate(self, archs: Archs) -> Values:
         """Look up; NaN for architectures that the table does not have."""
+        return self._column(archs, 0)
+
+    def _column(self, archs: Archs, place: int) -> Values:
         rows = np.array(
             [self.index.get(np.ascontiguousarray(arch, dtype=np.int64).tobytes(), -1) for arch in archs], dtype=np.int64
         )
         if len(rows) == 0:
             return Values(np.empty(0))
-        return Values(np.where(rows >= 0, self.column[rows], np.nan))
+        return Values(np.where(rows >= 0, self.columns[rows, place], np.nan))
+
+
+class RepeatedTabular(Tabular, Repeatable):
+    """A table with several evaluations of each architecture, such as trainings with other seeds."""
+
+    @property
+    def most(self) -> int:
+        """As many as columns."""
+        return int(self.columns.shape[1])
+
+    def again(self, archs: Archs, replicate: int) -> Values:
+        """Values of another column."""
+        return self._column(archs, replicate)
 
 
 class TabularKind:
-    """`table:FILE.csv[.gz]:COLUMN[:max]`."""
+    """`table:FILE.csv[.gz]:COLUMN[,COLUMN...][:max]`; further columns are replicates."""
 
-    forms = "table:FILE.csv[.gz]:COLUMN[:max]"
+    forms = "table:FILE.csv[.gz]:COLUMN[,COLUMN...][:max]"
     settings = ()
 
     def claims(self, spec: str) -> bool:
@@ -59,18 +76,19 @@ class TabularKind:
         return spec.startswith("table:")
 
     def default_name(self, spec: str) -> str:
-        """The column."""
-        return _parts(spec)[1]
+        """The column, or the first one."""
+        return _parts(spec)[1][0]
 
     def open(self, name: str, spec: str, context: Context) -> Tabular:
-        """Read the column and check it.
+        """Read the columns and check them.
 
         Raises:
-            InvalidTable: the file or the column is missing, values are unusable, or an architecture is there twice.
+            InvalidTable: the file or a column is missing, values are unusable, or an architecture is there twice.
         """
-        path, column, maximise = _parts(spec)
-        rows, texts = read_column(path, column)
-        check_column(rows, column, maximise=maximise)
+        path, names, maximise = _parts(spec)
+        columns, texts = read_columns(path, names)
+        for column, values in zip(names, columns.T, strict=True):
+            check_column(values, column, maximise=maximise)
         index: dict[bytes, int] = {}
         for number, text in enumerate(texts):
             try:
@@ -82,27 +100,29 @@ class TabularKind:
                 raise InvalidTable(
                     f"{path}, row {number + 2}: {text} is in row {first + 2} already", hint="Keep one row of the two."
                 )
-        unit = next((unit for mark, unit in _UNITS if mark in column), "")
-        return Tabular(Objective(name, unit, maximise, "table", spec), index, rows, digest(path))
+        unit = next((unit for mark, unit in _UNITS if mark in names[0]), "")
+        objective = Objective(name, unit, maximise, "table", spec)
+        return (Tabular if len(names) == 1 else RepeatedTabular)(objective, index, columns, digest(path))
 
 
 EVALUATOR = TabularKind()
 
 
-def _parts(spec: str) -> tuple[Path, str, bool]:
+def _parts(spec: str) -> tuple[Path, tuple[str, ...], bool]:
     text = spec.removeprefix("table:")
     maximise = text.endswith(":max")
     text = text.removesuffix(":max").removesuffix(":min")
-    path, colon, column = text.rpartition(":")
-    if not colon or not path or not column:
+    path, colon, columns = text.rpartition(":")
+    names = tuple(columns.split(","))
+    if not colon or not path or not all(names):
         raise UsageError(
             f"cannot read the objective {spec!r}", hint="Write table:FILE.csv:COLUMN, and :max after it to maximise."
         )
-    return Path(path), column, maximise
+    return Path(path), names, maximise
 
 
-def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
-    """A numeric column and the column `arch` of a CSV, gzipped or not.
+def read_columns(path: Path, columns: Sequence[str]) -> tuple[Floats, list[str]]:
+    """Numeric columns `(rows, r)` and the column `arch` of a CSV, gzipped or not.
 
     Raises:
         InvalidTable: the file cannot be read, or lacks one of them; an empty cell is NaN.
@@ -111,18 +131,18 @@ def read_column(path: Path, column: str) -> tuple[Floats, list[str]]:
         with _opened(path) as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []
-            missing = [name for name in ("arch", column) if name not in names]
+            missing = [name for name in ("arch", *columns) if name not in names]
             if missing:
                 raise InvalidTable(f"{path} has no column {missing[0]!r}", hint=f"It has: {', '.join(names[:12])}.")
             texts, values = [], []
             for row in reader:
                 texts.append(row["arch"] or "")
-                values.append(float(row[column]) if row[column] not in ("", None) else np.nan)
+                values.append([float(row[name]) if row[name] not in ("", None) else np.nan for name in columns])
     except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
         raise InvalidTable(
             f"cannot read {path}: {error}", hint="Give a CSV file, or one compressed by gzip."
         ) from error
-    return np.array(values), texts
+    return np.array(values, dtype=np.float64).reshape(len(texts), len(columns)), texts
 
 
 def _opened(path: Path) -> IO[str]:

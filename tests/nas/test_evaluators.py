@@ -15,7 +15,7 @@ import predictors
 from device_profiles.errors import ConditionMismatch, HwnasError, InvalidTable, SchemaMismatch, UsageError
 from nas import networks
 from nas.evaluators import REGISTRY, Context, open_objective, split
-from nas.evaluators.protocol import OwnsWeights
+from nas.evaluators.protocol import OwnsWeights, Repeatable
 from nas.evaluators.shared import wilson
 from nas.objectives import Objective, Values
 from nas.testing import check_evaluator
@@ -86,13 +86,13 @@ def assert_equal(one, other):
 
 def specs(table, latency):
     """One or two specs of every evaluator."""
-    path = table("arch,cost", *(f"{text(arch)};{i + 1}" for i, arch in enumerate(ARCHS[:4])))
+    path = table("arch,cost,again", *(f"{text(arch)};{i + 1};{i + 1.5}" for i, arch in enumerate(ARCHS[:4])))
     return {
         "counted": ["params", "macs"],
         "measured": ["latency:measured"],
         "predicted": [f"latency:{latency}"],
         "shared": ["accuracy"],
-        "tabular": [f"table:{path}:cost"],
+        "tabular": [f"table:{path}:cost", f"table:{path}:cost,again"],
     }
 
 
@@ -153,6 +153,32 @@ def test_the_kit_finds_broken_evaluators(context, monkeypatch, parts, words):
     monkeypatch.setitem(REGISTRY._registered, "broken", Broken())
     check_evaluator("broken", context)
     monkeypatch.setitem(REGISTRY._registered, "broken", Broken(**parts))
+    with pytest.raises(AssertionError, match=words):
+        check_evaluator("broken", context)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"again": lambda archs, k: Values(archs.sum(axis=1) + 1.0)}, "replicate 0 is not"),
+        (
+            {"again": lambda archs, replicate: Values(archs.sum(axis=1) + replicate * np.arange(6.0)[: len(archs)])},
+            "order",
+        ),
+        ({"most": 1}, "no number of replicates"),
+    ],
+)
+def test_the_kit_finds_broken_replicates(context, monkeypatch, parts, words):
+    class Twice(Broken, Repeatable):
+        most = 2
+
+        def again(self, archs, replicate):
+            return Values(archs.sum(axis=1) + 10.0 * replicate)
+
+    monkeypatch.setitem(REGISTRY._registered, "broken", Twice())
+    check_evaluator("broken", context)
+    for name, part in parts.items():
+        monkeypatch.setattr(Twice, name, staticmethod(part) if callable(part) else part)
     with pytest.raises(AssertionError, match=words):
         check_evaluator("broken", context)
 

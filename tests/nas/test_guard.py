@@ -76,13 +76,13 @@ def test_what_the_toolkit_raises_ends_the_search():
             raise InvalidData("the table is gone")
 
     with pytest.raises(InvalidData, match="gone"):
-        guard.evaluate(Broken(), np.zeros((3, 6), dtype=np.int64), failed=lambda row, reason: None)
+        guard.evaluate(Broken().evaluate, np.zeros((3, 6), dtype=np.int64), failed=lambda row, reason: None)
 
 
 def test_rows_that_failed_are_told_apart():
     archs = np.array([[3, 1], [0, 1], [4, 4], [2, 0]])
     found = {}
-    values = guard.evaluate(Moody(), archs, failed=found.__setitem__)
+    values = guard.evaluate(Moody().evaluate, archs, failed=found.__setitem__)
     np.testing.assert_array_equal(values.value, [4, np.nan, 8, np.nan])
     assert list(found) == [1] and "cannot be built" in found[1]
     assert values.low is None and values.high is None

@@ -144,7 +144,7 @@ def test_certainty_is_the_same_each_time_and_none_without_intervals(noisy):
     result = noisy(0.5, None)
     first, second = (certainty.of_study(result.study, result.front, recommended=3) for _ in range(2))
     assert first.membership == second.membership and first.next == second.next
-    assert first.next and set(first.next) <= {trial.arch for trial in result.study.trials()}
+    assert first.next and {one.arch for one in first.next} <= {trial.arch for trial in result.study.trials()}
 
 
 def test_a_run_without_intervals_says_so(result, tmp_path):
@@ -166,8 +166,8 @@ def test_the_page_says_how_sure_the_front_is(noisy, tmp_path):
     assert "not in noisy" in section
     assert "noisy1 and noisy2 rank architectures alike (Spearman 1.00)" in section
     assert "effective dimension of 1." in section
-    for arch in found.next:
-        assert f"<code>{space.format(np.array(arch))}</code>" in section
+    for one in found.next:
+        assert f"<code>{space.format(np.array(one.arch))}</code>" in section
     told = sum(bool(pair.resolved.all()) for pair in found.neighbours)
     assert f"{told} of {len(found.neighbours)} neighbours" in section
 
