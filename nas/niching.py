@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas import moo
+from nas.selection import Survivors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,6 +54,24 @@ class Niched:
     niches: Ints
     distances: Floats
     frame: Frame
+
+
+class Niches:
+    """Selection by reference directions that remembers former generations.
+
+    Args:
+        directions: `(h, m)`.
+    """
+
+    def __init__(self, directions: Floats) -> None:
+        self.directions = directions
+        self.frame = start(directions.shape[1])
+
+    def select(self, costs: Floats, violations: Floats, count: int, rng: np.random.Generator) -> Survivors:
+        """`survivors`, all equals within a rank."""
+        kept = survivors(costs, violations, count, self.directions, self.frame, rng)
+        self.frame = kept.frame
+        return Survivors(kept.rows, kept.ranks, np.zeros(len(kept.rows)))
 
 
 def start(objectives: int) -> Frame:

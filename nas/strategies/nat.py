@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import bayesian_network, directions, niching, variation
+from nas import bayesian_network, directions, variation
 from nas.bayesian_network import BayesianNetwork
+from nas.niching import Niches
 from nas.selection import Survivors
 from nas.strategies.protocol import Archs, Costs, Problem
 from nas.surrogates.assisted import Archive, Select
@@ -115,9 +116,7 @@ class Nat:
         points = directions.spread(self._problem.objectives, self._population)
 
         def select(costs: NDArray[np.float64], violations: NDArray[np.float64], count: int) -> Survivors:
-            frame = niching.start(self._problem.objectives)
-            kept = niching.survivors(costs, violations, count, points, frame, rng)
-            return Survivors(kept.rows, kept.ranks, np.zeros(len(kept.rows)))
+            return Niches(points).select(costs, violations, count, rng)
 
         return select
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import crisscross, directions, niching, selection
-from nas.archive import Seen
-from nas.history import checked
+from nas import crisscross, directions
+from nas.niching import Niches
+from nas.population import Population
+from nas.selection import Survivors
 from nas.strategies.protocol import Archs, Costs, Problem
 
 #: Up to so many objectives survivors are chosen by crowding distance, which says little beyond.
@@ -60,51 +61,32 @@ class Nsca:
         if selection is None:
             selection = "crowding" if problem.objectives <= CROWDING_UP_TO else "directions"
         self._problem = problem
-        self._seed = seed
         self._size = population
+        self._population = Population(problem, seed=seed, size=population)
         self._vertical = vertical
         self._spill = spill
-        self._directions = directions.spread(problem.objectives, population) if selection == "directions" else None
-        self._frame = niching.start(problem.objectives)
-        self._seen = Seen(problem)
-        self._tells = 0
-        self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
-        self._costs: Costs = np.empty((0, problem.objectives))
-        self._violations: NDArray[np.float64] = np.empty(0)
+        by_directions = selection == "directions"
+        self._niches = Niches(directions.spread(problem.objectives, population)) if by_directions else None
 
     def ask(self, n: int) -> Archs:
         """Children of the survivors, or random networks as long as there are too few."""
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
-        taken: set[bytes] = set()
-        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
-        able = self._archs[np.isfinite(self._costs).all(axis=1)]
-        make = (lambda count: self._children(count, able, rng)) if len(able) else None
-        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
+        return self._population.ask(n, self._children)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""
-        rows, values, amounts = checked(self._problem, archs, costs, violations)
-        self._seen.add(rows)
-        self._tells += 1
-        everyone = np.concatenate([self._archs, rows])
-        values = np.concatenate([self._costs, values])
-        amounts = np.concatenate([self._violations, amounts])
-        kept = self._survivors(values, amounts)
-        self._archs, self._costs, self._violations = everyone[kept], values[kept], amounts[kept]
+        niches = self._niches
 
-    def _survivors(self, costs: Costs, violations: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Rows of those that survive, better ranks first."""
-        if self._directions is None:
-            return selection.survivors(costs, violations, self._size).rows
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells, 1])
-        kept = niching.survivors(costs, violations, self._size, self._directions, self._frame, rng)
-        self._frame = kept.frame
-        return kept.rows
+        def select(values: Costs, amounts: NDArray[np.float64]) -> Survivors:
+            assert niches is not None
+            return niches.select(values, amounts, self._size, self._population.rng(1))
 
-    def _children(self, count: int, able: Archs, rng: np.random.Generator) -> Archs:
+        self._population.tell(archs, costs, violations, None if niches is None else select)
+
+    def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
         """Children of both crossovers in turn; failures (all but `able`) do not take part."""
+        parents = self._population.archs[able]
         shuffles = -(-2 * count // len(able))
-        line = able[np.concatenate([rng.permutation(len(able)) for _ in range(shuffles)])[: 2 * count]]
+        line = parents[np.concatenate([rng.permutation(len(able)) for _ in range(shuffles)])[: 2 * count]]
         first, second = line[0::2], line[1::2]
         found = crisscross.horizontal(first, second, self._problem, rng, spill=self._spill)
         if crisscross.crosses_vertically(self._problem):

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas import selection, variation
-from nas.archive import Seen
-from nas.history import checked
+from nas.population import Population
 from nas.strategies.protocol import Archs, Costs, Problem
 
 
@@ -51,43 +50,23 @@ class Nsga2:
         self._steps = steps
         self._tournament = tournament
         self._problem = problem
-        self._seed = seed
-        self._size = population
+        self._population = Population(problem, seed=seed, size=population)
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
-        self._seen = Seen(problem)
-        self._tells = 0
-        self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
-        self._costs: Costs = np.empty((0, problem.objectives))
-        self._violations: NDArray[np.float64] = np.empty(0)
-        self._ranks: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._crowding: NDArray[np.float64] = np.empty(0)
 
     def ask(self, n: int) -> Archs:
         """Children of the survivors, or random networks as long as there are too few."""
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
-        taken: set[bytes] = set()
-        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
-        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
-        make = (lambda count: self._children(count, able, rng)) if len(able) else None
-        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
+        return self._population.ask(n, self._children)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""
-        rows, values, amounts = checked(self._problem, archs, costs, violations)
-        self._seen.add(rows)
-        self._tells += 1
-        everyone = np.concatenate([self._archs, rows])
-        values = np.concatenate([self._costs, values])
-        amounts = np.concatenate([self._violations, amounts])
-        kept = selection.survivors(values, amounts, self._size)
-        self._archs, self._costs, self._violations = everyone[kept.rows], values[kept.rows], amounts[kept.rows]
-        self._ranks, self._crowding = kept.ranks, kept.crowding
+        self._population.tell(archs, costs, violations)
 
     def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
         """Children of tournament winners; failures (all but `able`) do not take part."""
+        best = self._population
         mothers, fathers = (
-            self._archs[selection.tournaments(self._ranks, self._crowding, able, count, rng, size=self._tournament)]
+            best.archs[selection.tournaments(best.ranks, best.crowding, able, count, rng, size=self._tournament)]
             for _ in range(2)
         )
         crossed = variation.children(

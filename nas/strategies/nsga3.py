@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import directions, niching, selection, variation
-from nas.archive import Seen
-from nas.history import checked
+from nas import directions, selection, variation
+from nas.niching import Niches
+from nas.population import Population
+from nas.selection import Survivors
 from nas.strategies.protocol import Archs, Costs, Problem
 
 #: About how many directions if nobody says, for 1, 2, 3 ... objectives.
@@ -55,45 +56,29 @@ class Nsga3:
                 f"nsga3 needs crossover in 0..1 and mutation above 0 and up to 1, got {crossover} and {mutation}"
             )
         self._problem = problem
-        self._seed = seed
-        self._directions = _directions(problem.objectives, directions)
-        self._size = population if population is not None else max(len(self._directions), 16)
+        self._niches = Niches(_directions(problem.objectives, directions))
+        self._size = population if population is not None else max(len(self._niches.directions), 16)
+        self._population = Population(problem, seed=seed, size=self._size)
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
-        self._seen = Seen(problem)
-        self._tells = 0
-        self._frame = niching.start(problem.objectives)
-        self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
-        self._costs: Costs = np.empty((0, problem.objectives))
-        self._violations: NDArray[np.float64] = np.empty(0)
-        self._ranks: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def ask(self, n: int) -> Archs:
         """Children of the survivors, or random networks as long as there are too few."""
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
-        taken: set[bytes] = set()
-        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
-        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
-        make = (lambda count: self._children(count, able, rng)) if len(able) else None
-        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
+        return self._population.ask(n, self._children)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""
-        rows, values, amounts = checked(self._problem, archs, costs, violations)
-        self._seen.add(rows)
-        self._tells += 1
-        everyone = np.concatenate([self._archs, rows])
-        values = np.concatenate([self._costs, values])
-        amounts = np.concatenate([self._violations, amounts])
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells, 1])
-        kept = niching.survivors(values, amounts, self._size, self._directions, self._frame, rng)
-        self._archs, self._costs, self._violations = everyone[kept.rows], values[kept.rows], amounts[kept.rows]
-        self._ranks, self._frame = kept.ranks, kept.frame
+        self._population.tell(archs, costs, violations, self._select)
+
+    def _select(self, costs: Costs, violations: NDArray[np.float64]) -> Survivors:
+        return self._niches.select(costs, violations, self._size, self._population.rng(1))
 
     def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
         """Children of tournament winners, by rank alone; failures (all but `able`) do not take part."""
-        level = np.zeros(len(self._ranks))
-        mothers, fathers = (self._archs[selection.tournaments(self._ranks, level, able, count, rng)] for _ in range(2))
+        best = self._population
+        mothers, fathers = (
+            best.archs[selection.tournaments(best.ranks, best.crowding, able, count, rng)] for _ in range(2)
+        )
         return variation.children(
             mothers, fathers, self._problem, rng, crossover=self._crossover, mutation=self._mutation, eta_crossover=30.0
         )

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas import bayesian_network, selection, variation
-from nas.archive import Seen
 from nas.bayesian_network import BayesianNetwork
-from nas.history import checked
+from nas.population import Population
 from nas.strategies.protocol import Archs, Costs, Problem
 
 
@@ -55,72 +54,54 @@ class NsgaNet:
                 f"got {exploitation}, {ramp}, {smoothing}"
             )
         self._problem = problem
-        self._seed = seed
         self._size = population
+        self._population = Population(problem, seed=seed, size=population)
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 1.0 / len(problem.choices)
         self._exploitation = exploitation
         self._ramp = ramp
         self._smoothing = smoothing
-        self._seen = Seen(problem)
-        self._tells = 0
-        self._archs: Archs = np.empty((0, len(problem.choices)), dtype=np.int64)
-        self._costs: Costs = np.empty((0, problem.objectives))
-        self._violations: NDArray[np.float64] = np.empty(0)
-        self._ranks: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._crowding: NDArray[np.float64] = np.empty(0)
 
     @property
     def share(self) -> float:
         """Of the next children, how many come from the Bayesian network, 0..1."""
-        beyond = len(self._seen) - self._size
+        beyond = self._population.seen - self._size
         if beyond < 0:
             return 0.0
         return self._exploitation * min(beyond / self._ramp, 1.0) if self._ramp else self._exploitation
 
     def network(self) -> BayesianNetwork:
         """What the survivors that succeeded have in common."""
-        able = np.isfinite(self._costs).all(axis=1)
-        return bayesian_network.learn(self._archs[able], self._problem.choices, smoothing=self._smoothing)
+        best = self._population
+        return bayesian_network.learn(best.archs[best.able], self._problem.choices, smoothing=self._smoothing)
 
     def ask(self, n: int) -> Archs:
         """Children of the survivors and draws from their network, or random ones as long as there are too few."""
-        rng = np.random.default_rng([self._seed, len(self._seen), self._tells])
-        taken: set[bytes] = set()
-        first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
-        able = np.flatnonzero(np.isfinite(self._costs).all(axis=1))
-        if len(able) == 0 or len(first) == n:
-            return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, None)])
-        network = self.network() if self.share > 0 else None
+        network: BayesianNetwork | None = None
 
-        def make(count: int) -> Archs:
-            children = self._children(count, able, rng)
-            if network is None:
-                return children
+        def children(count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
+            nonlocal network
+            born = self._children(count, able, rng)
+            if self.share == 0:
+                return born
+            network = network or self.network()
             exploit = rng.random((count, 1)) < self.share
-            return np.where(exploit, network.sample(count, rng), children)
+            return np.where(exploit, network.sample(count, rng), born)
 
-        return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
+        return self._population.ask(n, children)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""
-        rows, values, amounts = checked(self._problem, archs, costs, violations)
-        self._seen.add(rows)
-        self._tells += 1
-        everyone = np.concatenate([self._archs, rows])
-        values = np.concatenate([self._costs, values])
-        amounts = np.concatenate([self._violations, amounts])
-        kept = selection.survivors(values, amounts, self._size)
-        self._archs, self._costs, self._violations = everyone[kept.rows], values[kept.rows], amounts[kept.rows]
-        self._ranks, self._crowding = kept.ranks, kept.crowding
+        self._population.tell(archs, costs, violations)
 
     def _children(self, count: int, able: NDArray[np.int64], rng: np.random.Generator) -> Archs:
         """Two-point crossover of tournament winners; then polynomial mutation of genes in an order, resets of others.
 
         Failures (all but `able`) do not take part.
         """
+        best = self._population
         mothers, fathers = (
-            self._archs[selection.tournaments(self._ranks, self._crowding, able, count, rng)] for _ in range(2)
+            best.archs[selection.tournaments(best.ranks, best.crowding, able, count, rng)] for _ in range(2)
         )
         crossed = variation.two_point_crossover(mothers, fathers, rng, probability=self._crossover)
         return variation.children(

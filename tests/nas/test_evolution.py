@@ -252,10 +252,10 @@ def test_population_is_as_many_as_directions_and_no_fewer_than_16():
         strategy = create("nsga3", choices=(9,) * 8, objectives=objectives)
         rows = strategy.ask(100)
         strategy.tell(rows, np.random.default_rng(0).random((100, objectives)))
-        assert len(strategy._archs) == wanted == max(16, len(strategy._directions))
+        assert len(strategy._population.archs) == wanted == max(16, len(strategy._niches.directions))
     strategy = create("nsga3", choices=(9,) * 8, objectives=3, directions=91)
     strategy.tell(rows, np.random.default_rng(0).random((100, 3)))
-    assert len(strategy._archs) == 91
+    assert len(strategy._population.archs) == 91
 
 
 def test_survivors_of_nsga3_lie_near_all_directions():
@@ -268,8 +268,8 @@ def test_survivors_of_nsga3_lie_near_all_directions():
     strategy = create("nsga3", choices=(10,) * 8, objectives=4, directions=56)
     strategy.tell(rng.integers(0, 10, size=(3000, 8)), points)
     units = ways / np.linalg.norm(ways, axis=1, keepdims=True)
-    assert len(strategy._costs) == len(ways)
-    nearest = (strategy._costs @ units.T).argmax(axis=1)
+    assert len(strategy._population.costs) == len(ways)
+    nearest = (strategy._population.costs @ units.T).argmax(axis=1)
     assert len(set(nearest.tolist())) == len(ways)
 
 
@@ -282,11 +282,11 @@ def test_nsga3_remembers_the_ideal_and_never_breeds_failures():
     assert ((rows < 3).sum(axis=1) >= 6).all(), "of the three that did not fail, with few genes changed"
     strategy.tell(rows, np.tile([[0.5, 3.0]], (40, 1)))
     strategy.tell(rows[:0], costs[:0])
-    assert strategy._frame.ideal.tolist() == [0.5, 2.0]
+    assert strategy._niches.frame.ideal.tolist() == [0.5, 2.0]
     better = np.arange(20, 40)[:, None] * np.ones((1, 12), dtype=int)
     strategy.tell(better, np.tile([[0.4, 1.0]], (20, 1)))
     strategy.tell(better + 10, np.tile([[0.3, 1.0]], (20, 1)))
-    assert strategy._frame.ideal.tolist() == [0.3, 1.0] and strategy._frame.worst.tolist() == [1.0, 3.0]
+    assert strategy._niches.frame.ideal.tolist() == [0.3, 1.0] and strategy._niches.frame.worst.tolist() == [1.0, 3.0]
 
 
 # MOEA/D
@@ -442,7 +442,9 @@ def igd_plus_beside_pymoo(name, objectives, wanted, generations, seeds):
         for _ in range(generations):
             rows = strategy.ask(len(ways))
             strategy.tell(rows, dtlz2(rows, objectives))
-        last = strategy._costs if name == "nsga3" else strategy._history.costs[np.unique(strategy._incumbents)]
+        last = (
+            strategy._population.costs if name == "nsga3" else strategy._history.costs[np.unique(strategy._incumbents)]
+        )
         ours.append(indicators.igd_plus(last, front))
         algorithm = (NSGA3 if name == "nsga3" else MOEAD)(ways)
         problem = get_problem("dtlz2", n_var=genes, n_obj=objectives)
