@@ -68,7 +68,7 @@ def igd_plus(costs: Floats, front: Floats) -> float:
 
 
 def gd_plus(costs: Floats, front: Floats) -> float:
-    """Mean distance from the non-dominated points that were found to the true front, counting only where it is better.
+    """Mean distance from what was found and is not dominated to the true front, counting only where they are worse.
 
     Source: Ishibuchi et al., EMO 2015.
 

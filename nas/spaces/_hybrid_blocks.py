@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nas.spaces import _attention_blocks as attention
+from nas.spaces._residual import residual
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,8 +38,7 @@ def convolution(width: int, kernel: int, expansion: int) -> nn.Module:
         nn.Conv2d(wide, width, 1, bias=False),
         nn.BatchNorm2d(width),
     )
-    block: nn.Module = _classes()["added"](core)
-    return block
+    return residual(core)
 
 
 def places(width: int) -> nn.Module:
@@ -48,8 +48,7 @@ def places(width: int) -> nn.Module:
     """
     from torch import nn
 
-    block: nn.Module = _classes()["added"](nn.Conv2d(width, width, 3, padding=1, groups=width))
-    return block
+    return residual(nn.Conv2d(width, width, 3, padding=1, groups=width))
 
 
 def tokens(core: nn.Module) -> nn.Module:
@@ -81,15 +80,6 @@ def head(width: int, classes: int) -> nn.Module:
 def _classes() -> dict[str, Any]:
     from torch import nn
 
-    class Added(nn.Module):
-        def __init__(self, core: nn.Module) -> None:
-            super().__init__()
-            self.core = core
-
-        def forward(self, x: Tensor) -> Tensor:
-            total: Tensor = x + self.core(x)
-            return total
-
     class Tokens(nn.Module):
         def __init__(self, core: nn.Module) -> None:
             super().__init__()
@@ -99,4 +89,4 @@ def _classes() -> dict[str, Any]:
             found: Tensor = self.core(x.flatten(2).transpose(1, 2))
             return found.transpose(1, 2).reshape(x.shape)
 
-    return {"added": Added, "tokens": Tokens}
+    return {"tokens": Tokens}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nas.spaces._convolutions import convolution
 from nas.spaces._image_sizes import divisible, reduced
+from nas.spaces._residual import residual
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -82,8 +83,7 @@ class Inverted(NamedTuple):
             parts.append(_classes()["squeeze"](self.hidden, divisible(self.hidden // 4)))
         parts.append(conv_norm(self.hidden, self.width, groups=groups, activation=None))
         core = nn.Sequential(*parts)
-        block: nn.Module = _classes()["added"](core) if self.stride == 1 and self.before == self.width else core
-        return block
+        return residual(core) if self.stride == 1 and self.before == self.width else core
 
 
 def conv_norm(
@@ -143,15 +143,6 @@ def mixing_head(before: int, wide: int, wider: int, classes: int) -> nn.Module:
 def _classes() -> dict[str, Any]:
     from torch import nn
 
-    class Added(nn.Module):
-        def __init__(self, core: nn.Module) -> None:
-            super().__init__()
-            self.core = core
-
-        def forward(self, x: Tensor) -> Tensor:
-            total: Tensor = x + self.core(x)
-            return total
-
     class Squeeze(nn.Module):
         def __init__(self, channels: int, narrow: int) -> None:
             super().__init__()
@@ -167,4 +158,4 @@ def _classes() -> dict[str, Any]:
             weighed: Tensor = x * self.weigh(x)
             return weighed
 
-    return {"added": Added, "squeeze": Squeeze}
+    return {"squeeze": Squeeze}
