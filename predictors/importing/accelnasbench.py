@@ -26,7 +26,6 @@ above.
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidData, InvalidTable, UsageError
+from predictors.importing import _json_reader
 from predictors.importing._columns import UNITS
 from predictors.importing._files import number, read_csv
 from predictors.importing.protocol import Options, RawFile
@@ -178,16 +178,10 @@ def _members(file: RawFile) -> Iterator[tuple[str, bytes]]:
 
 def _parsed(data: bytes, where: str) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InvalidTable(f"cannot read {where} as JSON: {error}", hint="Fetch the file again.") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"one of the keys {sorted(found)[0][:60]!r} ... is there twice")
-    return found
+    return _json_reader.read(text, where)
 
 
 def _flat(result: Any, file: RawFile, name: str) -> _Row:

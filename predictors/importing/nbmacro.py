@@ -19,7 +19,6 @@ Nothing here has a device or a latency. The layout was taken from these sources;
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidTable, UsageError
+from predictors.importing import _json_reader
 from predictors.importing._files import number
 from predictors.importing.protocol import Options, RawFile
 from predictors.importing.table import Archs, Column, Floats, Table
@@ -103,10 +103,7 @@ def _entries(file: RawFile) -> dict[str, Mapping[str, Any]]:
     """The entries by their text; each has the mean accuracy and no field that is not known."""
     if len(file.data) > LIMIT_BYTES:
         raise _no_layout(file, f"it has {len(file.data)} bytes, and {LIMIT_BYTES} are allowed")
-    try:
-        data = json.loads(file.text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise InvalidTable(f"cannot read {file.path} as JSON: {error}", hint="Fetch the file again.") from error
+    data = _json_reader.read(file.text, str(file.path))
     if not isinstance(data, Mapping) or not data:
         raise _no_layout(file, "it is no object with entries")
     for key, entry in data.items():
@@ -118,13 +115,6 @@ def _entries(file: RawFile) -> dict[str, Mapping[str, Any]]:
         if stray:
             raise _no_layout(file, f"{key} has {stray[0][:60]!r}")
     return dict(data)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"one of the keys {sorted(found)[0][:60]!r} ... is there twice")
-    return found
 
 
 def _values(entries: Mapping[str, Mapping[str, Any]], name: str, file: RawFile) -> Floats:

@@ -12,7 +12,6 @@ The same as CSV: a column `kernel` (or `kernel_type`), a column for each field o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidTable
+from predictors.importing import _json_reader
 from predictors.importing._files import number, read_csv
 from predictors.importing.protocol import Options, RawFile
 from predictors.importing.table import Column, Table
@@ -109,10 +109,7 @@ def _key(kernel: _Kernel) -> str:
 
 def _from_json(file: RawFile) -> list[_Kernel]:
     _check_depth(file)
-    try:
-        data = json.loads(file.text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise InvalidTable(f"cannot read {file.path} as JSON: {error}", hint="Fetch the file again.") from error
+    data = _json_reader.read(file.text, str(file.path))
     kernels = []
     for kind, entries in data.items():
         if not isinstance(entries, Mapping):
@@ -129,15 +126,6 @@ def _from_json(file: RawFile) -> list[_Kernel]:
     if not kernels:
         raise InvalidTable(f"{file.path} has no kernels", hint="Give a file with values in it.")
     return kernels
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice[:60]!r} is there twice")
-    return made
 
 
 def _check_depth(file: RawFile) -> None:

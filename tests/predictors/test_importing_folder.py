@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, UsageError
-from nas.evaluators.tabular import check_column, read_column
+from nas.evaluators.tabular import check_column, read_columns
 from predictors import importing
 from predictors.importing import Column, Source, Table
 
@@ -97,7 +97,8 @@ def test_keys_that_would_break_a_terminal_or_a_file_are_refused(key):
 def test_a_search_reads_the_folder(tmp_path):
     (tmp_path / "cells.csv").write_text(FILES["cells.csv"])
     importing.read(tmp_path / "cells.csv").save(tmp_path / "t")
-    values, texts = read_column(tmp_path / "t" / "table.csv", "latency_ms.a")
+    columns, texts = read_columns(tmp_path / "t" / "table.csv", ["latency_ms.a"])
+    values = columns[:, 0]
     assert values.tolist() == [1.1, 2.1, 3.1] and tuple(texts) == CELLS
     check_column(values, "latency_ms.a", maximise=False)
 
