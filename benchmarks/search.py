@@ -1,11 +1,12 @@
-"""Every strategy on one protocol, beside pymoo and Optuna, in one run; prints all tables of "how good is the search".
+"""Every strategy on one protocol, beside pymoo and Optuna; prints all tables of "how good is the search".
 
 NAS-Bench-201: CIFAR-10 test accuracy after 200 epochs against the latency of one device; cells with an error of 90 % or
-more are dropped, both axes are min-max normalised over the others, the reference is (1, 1); the ratio is to the
-hypervolume of the exact front. Strategies are asked for 10 at a time. Means over devices and seeds.
+more count nothing, both axes are min-max normalised over the others, the reference is (1, 1); the ratio is to the
+hypervolume of the exact front. Strategies are asked for 10 at a time, Optuna's sequential samplers for 1. Means over
+devices and seeds.
 
-Run: `python -m benchmarks.search`; what was run before is kept in `--results` and not run again. `--only` runs some of
-the parts: table, chain, noisy, speed.
+Run: `python -m benchmarks.search`; what was run before is kept in `--output` and not run again, and each plan has a
+page there. `--only` runs some of the plans.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ import gzip
 import json
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,245 +27,203 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-import nas  # noqa: E402
 from benchmarks import opponents  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
-from nas import indicators  # noqa: E402
+from nas import benchmark, benchmark_page, benchmark_plan, directions, indicators, problems, strategies  # noqa: E402
+from nas.benchmark import Cell, Contender, Plan  # noqa: E402
+from nas.strategies.protocol import Problem, Strategy  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/nasbench201.csv.gz"
-CHECKPOINTS = (25, 50, 100, 200, 400)
-WEIGHTS = 5 ** np.arange(5, -1, -1)
-CHOICES = (5,) * 6
-REFERENCE = np.ones(2)
+TRUE, NOISY = "accuracy.cifar10.test.200ep", "accuracy.cifar10.valid.12ep"
+PLUGINS = ("benchmarks.plugin",)
+DTLZ2 = {3: 91, 5: 126}
+GENERATIONS = 60
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One search that is compared.
-
-    Attributes:
-        label: in the tables.
-        strategy: of ours, or `pymoo` or `optuna`.
-        budget: evaluations.
-        seeds: for each device.
-        known: whether the latency is told as known.
-        features: whether the space's features are.
-        settings: of the strategy.
-    """
-
-    label: str
-    strategy: str
-    budget: int = 400
-    seeds: int = 20
-    known: bool = False
-    features: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
+def one(name: str, label: str = "", *, known: bool = False, features: bool = False, **settings: Any) -> Contender:
+    """A search that is compared; it knows nothing if not told otherwise."""
+    return Contender(name, label or name, known=known, features=features, settings=settings)
 
 
-ENTRIES = (
-    Entry("random", "random"),
-    Entry("local-search", "local-search"),
-    Entry("regularised-evolution", "regularised-evolution"),
-    Entry("nsga2", "nsga2"),
-    Entry("nsga3", "nsga3"),
-    Entry("moead", "moead"),
-    Entry("nsca", "nsca"),
-    Entry("scalarisation, chebyshev", "scalarisation", settings={"kind": "chebyshev"}),
-    Entry("scalarisation, linear", "scalarisation", settings={"kind": "linear"}),
-    Entry("scalarisation, chebyshev, latency known", "scalarisation", known=True, settings={"kind": "chebyshev"}),
-    Entry("nsganet", "nsganet"),
-    Entry("nsganetv2", "nsganetv2", budget=200, seeds=1),
-    Entry("nsganetv2, latency known", "nsganetv2", budget=200, seeds=1, known=True),
-    Entry("nat", "nat", budget=200, seeds=1),
-    Entry("nat, latency known", "nat", budget=200, seeds=1, known=True),
-    Entry("auto, nothing known", "auto", budget=200, seeds=2),
-    Entry("auto, latency known", "auto", budget=200, known=True),
-    Entry("auto, latency known, features", "auto", budget=200, known=True, features=True),
+EVOLUTION = (
+    one("random"),
+    one("local-search"),
+    one("regularised-evolution"),
+    one("nsga2"),
+    one("nsga3"),
+    one("moead"),
+    one("nsca"),
+    one("nsganet"),
+    one("scalarisation", "scalarisation, chebyshev", kind="chebyshev"),
+    one("scalarisation", "scalarisation, linear", kind="linear"),
     *(
-        Entry(
-            f"pymoo nsga2, population {population}, {operators}",
-            "pymoo",
-            settings={"population": population, "operators": operators},
-        )
-        for population in (20, 40, 100)
-        for operators in ("uniform", "real")
+        one("pymoo-nsga2", f"pymoo nsga2, population {size}, {kind}", population=size, operators=kind)
+        for size in (20, 40, 100)
+        for kind in ("uniform", "real")
     ),
-    Entry("optuna nsga2, population 20", "optuna", seeds=5, budget=200, settings={"sampler": "nsga2"}),
-    Entry("optuna tpe", "optuna", seeds=5, budget=200, settings={"sampler": "tpe"}),
 )
+AUTO = (
+    one("auto", "auto, latency known", known=True),
+    one("auto", "auto, latency known, features", known=True, features=True),
+)
+SURROGATES = (
+    *AUTO,
+    one("auto", "auto, nothing known"),
+    one("nsganetv2"),
+    one("nsganetv2", "nsganetv2, latency known", known=True),
+    one("nat"),
+    one("nat", "nat, latency known", known=True),
+    one("scalarisation", "scalarisation, chebyshev, latency known", known=True, kind="chebyshev"),
+)
+OPTUNA = (one("optuna", "optuna tpe", sampler="tpe"), one("optuna", "optuna nsga2, population 20", sampler="nsga2"))
 
 
-@cache
-def columns(path: Path) -> dict[str, np.ndarray]:
-    """The table by column, rows by the number of their cell, and the space's features."""
-    space = nas.spaces.load("nasbench201")
-    with gzip.open(path, "rt", newline="") as file:
-        rows = list(csv.DictReader(file))
-    numbers = np.array([int(space.parse(row["arch"]) @ WEIGHTS) for row in rows])
-    found = {}
-    for name in rows[0]:
-        if name != "arch":
-            found[name] = np.empty(len(rows))
-            found[name][numbers] = [float(row[name]) for row in rows]
-    cells = np.stack(np.unravel_index(np.arange(len(rows)), CHOICES), axis=1).astype(np.int64)
-    return {**found, "features": space.features(cells)}
-
-
-def devices(path: Path) -> list[str]:
-    """Devices of the table."""
-    return [name.removeprefix("latency_ms.") for name in columns(path) if name.startswith("latency_ms.")]
-
-
-@cache
-def normalised(path: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
-    """Costs `(15625, 2)` of the report, beyond the reference where dropped; and the exact front."""
-    table = columns(path)
-    error = 100.0 - table["accuracy.cifar10.test.200ep"]
-    costs = np.stack([error, table[f"latency_ms.{device}"]], axis=1)
-    kept = error < 90.0
-    low, high = costs[kept].min(axis=0), costs[kept].max(axis=0)
-    costs = (costs - low) / (high - low)
-    front = costs[kept][indicators.nondominated(costs[kept])]
-    costs[~kept] = 2.0
-    return costs, front
-
-
-def searched(entry: Entry, path: Path, device: str, seed: int, column: str = "test.200ep") -> tuple[np.ndarray, float]:
-    """Numbers of the cells that a search evaluated, in order, and the seconds it took."""
-    table = columns(path)
-    error, latency = 100.0 - table[f"accuracy.cifar10.{column}"], table[f"latency_ms.{device}"]
-
-    def costs(archs: np.ndarray) -> np.ndarray:
-        numbers = archs @ WEIGHTS
-        return np.stack([error[numbers], latency[numbers]], axis=1)
-
-    began = time.perf_counter()
-    if entry.strategy == "pymoo":
-        found = opponents.pymoo_nsga2(costs, CHOICES, entry.budget, seed, **entry.settings)
-    elif entry.strategy == "optuna":
-        found = opponents.optuna(costs, CHOICES, entry.budget, seed, **entry.settings)
-    else:
-        found = ours(
-            entry,
-            costs,
-            CHOICES,
-            seed,
-            known={1: lambda archs: latency[archs @ WEIGHTS]} if entry.known else None,
-            features=(lambda archs: table["features"][archs @ WEIGHTS]) if entry.features else None,
-        )
-    return found @ WEIGHTS, time.perf_counter() - began
-
-
-def ours(
-    entry: Entry, costs: Callable[[np.ndarray], np.ndarray], choices: Any, seed: int, **problem: Any
-) -> np.ndarray:
-    """Genomes that a strategy of ours evaluated."""
-    strategy = nas.strategies.create(
-        entry.strategy, choices=choices, objectives=2, seed=seed, **problem, **entry.settings
-    )
-    found: list[np.ndarray] = []
-    while (missing := entry.budget - sum(map(len, found))) > 0:
-        archs = strategy.ask(min(10, missing))
-        strategy.tell(archs, costs(archs))
-        found.append(archs)
-    return np.concatenate(found)
-
-
-def cell(entry: Entry, path: Path, device: str, seed: int, column: str) -> dict[str, Any]:
-    """One run of the table, scored at the checkpoints."""
-    numbers, seconds = searched(entry, path, device, seed, column)
-    costs, front = normalised(path, device)
-    true = indicators.hypervolume(front, REFERENCE)
-    scores = {}
-    for count in CHECKPOINTS:
-        if count <= len(numbers):
-            points = costs[numbers[:count]]
-            kept = np.unique(points[indicators.nondominated(points)], axis=0)
-            scores[str(count)] = {
-                "ratio": indicators.hypervolume(points, REFERENCE) / true,
-                "recall": indicators.recall(points, front),
-                "igd_plus": indicators.igd_plus(points, front),
-                "epsilon": indicators.additive_epsilon(points, front),
-                "distinct": len(kept),
-            }
+def cells(data: Path, told: str) -> dict[str, dict[str, Any]]:
+    """A problem for each device of the table."""
+    with gzip.open(data, "rt", newline="") as file:
+        heads = next(csv.reader(file))
     return {
-        "label": entry.label,
-        "column": column,
-        "device": device,
-        "seed": seed,
-        "settings": _key(entry),
-        "seconds": seconds,
-        "scores": scores,
+        head.removeprefix("latency_ms."): {
+            "kind": "table",
+            "file": str(data),
+            "search": [f"{told}:max", head],
+            "report": [f"{TRUE}:max", head],
+            "known": [head],
+            "keep": f"{TRUE} > 10",
+        }
+        for head in heads
+        if head.startswith("latency_ms.")
     }
 
 
-def chain(name: str, seed: int) -> dict[str, Any]:
-    """22 genes of 9 options: an accuracy of main effects and interactions, and a latency that is a sum."""
-    rng = np.random.default_rng([seed, 22])
-    genes, options = 22, 9
-    latency = rng.gamma(2.0, 1.0, size=(genes, options))
-    main = (
-        0.6 * rng.normal(size=(genes, options)) + 0.8 * (latency - latency.mean(axis=1, keepdims=True)) / latency.std()
-    )
-    pairs = np.array([rng.choice(genes, 2, replace=False) for _ in range(60)])
-    tables = 0.5 * rng.normal(size=(60, options, options))
-    place = np.arange(genes)
+def plans(data: Path, output: Path) -> dict[str, list[Plan]]:
+    """What is compared, by the name of its table."""
+    true, noisy = cells(data, TRUE), cells(data, NOISY)
+    large = {f"seed {seed}": {"kind": "interactions", "seed": seed} for seed in range(20)}
 
-    def score(archs: np.ndarray) -> np.ndarray:
-        total = main[place, archs].sum(axis=1)
-        for (left, right), table in zip(pairs, tables, strict=True):
-            total = total + table[archs[:, left], archs[:, right]]
-        return np.asarray(total)
+    def plan(name: str, what: Any, who: Sequence[Contender], seeds: int, evaluations: int, **more: Any) -> Plan:
+        groups = dict.fromkeys(what, name)
+        return Plan(what, tuple(who), str(output / name), seeds, evaluations, plugins=PLUGINS, groups=groups, **more)
 
-    sample = rng.integers(0, options, size=(20_000, genes))
-    centre, spread = score(sample).mean(), score(sample).std()
-
-    def costs(archs: np.ndarray) -> np.ndarray:
-        error = 5 + 30 / (1 + np.exp(0.5 * (score(archs) - centre) / spread))
-        return np.stack([error, latency[place, archs].sum(axis=1)], axis=1)
-
-    entry = Entry(name, name, budget=1000 if name == "nsga2" else 200, known=True)
-    began = time.perf_counter()
-    known = {1: lambda archs: latency[place, archs].sum(axis=1)}
-    found = costs(ours(entry, costs, (options,) * genes, seed, known=known if name == "auto" else None))
-    seconds = time.perf_counter() - began
-    low = np.array([5.0, latency.min(axis=1).sum()])
-    high = np.array([35.0, latency.max(axis=1).sum()])
-    volumes = {
-        str(count): indicators.hypervolume((found[:count] - low) / (high - low), REFERENCE)
-        for count in (100, 200, 1000)
-        if count <= len(found)
+    marks = (25, 50, 100, 200)
+    found = {
+        "evolution": [plan("evolution", true, EVOLUTION, 20, 400, checkpoints=(*marks, 400))],
+        "surrogates": [plan("surrogates", true, SURROGATES, 20, 200, checkpoints=marks)],
+        "optuna": [plan("optuna", true, OPTUNA, 20, 200, batch=1, checkpoints=marks)],
+        "noisy": [plan("noisy", noisy, (one("random"), one("nsga2"), one("nsca"), *AUTO), 3, 200, checkpoints=marks)],
+        "large": [
+            plan("large, auto", large, (AUTO[0],), 1, 200, checkpoints=(100, 200)),
+            plan("large, nsga2", large, (one("nsga2"),), 1, 1000, checkpoints=(100, 200, 1000)),
+        ],
     }
-    return {"label": f"chain {name}", "seed": seed, "seconds": seconds, "volumes": volumes}
+    found["dtlz2"] = []
+    for objectives, wanted in DTLZ2.items():
+        count = len(directions.spread(objectives, wanted))
+        problem = {f"{objectives} objectives": {"kind": "dtlz2", "objectives": objectives}}
+        rate = 1 / (objectives + 9)
+        who = (
+            one("nsga3", directions=count, crossover=1.0, mutation=rate),
+            one("pymoo-nsga3", directions=count),
+            one("moead", weights=count, kind="pbi", crossover=1.0, mutation=rate),
+            one("pymoo-moead", directions=count),
+            one("nsga2", population=count, crossover=1.0, mutation=rate, steps=0.0, tournament=2),
+            one("nsca", population=count),
+            one("random"),
+        )
+        name = f"dtlz2, {objectives} objectives"
+        evaluations = GENERATIONS * count
+        found["dtlz2"].append(plan(name, problem, who, 6, evaluations, batch=count, checkpoints=(evaluations,)))
+    return found
 
 
-def speed() -> dict[str, Any]:
-    """Overhead of our own code, beside pymoo's in the same run; medians of three."""
-    from pymoo.algorithms.moo.nsga2 import NSGA2
-    from pymoo.optimize import minimize
+def values(found: Sequence[Cell], label: str, mark: int, score: str) -> list[float]:
+    """A score of all runs of a strategy."""
+    return [cell.scores[mark][score] for cell in found if cell.strategy == label and mark in cell.scores]
 
+
+def table(plan: Plan, found: Sequence[Cell]) -> None:
+    """Means over devices and seeds, with the least of all runs."""
+    score = benchmark_page.main_score(found)
+    last = min(plan.evaluations, 200)
+    heads = [f"@{mark}" for mark in plan.marks]
+    heads += ["recall @100", "recall @200", "igd+ @200"] if score == "ratio" else []
+    print(f"\n{Path(plan.output).name}: {score}, mean (least) of {len(found) // len(plan.strategies)} runs each")
+    print("| | " + " | ".join([*heads, "s"]) + " |\n|" + "---|" * (len(heads) + 2))
+    for contender in plan.strategies:
+        label = contender.label
+        cells = []
+        for mark in plan.marks:
+            ratios = values(found, label, mark, score)
+            cells.append(f"{np.mean(ratios):.4f} ({np.min(ratios):.3f})")
+        if score == "ratio":
+            cells += [f"{np.mean(values(found, label, mark, 'recall')):.2f}" for mark in (100, last)]
+            cells.append(f"{np.mean(values(found, label, last, 'igd_plus')):.4f}")
+        seconds = [cell.seconds for cell in found if cell.strategy == label]
+        print(f"| {label} | " + " | ".join([*cells, f"{np.median(seconds):.2f}"]) + " |")
+
+
+def distances(plan: Plan, found: Sequence[Cell]) -> None:
+    """IGD+ on DTLZ2, and whether ours lie within the spread of pymoo's seeds."""
+    name = Path(plan.output).name
+    print(f"\n{name}: IGD+ after {plan.evaluations} evaluations, mean and deviation of {plan.seeds} seeds")
+    of = {c.label: np.array(values(found, c.label, plan.evaluations, "igd_plus")) for c in plan.strategies}
+    for label, mine in of.items():
+        theirs = of.get(f"pymoo-{label}")
+        verdict = ""
+        if theirs is not None:
+            spread = 2 * max(mine.std(ddof=1), theirs.std(ddof=1))
+            verdict = ", within pymoo's spread" if mine.mean() <= theirs.mean() + spread else ", worse than pymoo's"
+        print(f"  {label:12} {mine.mean():.4f} {mine.std(ddof=1):.4f}{verdict}")
+
+
+def versus(found: dict[str, list[Cell]]) -> None:
+    """Who beats random search at 200 evaluations on the mean over devices; NSCA beside NSGA-II."""
+    rows = [cell for name in ("evolution", "surrogates", "optuna") for cell in found.get(name, [])]
+    base = values(rows, "random", 200, "ratio")
+    if not base:
+        return
+    print(f"\nat 200 evaluations, beside random search ({np.mean(base):.4f})")
+    for label in dict.fromkeys(cell.strategy for cell in rows if cell.strategy != "random"):
+        gain = np.mean(values(rows, label, 200, "ratio")) - np.mean(base)
+        print(f"  {label:42} {gain:+.4f} {'better' if gain > 0 else 'NOT BETTER'}")
+    for mark in (100, 200, 400):
+        ours, theirs = (np.array(values(rows, name, mark, "ratio")) for name in ("nsca", "nsga2"))
+        error = (ours - theirs).std(ddof=1) / np.sqrt(len(ours))
+        print(f"  nsca less nsga2 @{mark}: {(ours - theirs).mean():+.4f} +- {error:.4f}")
+
+
+def speed(data: Path) -> dict[str, float]:
+    """Overhead of our own code, beside pymoo's in the same run; seconds, medians of three."""
     weights = np.random.default_rng(0).random((2, 20, 9))
+    cheap = Problem((9,) * 20, 2)
+    points = np.random.default_rng(0).random((10_000, 3))
+    shell = points / np.linalg.norm(points, axis=1, keepdims=True)
+    device, options = next(iter(cells(data, TRUE).items()))
+    grid, chain = problems.load(**options), problems.load("interactions")
 
     def costs(archs: np.ndarray) -> np.ndarray:
         return np.stack([table[np.arange(20), archs].sum(axis=1) for table in weights], axis=1)
 
-    def mine() -> None:
-        strategy = nas.strategies.create("nsga2", choices=(9,) * 20, objectives=2, seed=0, population=100)
-        for _ in range(1000):
-            archs = strategy.ask(100)
-            strategy.tell(archs, costs(archs))
+    def run(strategy: Strategy, evaluations: int, batch: int, judge: Any) -> None:
+        while evaluations > 0:
+            archs = strategy.ask(min(batch, evaluations))
+            strategy.tell(archs, judge(archs))
+            evaluations -= len(archs)
 
-    def theirs() -> None:
-        problem = opponents._pymoo_problem(costs, (9,) * 20)
-        minimize(problem, NSGA2(pop_size=100), ("n_eval", 100_000), seed=0, verbose=False)
+    def mine() -> Strategy:
+        return strategies.create("nsga2", choices=cheap.choices, objectives=cheap.objectives, population=100)
 
-    points = np.random.default_rng(0).random((10_000, 3))
-    shell = points / np.linalg.norm(points, axis=1, keepdims=True)
+    def auto(problem: problems.Problem, contender: Contender) -> None:
+        run(benchmark_plan.strategy_of(contender, problem, 0), 200, 10, problem.search)
+
     jobs = {
-        "nsga2, 100,000 evaluations, population 100": mine,
-        "pymoo nsga2, the same": theirs,
+        "nsga2, 100,000 evaluations, population 100": lambda: run(mine(), 100_000, 100, costs),
+        "pymoo nsga2, the same": lambda: run(opponents.nsga2(cheap, seed=0, population=100), 100_000, 100, costs),
         "hypervolume of 10,000 points of 3 objectives": lambda: indicators.hypervolume(points, np.ones(3)),
         "hypervolume of 10,000 points of a front of 3 objectives": lambda: indicators.hypervolume(shell, np.ones(3)),
+        f"auto, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, AUTO[0]),
+        f"auto with features, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, AUTO[1]),
+        "auto, 200 evaluations of 9^22 architectures": lambda: auto(chain, AUTO[0]),
     }
     found = {}
     for label, job in jobs.items():
@@ -275,98 +232,33 @@ def speed() -> dict[str, Any]:
             began = time.perf_counter()
             job()
             seconds.append(time.perf_counter() - began)
-        found[label] = float(np.median(seconds))
+        found[label] = round(float(np.median(seconds)), 4)
     return found
-
-
-def _key(entry: Entry) -> str:
-    plain = asdict(entry)
-    return json.dumps(
-        {key: plain[key] for key in ("strategy", "budget", "known", "features", "settings")}, sort_keys=True
-    )
-
-
-def run(tasks: list[tuple[Any, ...]], results: Path, workers: int) -> list[dict[str, Any]]:
-    """Run what `results` does not hold yet; each row is written when it is there."""
-    results.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    done = {(row["label"], row.get("column"), row.get("device"), row["seed"], row.get("settings")) for row in rows}
-    missing = [task for task in tasks if _name(task) not in done]
-    with ProcessPoolExecutor(workers) as pool, results.open("a") as file:
-        for future in as_completed([pool.submit(*task) for task in missing]):
-            row = future.result()
-            rows.append(row)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-    return rows
-
-
-def _name(task: tuple[Any, ...]) -> tuple[Any, ...]:
-    if task[0] is chain:
-        return f"chain {task[1]}", None, None, task[2], None
-    _, entry, _, device, seed, column = task
-    return entry.label, column, device, seed, _key(entry)
-
-
-def table(rows: list[dict[str, Any]], column: str) -> None:
-    """Means over devices and seeds."""
-    print(f"\nNAS-Bench-201, searched by {column}: hypervolume ratio, mean (least); recall of the true front")
-    heads = [f"@{count}" for count in CHECKPOINTS] + ["recall @100", "recall @200", "igd+ @200", "s", "runs"]
-    print("| | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
-    for label in dict.fromkeys(entry.label for entry in ENTRIES):
-        mine = [row for row in rows if row["label"] == label and row.get("column") == column]
-        if not mine:
-            continue
-        cells = []
-        for count in CHECKPOINTS:
-            ratios = [row["scores"][str(count)]["ratio"] for row in mine if str(count) in row["scores"]]
-            cells.append(f"{np.mean(ratios):.4f} ({np.min(ratios):.3f})" if ratios else "")
-        for count, name, digits in ((100, "recall", 2), (200, "recall", 2), (200, "igd_plus", 4)):
-            cells.append(f"{np.mean([row['scores'][str(count)][name] for row in mine]):.{digits}f}")
-        cells += [f"{np.median([row['seconds'] for row in mine]):.2f}", str(len(mine))]
-        print(f"| {label} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--results", type=Path, default=Path("runs/benchmarks/search.jsonl"))
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/search"))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--seeds", type=int, default=20, help="at most so many for each device")
-    parser.add_argument("--only", nargs="*", default=["table", "noisy", "chain", "speed"])
-    parser.add_argument("--labels", nargs="*", help="entries of the table, all if not given")
-    arguments = parser.parse_args()
-    entries = [entry for entry in ENTRIES if not arguments.labels or entry.label in arguments.labels]
-    tasks: list[tuple[Any, ...]] = []
-    names = devices(arguments.data)
-    if "table" in arguments.only:
-        tasks += [
-            (cell, entry, arguments.data, device, seed * len(names) + place, "test.200ep")
-            for seed in range(max((entry.seeds for entry in entries), default=0))
-            for entry in entries
-            if seed < min(entry.seeds, arguments.seeds)
-            for place, device in enumerate(names)
-        ]
-    if "noisy" in arguments.only:
-        noisy = [entry for entry in entries if entry.label in ("random", "nsga2", "nsca") or entry.strategy == "auto"]
-        tasks += [
-            (cell, entry, arguments.data, device, place, "valid.12ep")
-            for entry in noisy
-            for place, device in enumerate(names)
-        ]
-    if "chain" in arguments.only:
-        tasks += [(chain, name, seed) for name in ("nsga2", "auto") for seed in range(20)]
-    rows = run(tasks, arguments.results, arguments.workers)
-    table(rows, "test.200ep")
-    table(rows, "valid.12ep")
-    for name in ("nsga2", "auto"):
-        mine = [row for row in rows if row["label"] == f"chain {name}"]
-        if mine:
-            volumes = {count: f"{np.mean([row['volumes'][count] for row in mine]):.4f}" for count in mine[0]["volumes"]}
-            print(f"9^22 architectures, {name}: hypervolume {volumes}, {np.median([r['seconds'] for r in mine]):.1f} s")
-    if "speed" in arguments.only:
-        print(json.dumps({"seconds": speed(), "machine": machine()}, indent=1))
+    parser.add_argument("--seeds", type=int, default=20, help="at most so many for each problem")
+    names = ("evolution", "surrogates", "optuna", "noisy", "large", "dtlz2", "speed")
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
+    chosen = parser.parse_args()
+    found: dict[str, list[Cell]] = {}
+    for name, parts in plans(chosen.data, chosen.output).items():
+        if name not in chosen.only:
+            continue
+        for part in parts:
+            plan = replace(part, seeds=min(part.seeds, chosen.seeds))
+            rows = benchmark.run(plan, workers=chosen.workers)
+            benchmark_page.write(plan, rows, Path(plan.output) / "benchmark.html")
+            found.setdefault(name, []).extend(rows)
+            distances(plan, rows) if name == "dtlz2" else table(plan, rows)
+    versus(found)
+    if "speed" in chosen.only:
+        print(json.dumps({"seconds": speed(chosen.data), "machine": machine()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,7 +36,7 @@ class Cell:
     Attributes:
         problem: label.
         strategy: label.
-        seed: of the search.
+        seed: of the plan; that of the search follows from it, see `search_seed`.
         seconds: that asking and telling took; evaluations are lookups.
         scores: by number of evaluations, see `nas.scoring.score`.
     """
@@ -100,7 +101,7 @@ def _finished(plan: Plan, missing: Sequence[tuple[str, str, int]], workers: int)
     )
     with pool:
         futures = {
-            pool.submit(_searched, plan, plan.problems[label], contenders[name], seed): (label, name, seed)
+            pool.submit(_searched, plan, label, contenders[name], seed): (label, name, seed)
             for label, name, seed in missing
         }
         try:
@@ -198,14 +199,17 @@ def _prepare(plugins: Sequence[str]) -> None:
     threadpool_limits(1)
 
 
-def _searched(
-    plan: Plan, options: Mapping[str, Any], contender: Contender, seed: int
-) -> tuple[float, dict[int, dict[str, float]]]:
+def search_seed(label: str, seed: int) -> int:
+    """Seed of a search: each problem has its own, or luck on one would be luck on all; all strategies have the same."""
+    return zlib.crc32(f"{label} {seed}".encode())
+
+
+def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[float, dict[int, dict[str, float]]]:
     """One search: the seconds it took, and its scores; one that ran out of architectures keeps its last ones."""
     from time import perf_counter_ns
 
-    problem = problems.load(**options)
-    strategy = benchmark_plan.strategy_of(contender, problem, seed)
+    problem = problems.load(**plan.problems[label])
+    strategy = benchmark_plan.strategy_of(contender, problem, search_seed(label, seed))
     found = [np.empty((0, len(problem.choices)), dtype=np.int64)]
     began = perf_counter_ns()
     missing = plan.evaluations

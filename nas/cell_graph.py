@@ -104,40 +104,29 @@ def tables() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def structure(cell: Cell) -> tuple[float, ...]:
-    """Structural features of a live cell; all 0 for a dead one.
+    """What is known of a cell's accuracy before it is trained: few features, so that few networks teach much.
 
-    Live edges of each operator (skip, 1x1, 3x3, pool); live paths; over these paths the least, largest and summed
-    number of convolutions, of 3x3 convolutions, and of pools; paths of skips alone, paths without any convolution;
-    longest path in edges; live nodes; inputs of the output; paths with a 3x3 and with a 1x1; means over the paths of
-    convolutions, of 3x3 convolutions and of edges; shortest path; paths with a pool, without and with a convolution;
-    largest and least growth of the receptive field along a path; whether it is dead.
+    Of the live edges each operator, those that leave the input, and pools among these. Over the
+    live paths: least number of convolutions, largest number of 3x3 ones, means of convolutions, of 3x3 ones and of
+    edges; paths of skips alone, paths with a 1x1 convolution, paths with pools and no convolution; largest and least
+    growth of the receptive field. Last, whether the cell is dead; all others are 0 then.
     """
     alive = live_edges(cell)
     if not alive:
         return (*((0.0,) * (FEATURES - 1)), 1.0)
-    counts = [sum(cell[edge] == operator for edge in alive) for operator in (SKIP, CONV1, CONV3, POOL)]
     paths = _paths(cell, set(alive))
+    entering = [cell[edge] for edge in alive if EDGES[edge][0] == 0]
     convolutions = [sum(op in (CONV1, CONV3) for op in path) for path in paths]
-    threes = [sum(op == CONV3 for op in path) for path in paths]
-    pools = [sum(op == POOL for op in path) for path in paths]
-    skips_only = sum(all(op == SKIP for op in path) for path in paths)
-    unweighted = sum(count == 0 for count in convolutions)
-    nodes = len({EDGES[edge][1] for edge in alive})
-    lengths = [len(path) for path in paths]
-    fields = [2 * (three + pool) for three, pool in zip(threes, pools, strict=True)]
+    threes = [path.count(CONV3) for path in paths]
+    fields = [2 * (path.count(CONV3) + path.count(POOL)) for path in paths]
     values = [
-        *counts, len(alive), len(paths),
-        min(convolutions), max(convolutions), sum(convolutions),
-        min(threes), max(threes), sum(threes),
-        min(pools), max(pools), sum(pools),
-        skips_only, unweighted, max(lengths), nodes,
-        sum(EDGES[edge][1] == NODES - 1 for edge in alive),
-        sum(EDGES[edge][0] == 0 for edge in alive),
-        sum(1 for path in paths if CONV3 in path),
-        sum(1 for path in paths if CONV1 in path),
-        sum(convolutions) / len(paths), sum(threes) / len(paths), sum(lengths) / len(paths), min(lengths),
-        sum(pool > 0 and count == 0 for pool, count in zip(pools, convolutions, strict=True)),
-        sum(pool > 0 and count > 0 for pool, count in zip(pools, convolutions, strict=True)),
+        *(sum(cell[edge] == operator for edge in alive) for operator in (SKIP, CONV1, CONV3, POOL)),
+        len(entering), entering.count(POOL),
+        min(convolutions), max(threes),
+        *(sum(counts) / len(paths) for counts in (convolutions, threes, map(len, paths))),
+        sum(all(op == SKIP for op in path) for path in paths),
+        sum(CONV1 in path for path in paths),
+        sum(POOL in path and count == 0 for path, count in zip(paths, convolutions, strict=True)),
         max(fields), min(fields),
         0.0,
     ]  # fmt: skip
@@ -145,7 +134,7 @@ def structure(cell: Cell) -> tuple[float, ...]:
 
 
 #: Number of features of `structure`.
-FEATURES = 32
+FEATURES = 17
 
 
 def _paths(cell: Cell, alive: set[int]) -> list[tuple[int, ...]]:

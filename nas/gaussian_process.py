@@ -14,8 +14,8 @@ from nas.kernels import Kernel
 
 Floats = NDArray[np.float64]
 
-#: Log-normal priors: of amplitudes around 1, of weights around this sum over all columns, of the noise's variance.
-_WEIGHTS, _NOISE, _WIDTH = 0.2, 1e-2, 1.0
+#: Log-normal priors: centre of the noise's variance, and the deviation of all logarithms.
+_NOISE, _WIDTH = 1e-2, 1.0
 #: Logarithms of hyper-parameters stay so near to the centres of their priors.
 _FARTHEST = 8.0
 #: Added to the diagonal, for the Cholesky factor's sake.
@@ -54,10 +54,7 @@ def fit(kernel: Kernel, inputs: Floats, targets: Floats) -> Fitted:
     from scipy import optimize
 
     tensors = [kernels.distances(part, inputs) for part in kernel.parts]
-    centre = np.array(
-        [value for part in kernel.parts for value in [0.0] + [np.log(_WEIGHTS / len(part.columns))] * len(part.columns)]
-        + [np.log(_NOISE)]
-    )
+    centre = np.concatenate([*(part.centre for part in kernel.parts), [np.log(_NOISE)]])
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         value, slope = _negative_evidence(kernel, parameters, tensors, targets)

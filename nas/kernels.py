@@ -29,16 +29,26 @@ class Part:
         form: which of the three.
         columns: of the inputs.
         numeric: for each column whether it holds numbers; `product` alone takes those.
+        amplitude: centre of the prior of its amplitude, in units of the targets' variance.
+        weight: centre of the prior of all its weights together; small is smooth.
     """
 
     form: Literal["product", "additive", "pairs"]
     columns: tuple[int, ...]
     numeric: tuple[bool, ...]
+    amplitude: float = 1.0
+    weight: float = 0.2
 
     @property
     def size(self) -> int:
         """Number of its hyper-parameters: an amplitude, and a weight for each column."""
         return 1 + len(self.columns)
+
+    @property
+    def centre(self) -> Floats:
+        """Centre of the prior of their logarithms, `(size,)`."""
+        count = len(self.columns)
+        return np.log([self.amplitude, *[self.weight / count] * count])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 _SAMPLE = 2_000
 #: Genes of the same options are counted where there are at least so many of them, of at most so many options.
 _GROUP, _OPTIONS = 3, 16
+#: Priors of what is smooth in features: nearly lines, of larger amplitude than what is rough.
+_SMOOTH_AMPLITUDE, _SMOOTH_WEIGHT = 3.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def inputs_of(problem: Problem) -> Inputs:
     if len(live) > 2:
         kernels.append(Kernel("main effects and pairs", (additive, pairs)))
     if features:
-        kernels = [Kernel("features", features), Kernel("features and genes", (*features, product)), *kernels]
+        smooth = tuple(replace(part, amplitude=_SMOOTH_AMPLITUDE, weight=_SMOOTH_WEIGHT) for part in features)
+        both = Kernel("features and genes", (*features, product))
+        kernels = [Kernel("features", (*smooth, *features)), both, *kernels]
     start, stop = (genes + counted, None) if features else ((genes, genes + counted) if counts else (0, genes))
     return Inputs(problem, groups, raw.mean(axis=0), deviation, tuple(kernels), slice(start, stop))
 

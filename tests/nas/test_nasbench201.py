@@ -357,14 +357,15 @@ def test_other_cells_by_hand():
 def test_features_by_hand():
     # Paths: 3 (skip); 0 4 (conv3, conv1); 0 2 5 (conv3, pool, skip); edge 1 is none.
     cell = (CONV3, NONE, POOL, SKIP, CONV1, SKIP)
-    expected = [2, 1, 1, 1, 5, 3, 0, 2, 3, 0, 1, 2, 0, 1, 1, 1, 1, 3, 3, 3, 2, 2, 1]
-    expected += [1, 2 / 3, 2, 1, 0, 1, 4, 0, 0]
+    # Skips, 3x3, pools; from the input, pools of these; over paths: convolutions, 3x3, means of both and of edges;
+    # skips alone, with 1x1, pools without convolution; receptive field.
+    expected = [2, 1, 1, 2, 0, 0, 1, 1, 2 / 3, 2, 1, 1, 0, 4, 0, 0]
     assert list(cell_graph.structure(cell)) == expected
     assert SPACE.features(SPACE.canonical(np.array([cell]))).tolist() == SPACE.features(np.array([cell])).tolist()
 
 
 def test_dead_cells_have_one_feature():
-    assert cell_graph.structure((CONV3, CONV3, CONV3, NONE, NONE, NONE)) == (0.0,) * 31 + (1.0,)
+    assert cell_graph.structure((CONV3, CONV3, CONV3, NONE, NONE, NONE)) == (0.0,) * 15 + (1.0,)
 
 
 def test_features_tell_networks_apart():
