@@ -106,7 +106,7 @@ def tables() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 def structure(cell: Cell) -> tuple[float, ...]:
     """What is known of a cell's accuracy before it is trained: few features, so that few networks teach much.
 
-    Of the live edges each operator, those that leave the input, and pools among these. Over the
+    Of the live edges skips, 3x3 convolutions and pools, those that leave the input, and pools among these. Over the
     live paths: least number of convolutions, largest number of 3x3 ones, means of convolutions, of 3x3 ones and of
     edges; paths of skips alone, paths with a 1x1 convolution, paths with pools and no convolution; largest and least
     growth of the receptive field. Last, whether the cell is dead; all others are 0 then.
@@ -120,7 +120,7 @@ def structure(cell: Cell) -> tuple[float, ...]:
     threes = [path.count(CONV3) for path in paths]
     fields = [2 * (path.count(CONV3) + path.count(POOL)) for path in paths]
     values = [
-        *(sum(cell[edge] == operator for edge in alive) for operator in (SKIP, CONV1, CONV3, POOL)),
+        *(sum(cell[edge] == operator for edge in alive) for operator in (SKIP, CONV3, POOL)),
         len(entering), entering.count(POOL),
         min(convolutions), max(threes),
         *(sum(counts) / len(paths) for counts in (convolutions, threes, map(len, paths))),
@@ -134,7 +134,7 @@ def structure(cell: Cell) -> tuple[float, ...]:
 
 
 #: Number of features of `structure`.
-FEATURES = 17
+FEATURES = 16
 
 
 def _paths(cell: Cell, alive: set[int]) -> list[tuple[int, ...]]:
