@@ -62,13 +62,12 @@ EVOLUTION = (
         for kind in ("uniform", "real")
     ),
 )
-AUTO = (
+KNOWN = (
     one("auto", "auto, latency known", known=True),
     one("auto", "auto, latency known, features", known=True, features=True),
 )
+AUTO = (*KNOWN, one("auto", "auto, nothing known"))
 SURROGATES = (
-    *AUTO,
-    one("auto", "auto, nothing known"),
     one("nsganetv2"),
     one("nsganetv2", "nsganetv2, latency known", known=True),
     one("nat"),
@@ -108,11 +107,12 @@ def plans(data: Path, output: Path) -> dict[str, list[Plan]]:
     marks = (25, 50, 100, 200)
     found = {
         "evolution": [plan("evolution", true, EVOLUTION, 20, 400, checkpoints=(*marks, 400))],
+        "auto": [plan("auto", true, AUTO, 20, 200, checkpoints=marks)],
         "surrogates": [plan("surrogates", true, SURROGATES, 20, 200, checkpoints=marks)],
         "optuna": [plan("optuna", true, OPTUNA, 20, 200, batch=1, checkpoints=marks)],
-        "noisy": [plan("noisy", noisy, (one("random"), one("nsga2"), one("nsca"), *AUTO), 3, 200, checkpoints=marks)],
+        "noisy": [plan("noisy", noisy, (one("random"), one("nsga2"), one("nsca"), *KNOWN), 3, 200, checkpoints=marks)],
         "large": [
-            plan("large, auto", large, (AUTO[0],), 1, 200, checkpoints=(100, 200)),
+            plan("large, auto", large, (KNOWN[0],), 1, 200, checkpoints=(100, 200)),
             plan("large, nsga2", large, (one("nsga2"),), 1, 1000, checkpoints=(100, 200, 1000)),
         ],
     }
@@ -178,7 +178,7 @@ def distances(plan: Plan, found: Sequence[Cell]) -> None:
 
 def versus(found: dict[str, list[Cell]]) -> None:
     """Who beats random search at 200 evaluations on the mean over devices; NSCA beside NSGA-II."""
-    rows = [cell for name in ("evolution", "surrogates", "optuna") for cell in found.get(name, [])]
+    rows = [cell for name in ("evolution", "auto", "surrogates", "optuna") for cell in found.get(name, [])]
     base = values(rows, "random", 200, "ratio")
     if not base:
         return
@@ -221,9 +221,9 @@ def speed(data: Path) -> dict[str, float]:
         "pymoo nsga2, the same": lambda: run(opponents.nsga2(cheap, seed=0, population=100), 100_000, 100, costs),
         "hypervolume of 10,000 points of 3 objectives": lambda: indicators.hypervolume(points, np.ones(3)),
         "hypervolume of 10,000 points of a front of 3 objectives": lambda: indicators.hypervolume(shell, np.ones(3)),
-        f"auto, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, AUTO[0]),
-        f"auto with features, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, AUTO[1]),
-        "auto, 200 evaluations of 9^22 architectures": lambda: auto(chain, AUTO[0]),
+        f"auto, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, KNOWN[0]),
+        f"auto with features, 200 evaluations of NAS-Bench-201 ({device})": lambda: auto(grid, KNOWN[1]),
+        "auto, 200 evaluations of 9^22 architectures": lambda: auto(chain, KNOWN[0]),
     }
     found = {}
     for label, job in jobs.items():
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/search"))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seeds", type=int, default=20, help="at most so many for each problem")
-    names = ("evolution", "surrogates", "optuna", "noisy", "large", "dtlz2", "speed")
+    names = ("evolution", "auto", "surrogates", "optuna", "noisy", "large", "dtlz2", "speed")
     parser.add_argument("--only", nargs="*", choices=names, default=names)
     chosen = parser.parse_args()
     found: dict[str, list[Cell]] = {}
