@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.profile import Target
@@ -184,21 +183,21 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
 
 
 def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:
-    """Hypervolume of the study's feasible trials, or of some of them, in the units of the objectives."""
+    """Hypervolume of the study's points, or of some trials as they were told, in the units of the objectives."""
     reference = study.fact("reference")
     if reference is None:
         return 0.0
-    return indicators.hypervolume(feasible_costs(study, trials), np.array(reference, dtype=np.float64))
+    found = [point.result for point in study.points()] if trials is None else _feasible(study, trials)
+    return indicators.hypervolume(costs_of(found, study.objectives()), np.array(reference, dtype=np.float64))
 
 
-def feasible_costs(study: Study, trials: Iterable[Trial] | None = None) -> NDArray[np.float64]:
-    """Costs `(n, m)` of judged trials; NaN where one failed or broke a constraint."""
-    judged = [trial for trial in (study.trials() if trials is None else trials) if trial.result is not None]
-    costs = costs_of([trial.result for trial in judged], study.objectives())
-    for constraint in study.constraints():
-        outside = constraint.violation(np.array([trial.value(constraint.name) for trial in judged])) > 0
-        costs[outside] = np.nan
-    return costs
+def _feasible(study: Study, trials: Iterable[Trial]) -> list[Result]:
+    """Results of the trials that were judged and break no constraint."""
+    judged = [trial for trial in trials if trial.result is not None]
+    constraints = study.constraints()
+    outside = violations(constraints, {c.name: np.array([t.value(c.name) for t in judged]) for c in constraints})
+    met = np.ones(len(judged), dtype=np.bool_) if outside is None else outside == 0
+    return [trial.result for trial, good in zip(judged, met, strict=True) if good and trial.result is not None]
 
 
 class _Loop:
