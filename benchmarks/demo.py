@@ -22,7 +22,7 @@ def steps(folder: Path) -> list[list[str]]:
     fitted = (folder / "latency" / "card.json").exists()
     fit = ["fit", TARGET, "--space", SPACE, "--predictor", "lookup", "--store", store, "-o", latency]
     search = ["search", "--space", SPACE, "--objective", "accuracy", "--objective", f"latency:{latency}"]
-    search += ["--data", "digits", "--strategy", "nsga2", "--strategy", "gdas", "--evaluations", "120"]
+    search += ["--data", "digits", "--strategy", "auto", "--strategy", "gdas", "--evaluations", "120"]
     search += ["--set", "train_steps=400", "--target", TARGET, "--finalists", "8", "--store", store, "-o", run]
     return [
         ["profile", TARGET, "--space", SPACE, "--samples", "60", "--budget", "60s", "--store", store],

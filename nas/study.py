@@ -361,18 +361,21 @@ class Study:
 
 
 def _settled(points: list[Point]) -> list[Point]:
-    """Points whose values are the means of their replicates, with the 90 % intervals that all of them pool."""
+    """Points whose values are the means of their replicates, with the 90 % intervals that all of them pool.
+
+    Where an objective was evaluated twice for some, those that were evaluated once have an interval too.
+    """
     results = [dict(point.result) for point in points]
+    archs = np.array([point.arch for point in points], dtype=np.int64)
     for name in {name for point in points for name in point.replicates}:
-        rows = [row for row, point in enumerate(points) if name in point.replicates]
-        values = [np.array(points[row].replicates[name]) for row in rows]
-        finite = [one[np.isfinite(one), None] for one in values]
+        single = [np.array(point.replicates.get(name) or [point.result[name][0]]) for point in points]
+        finite = [values[np.isfinite(values), None] for values in single]
         if max(map(len, finite)) < 2:
             continue
-        seen = noise.from_replicates(np.array(rows)[:, None], finite)
+        seen = noise.from_replicates(archs, finite)
         low, high = noise.interval(seen)
-        for place, row in enumerate(rows):
-            results[row][name] = (float(seen.mean[place, 0]), float(low[place, 0]), float(high[place, 0]))
+        for row, result in enumerate(results):
+            result[name] = (float(seen.mean[row, 0]), float(low[row, 0]), float(high[row, 0]))
     return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
 
 

@@ -142,8 +142,11 @@ def test_what_is_evaluated_again_makes_the_front_more_certain_and_truer(run):
     assert optimism() < 0.6 * before and before > 0.2, "the best of many noisy values look better than they are"
     assert result.study.trials() == told, "what the strategy was told stays"
     assert result.study.evaluated_again == done
-    counts = [len(point.replicates["noisy"]) for point in result.study.points() if point.replicates]
+    points = result.study.points()
+    counts = [len(point.replicates["noisy"]) for point in points if point.replicates]
     assert sum(counts) - len(counts) == done
+    widths = {len(point.replicates.get("noisy", [0])): np.diff(point.result["noisy"][1:])[0] for point in points}
+    assert widths[1] == pytest.approx(np.sqrt(2) * widths[2]), "noise of some says how noisy others are"
 
 
 def test_a_killed_resolution_goes_on_to_the_same_end(run):
