@@ -16,9 +16,9 @@ from nas.pages import COLOURS, Section
 from nas.scoring import SCORES
 
 _TITLES = {
-    "ratio": "hypervolume, as a share of the exact front's",
+    "ratio": "share of the exact hypervolume",
     "hypervolume": "hypervolume",
-    "recall": "share of the exact front that was found",
+    "recall": "share of the exact front",
 }
 _HEADS = {"igd_plus": "IGD+", "gd_plus": "GD+"}
 
@@ -108,7 +108,8 @@ def _figure(plan: Plan, cells: Sequence[Cell], labels: Sequence[str], score: str
         figure.add_scatter(
             x=marks, y=middle, mode="lines+markers", name=contender.label, line={"color": colour, "dash": dash}
         )
-    figure.update_layout(xaxis_title="evaluations", yaxis_title=_TITLES[score], height=420, **pages.layout())
+    height = 400 + 20 * (len(plan.strategies) // 3)  # below the axes is a line of legend for every three or so
+    figure.update_layout(xaxis_title="evaluations", yaxis_title=_TITLES[score], height=height, **pages.layout())
     return figure
 
 
