@@ -1,9 +1,14 @@
 """What all tests share: a cache of their own, kept for the session."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
