@@ -56,6 +56,9 @@ def answers(name: str) -> Callable[[Callable[..., Answer]], Callable[..., None]]
                     print_json(name, {"error": error_fields(error)})
                 raise typer.Exit(error.exit_code) from error
             except KeyboardInterrupt as error:
+                # Interrupted inside of `exec` of a text (an import that makes a class), CPython would end by the signal
+                # whatever the exit code; another `exec` that ends well has it forget that.
+                exec("0")  # noqa: S102
                 say("\ninterrupted: everything that was finished is kept; go on with")
                 say(f"  {shlex.join(['hwnas', *sys.argv[1:]])}")
                 if as_json:

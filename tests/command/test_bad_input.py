@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import resource
 import signal
@@ -480,6 +481,21 @@ def judged(run):
             return database.execute("select arch, result from trials where result is not null").fetchall()
     except sqlite3.OperationalError:
         return []
+
+
+def test_an_interrupted_import_ends_with_130(tmp_path):
+    """CPython remembers an interrupt inside of `exec` of a text, and ends by the signal if nobody has it forget."""
+    text = "import os, signal, time\\nos.kill(os.getpid(), signal.SIGINT)\\ntime.sleep(20)"
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, typer\nfrom hwnas_cli.answer import answers\n"
+        f'@answers("x")\ndef command(as_json=False):\n    exec("{text}")\n'
+        "try:\n    command(as_json=True)\nexcept typer.Exit as error:\n    sys.exit(error.exit_code)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "interrupted"]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 130, found.stderr
+    assert json.loads(found.stdout)["error"]["type"] == "Interrupted"
 
 
 def test_an_interrupted_search_ends_with_130_and_goes_on_as_if_it_had_not_been(tmp_path):
