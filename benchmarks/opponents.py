@@ -74,7 +74,7 @@ def nsga2(problem: Problem, *, seed: int, population: int = 20, operators: str =
         pop_size=population,
         sampling=_sampling(),
         crossover=UX(prob=0.9) if uniform else real,
-        mutation=_mutation(problem, eta=3.0 if uniform else 20.0),
+        mutation=_mutation(problem, eta=3.0 if uniform else 20.0, probability=1.0),
         eliminate_duplicates=True,
     )
     return Generations(problem, algorithm, seed=seed)
@@ -119,11 +119,11 @@ def _crossover(*, eta: float) -> Any:
     return SBX(prob=1.0, eta=eta, vtype=float, repair=RoundingRepair())
 
 
-def _mutation(problem: Problem, *, eta: float) -> Any:
+def _mutation(problem: Problem, *, eta: float, probability: float = 0.9) -> Any:
     from pymoo.operators.mutation.pm import PM
     from pymoo.operators.repair.rounding import RoundingRepair
 
-    return PM(prob=1.0, prob_var=1 / len(problem.choices), eta=eta, vtype=float, repair=RoundingRepair())
+    return PM(prob=probability, prob_var=1 / len(problem.choices), eta=eta, vtype=float, repair=RoundingRepair())
 
 
 class Optuna:
