@@ -10,7 +10,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiles.conditions import Conditions
@@ -23,19 +23,20 @@ from profiler.fusing import as_it_is, fused_graph
 from profiler.lock import device_lock
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
-from profiler.reader import Reader
+from profiler.reader import LOAD_S, Reader
 from profiler.rows import ModelRow
 from profiler.store import Store
 from profiler.subjects import Subject
 from profiler.summary import failures, latencies, measurements, reference_ns
+from profiler.trial import save_inputs
 
 #: Models that one worker holds at once; more are measured in groups.
 GROUP_SIZE = 64
 #: Time that a worker needs besides its rounds: to start, and for each model to load, warm up, and profile.
 START_S = 1.0
 MODEL_S = 0.12
-#: A worker that is this much over its plan hangs.
-PATIENCE_S = 60.0
+#: A model may take this share of the budget, if that is more than the reader's own patience, to load and run once.
+LOAD_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def measure(
     """Measure models on a target.
 
     Args:
-        subjects: what to measure; equal ids are measured once.
+        subjects: what to measure; equal ids are measured once, and each subject has an entry.
         target: where and how.
         store: where the blocks go.
         budget: when to stop.
@@ -107,7 +108,7 @@ def measure(
         for failure in refused:
             listener(events.ModelFailed(failure.model, failure.name, failure.reason))
         if not accepted:
-            return Outcome((), refused)
+            return Outcome(*_one_each(subjects, (), refused))
         store.bind(target.name, json.dumps(to_plain(target), sort_keys=True), conditions)
         for name, graph in accepted.items():
             subject = unique[name]
@@ -117,7 +118,7 @@ def measure(
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
         campaign.run({name: unique[name] for name in accepted}, Path(folder))
     found = measurements(store, conditions, list(accepted))
-    return Outcome(found, (*refused, *failures(store, conditions, list(accepted))))
+    return Outcome(*_one_each(subjects, found, (*refused, *failures(store, conditions, list(accepted)))))
 
 
 def _compile(
@@ -136,7 +137,9 @@ def _compile(
             path.write_bytes(subject.onnx())
             try:
                 compiled_for = target if subject.kernel is None else as_it_is(target)
-                graph = fused_graph(path, compiled_for, captured=subject.graph)
+                graph = fused_graph(
+                    path, compiled_for, captured=subject.graph, inputs=subject.inputs, foreign=subject.foreign
+                )
             except UsageError:  # the target asks for what its runtime does not have
                 raise
             except HwnasError as error:
@@ -145,6 +148,30 @@ def _compile(
                 continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
+
+
+def _one_each(
+    subjects: Sequence[Subject], measured: Sequence[Measurement], failed: Sequence[Failure]
+) -> tuple[tuple[Measurement, ...], tuple[Failure, ...]]:
+    """One entry for each subject under its own name; equal models share a measurement, and the answer says so."""
+    by_model = {one.model: one for one in measured}
+    why = {one.model: one for one in failed}
+    found: dict[tuple[str, str], Measurement | Failure] = {}
+    first: dict[str, str] = {}
+    for subject in subjects:
+        known = by_model.get(subject.id) or why.get(subject.id)
+        key = (subject.id, subject.arch or subject.name)
+        if known is None or key in found:
+            continue
+        named = replace(known, name=subject.name, arch=subject.arch)
+        if isinstance(named, Measurement) and subject.id in first:
+            named = replace(named, same_as=first[subject.id])
+        first.setdefault(subject.id, subject.arch or subject.name)
+        found[key] = named
+    return (
+        tuple(one for one in found.values() if isinstance(one, Measurement)),
+        tuple(one for one in found.values() if isinstance(one, Failure)),
+    )
 
 
 class _Campaign:
@@ -162,18 +189,24 @@ class _Campaign:
         self.invocation = uuid.uuid4().hex
         self.spent_s = 0.0
         self.processes = 0
+        self.inputs: dict[str, tuple[str, ...]] = {}
+        self.limit_s = 0.0
         self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
 
     def run(self, subjects: dict[str, Subject], folder: Path) -> None:
         pending = self._pending(subjects)
         limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
+        self.limit_s = limit
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
         for name in pending:
-            path = folder / f"{name}.onnx"
+            path, subject = folder / f"{name}.onnx", subjects[name]
             if not path.exists():
-                path.write_bytes(subjects[name].onnx())
+                path.write_bytes(subject.onnx())
+            if subject.inputs is not None:
+                save_inputs(folder / f"{name}.npz", subject.inputs)
+                self.inputs[name] = tuple(subject.inputs)
         while pending:
             groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
             for group in groups:
@@ -209,6 +242,8 @@ class _Campaign:
                 profile_runs=0 if name in profiled else self.budget.profile_runs,
                 memory=self.budget.memory and name not in weighed,
                 optimisation=as_it_is(self.target).runtime.optimisation if name in alone else None,
+                inputs=f"{name}.npz" if name in self.inputs else "",
+                input_names=self.inputs.get(name, ()),
             )
             for name in group
         )
@@ -243,10 +278,11 @@ class _Campaign:
             listener=self.listener,
             spent_s=self.spent_s,
             facts=facts,
+            load_s=max(LOAD_S, LOAD_SHARE * self.limit_s),
         )
         environment = worker_environment(self.target, self.processes)
         try:
-            reader.run(self.transport, folder, environment, seconds + PATIENCE_S + 2.0 * len(group))
+            reader.run(self.transport, folder, environment)
         finally:
             self.spent_s = reader.spent_s
             reference.remember(self.conditions, reader.sentinels_ns)

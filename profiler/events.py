@@ -39,6 +39,19 @@ class BlockTaken:
     spent_s: float
 
 
+#: Work on one model that takes this long is told before it is done.
+SLOW_S = 1.0
+
+
+@dataclass(frozen=True)
+class SlowBlock:
+    """A piece of work on one model begins that will take `seconds`, roughly; `spent_s` of the budget is used."""
+
+    model: str
+    seconds: float
+    spent_s: float
+
+
 @dataclass(frozen=True)
 class ModelFailed:
     """A model cannot be measured."""
@@ -56,7 +69,7 @@ class ProcessFinished:
     widest: float
 
 
-Event = CampaignStarted | ProcessStarted | ModelLoaded | BlockTaken | ModelFailed | ProcessFinished
+Event = CampaignStarted | ProcessStarted | ModelLoaded | BlockTaken | SlowBlock | ModelFailed | ProcessFinished
 Listener = Callable[[Event], None]
 
 

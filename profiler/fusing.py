@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from device_profiles.errors import ConstantNetwork, InvalidModel
+from numpy.typing import NDArray
+
+from device_profiles.errors import InvalidModel
 from device_profiles.profile import Target
-from profiler import runtimes
-from profiler.onnx_graph import read_graph
+from profiler import runtimes, trial
+from profiler.drawing import draw
+from profiler.onnx_graph import known_shapes, parse, read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
 
@@ -19,13 +23,25 @@ def runtime_options(target: Target) -> RuntimeOptions:
     return RuntimeOptions(chosen.threads, chosen.precision, chosen.optimisation, dict(chosen.options))
 
 
-def fused_graph(model: Path, target: Target, *, captured: OperatorGraph | None = None) -> OperatorGraph:
+def fused_graph(
+    model: Path,
+    target: Target,
+    *,
+    captured: OperatorGraph | None = None,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    foreign: bool = False,
+) -> OperatorGraph:
     """The fused kernels of a model, from the runtime's own optimiser.
+
+    Shapes that neither the file nor a rule tells come from one run of the fused model; what not even that tells is
+    `profiler.operators.UNKNOWN`.
 
     Args:
         model: an ONNX file.
         target: whose runtime is asked; its options matter.
         captured: the model's own graph, if it was read before.
+        inputs: what it runs with; drawn if None.
+        foreign: it is compiled in a process of its own.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -33,32 +49,21 @@ def fused_graph(model: Path, target: Target, *, captured: OperatorGraph | None =
     """
     if not model.is_file():
         raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
-    runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
-    fused = runtime.fuse(model, options)
+    name, options = target.runtime.name, runtime_options(target)
+    fused = trial.fuse(model, name, options) if foreign else runtimes.load(name).fuse(model, options)
     if fused is None:
         graph = captured or read_graph(model)
-        return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=target.runtime.name)
-    try:
-        return read_graph(fused, runtime=target.runtime.name)
-    except ConstantNetwork:
-        raise
-    except InvalidModel:
-        # A runtime keeps the shapes that the file has; where it has none they cannot be inferred among fused kernels.
-        with tempfile.TemporaryDirectory() as folder:
-            fused = runtime.fuse(_with_shapes(model, Path(folder)), options)
-        assert fused is not None
-        return read_graph(fused, runtime=target.runtime.name)
+        return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)
+    unknown: list[str] = []
+    graph = read_graph(fused, runtime=name, unknown=unknown)
+    if not unknown:
+        return graph
+    proto = parse(fused)
+    drawn = inputs if inputs is not None else draw(proto, known_shapes(proto), {})
+    found = trial.run_once(fused, [drawn], unknown)
+    return read_graph(fused, runtime=name, shapes=found.tensors, unknown=[])
 
 
 def as_it_is(target: Target) -> Target:
     """The target without optimisation of the graph: what is given are fused kernels already."""
     return target.model_copy(update={"runtime": target.runtime.model_copy(update={"optimisation": "none"})})
-
-
-def _with_shapes(model: Path, folder: Path) -> Path:
-    """A copy of the model that holds the shapes of all its values, as far as ONNX can infer them."""
-    import onnx
-
-    path = folder / model.name
-    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(model), data_prop=True), path)
-    return path

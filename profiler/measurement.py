@@ -77,6 +77,8 @@ class Measurement:
         memory: see `Memory`.
         closure: (sum of kernels - model) / model: how far the runtime's profiler is from the unprofiled time; None if
             unprofiled.
+        call_ms: what an empty call of the runtime costs, part of the latency; or why it is not known.
+        same_as: name of the model that was measured in its place: of equal structure, types and classes of weights.
     """
 
     model: str
@@ -87,6 +89,8 @@ class Measurement:
     energy_mj: float | Unavailable
     memory: Memory
     closure: float | None
+    call_ms: float | Unavailable
+    same_as: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """What was measured as JSON-ready data; what is missing says why."""
@@ -95,6 +99,8 @@ class Measurement:
             "energy_mj": _plain(self.energy_mj),
             "memory_bytes": {name: _plain(getattr(self.memory, name)) for name in ("planned", "allocator", "process")},
             "closure": self.closure,
+            "call_ms": _plain(self.call_ms),
+            **({"same_as": self.same_as} if self.same_as is not None else {}),
         }
 
 

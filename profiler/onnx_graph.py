@@ -6,12 +6,12 @@ What cannot be measured is refused with the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
-from profiler.operators import AttributeValue, Node, Operator, OperatorGraph, Tensor
+from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor
 from profiler.ort_shapes import output_shape
 
 if TYPE_CHECKING:
@@ -21,12 +21,26 @@ if TYPE_CHECKING:
 LARGEST_BYTES = 2**31 - 1
 
 
-def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> OperatorGraph:
+def read_graph(
+    model: Path | bytes | onnx.ModelProto,
+    *,
+    runtime: str = "",
+    name: str = "",
+    shapes: Mapping[str, Tensor] | None = None,
+    unknown: list[str] | None = None,
+) -> OperatorGraph:
     """Read a model.
+
+    A node with graphs of its own (`If`, `Loop`, `Scan`) is one operator; what those graphs read from outside and their
+    weights are further inputs of it. Functions of the model itself are put in place of their calls.
 
     Args:
         model: a file, its content, or a parsed model.
         runtime: name of the runtime if the model is one that it optimised.
+        name: of the model, for messages; that of the file if empty.
+        shapes: of values that the file does not have and ONNX cannot infer, such as a run recorded.
+        unknown: filled with the names of values whose shape is not known; such a value becomes `UNKNOWN`. None: they
+            are an error. Where a run can tell them, nothing but the kernels of a runtime is inferred by our own rules.
 
     Returns:
         The operators that the outputs depend on, in order. Constants are tensors, not nodes.
@@ -36,17 +50,18 @@ def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> O
             folder.
         ConstantNetwork: the output does not depend on the input.
     """
-    proto = _parse(model)
-    name = model.name if isinstance(model, Path) else "the model"
+    proto = inlined(parse(model))
+    name = name or (model.name if isinstance(model, Path) else "the model")
     inputs = _inputs(proto, name)
-    tensors = _shapes(proto)
+    tensors = known_shapes(proto) | dict(shapes or {})
     tensors |= dict(inputs)
     for weight in proto.graph.initializer:
         tensors[weight.name] = Tensor(tuple(weight.dims), _dtype(weight.data_type), constant=True)
     nodes: list[Node] = []
     live = {tensor_name for tensor_name, _ in inputs}
+    missing: list[str] = []
     for proto_node in proto.graph.node:
-        node = _node(proto_node, tensors, name)
+        node = _node(proto_node, tensors, name, missing, rules=bool(runtime) or unknown is None)
         if any(tensor in live for tensor in node.inputs if tensor):
             live |= set(node.outputs)
             nodes.append(node)
@@ -61,10 +76,38 @@ def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> O
             f"{name}: the output does not depend on the input, so a runtime deletes the network",
             hint="Its latency means nothing; give a network that uses its input.",
         )
+    if missing and unknown is None:
+        writer = next(node for node in proto.graph.node if missing[0] in node.output)
+        kind = f"{writer.domain}:{writer.op_type}" if writer.domain else writer.op_type
+        raise InvalidModel(
+            f"{name}: the shape of output {missing[0]!r} of {kind} is not in the file and cannot be inferred",
+            hint="`hwnas profile` finds it in a run; or export with static shapes.",
+        )
+    if unknown is not None:
+        unknown.extend(missing)
     return OperatorGraph(tuple(kept), tuple(inputs), outputs, runtime)
 
 
-def _parse(model: Any) -> Any:
+def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its own functions in place of their calls, as a runtime does it; the same one if it has none."""
+    if not proto.functions:
+        return proto
+    import onnx.inliner
+
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except (RuntimeError, ValueError) as error:
+        raise InvalidModel(
+            f"the functions of the model cannot be put in place: {error}", hint="Export it again."
+        ) from error
+
+
+def parse(model: Any) -> Any:
+    """The file or content as a protobuf, checked.
+
+    Raises:
+        InvalidModel: it is no ONNX, or keeps weights outside of its folder.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -139,7 +182,7 @@ def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:
     return found
 
 
-def _shapes(proto: Any) -> dict[str, Tensor]:
+def known_shapes(proto: Any) -> dict[str, Tensor]:
     """Shapes that the file has or that ONNX can infer. Weights are not copied for the inference."""
     import onnx
 
@@ -147,8 +190,7 @@ def _shapes(proto: Any) -> dict[str, Tensor]:
     wanted = {output for node in proto.graph.node for output in node.output if output}
     if wanted <= known.keys():
         return known
-    light = onnx.ModelProto()
-    light.CopyFrom(proto) if proto.ByteSize() < 1 << 20 else _copy_without_weights(proto, light)
+    light = proto if proto.ByteSize() < 1 << 20 else _without_weights(proto)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError):
@@ -156,22 +198,25 @@ def _shapes(proto: Any) -> dict[str, Tensor]:
     return _value_infos(inferred.graph) | known
 
 
-def _copy_without_weights(source: Any, target: Any) -> None:
-    """Large weights become inputs of their shape; small ones, which may hold shapes, stay."""
+def _without_weights(source: Any) -> Any:
+    """A copy in which large weights are inputs of their shape; small ones, which may hold shapes, stay."""
+    import onnx
     from onnx import helper
 
-    target.ir_version = source.ir_version
+    target = onnx.ModelProto(ir_version=source.ir_version)
     target.opset_import.extend(source.opset_import)
     target.graph.name = source.graph.name
     target.graph.node.extend(source.graph.node)
     target.graph.input.extend(source.graph.input)
     target.graph.output.extend(source.graph.output)
     target.graph.value_info.extend(source.graph.value_info)
+    known = {value.name for value in source.graph.input}
     for weight in source.graph.initializer:
         if weight.ByteSize() < 1024:
             target.graph.initializer.append(weight)
-        else:
+        elif weight.name not in known:
             target.graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
+    return target
 
 
 def _value_infos(graph: Any) -> dict[str, Tensor]:
@@ -184,7 +229,7 @@ def _value_infos(graph: Any) -> dict[str, Tensor]:
     return found
 
 
-def _node(proto_node: Any, tensors: dict[str, Tensor], name: str) -> Node:
+def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool) -> Node:
     attributes = tuple(sorted((attribute.name, _attribute(attribute)) for attribute in proto_node.attribute))
     inputs = tuple(proto_node.input)
     operands = tuple(tensors.get(tensor) if tensor else None for tensor in inputs)
@@ -193,16 +238,19 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str) -> Node:
             raise InvalidModel(
                 f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again."
             )
+    outside, weights = _of_inner_graphs(proto_node)
+    further = [value for value in outside if value in tensors and value not in inputs]
+    inputs += (*further, *(f"{proto_node.output[0]}/{weight}" for weight, _ in weights))
+    operands += (*(tensors[value] for value in further), *(tensor for _, tensor in weights))
     outputs = tuple(output for output in proto_node.output if output)
     for position, output in enumerate(outputs):
         if output not in tensors:
-            shape = _inferred(proto_node.op_type, dict(attributes), operands) if position == 0 else None
+            known = rules and UNKNOWN not in operands
+            shape = _inferred(proto_node.op_type, dict(attributes), operands) if known and position == 0 else None
             if shape is None:
-                kind = f"{proto_node.domain}:{proto_node.op_type}" if proto_node.domain else proto_node.op_type
-                raise InvalidModel(
-                    f"{name}: the shape of output {output!r} of {kind} is not in the file and cannot be inferred",
-                    hint="Export with static shapes; run onnx.shape_inference.infer_shapes on the file.",
-                )
+                missing.append(output)
+                tensors[output] = UNKNOWN
+                continue
             dtype = next((operand.dtype for operand in operands if operand is not None), "float32")
             tensors[output] = Tensor(shape, dtype)
     operator = Operator(
@@ -215,11 +263,34 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str) -> Node:
     return Node(operator, inputs, outputs, proto_node.name)
 
 
+def _of_inner_graphs(proto_node: Any) -> tuple[list[str], list[tuple[str, Tensor]]]:
+    """What the graphs inside of a node read from outside of them, and their weights."""
+    outside: dict[str, None] = {}
+    weights: list[tuple[str, Tensor]] = []
+    inner = [g for a in proto_node.attribute for g in (*([a.g] if a.HasField("g") else []), *a.graphs)]
+    for place, graph in enumerate(inner):
+        own = {value.name for value in (*graph.input, *graph.initializer)}
+        for weight in graph.initializer:
+            tensor = Tensor(tuple(weight.dims), _dtype(weight.data_type), constant=True)
+            weights.append((f"{place}/{weight.name}", tensor))
+        for node in graph.node:
+            deeper, more = _of_inner_graphs(node)
+            weights += [(f"{place}/{node.output[0]}/{weight}", tensor) for weight, tensor in more]
+            if node.op_type == "Constant":
+                weights += [
+                    (f"{place}/{node.output[0]}", Tensor(tuple(a.t.dims), _dtype(a.t.data_type), constant=True))
+                    for a in node.attribute
+                    if a.name == "value"
+                ]
+            outside |= dict.fromkeys(value for value in (*node.input, *deeper) if value and value not in own)
+            own |= set(node.output)
+        outside |= dict.fromkeys(value.name for value in graph.output if value.name not in own)
+    return list(outside), weights
+
+
 def _inferred(
     op_type: str, attributes: dict[str, object], operands: tuple[Tensor | None, ...]
 ) -> tuple[int, ...] | None:
-    if op_type == "Constant":
-        return ()
     return output_shape(op_type, attributes, [None if operand is None else operand.shape for operand in operands])
 
 

@@ -30,7 +30,7 @@ class Tensor:
 
     Attributes:
         shape: all dimensions known; `()` is a scalar.
-        dtype: a key of `DTYPE_BYTES`.
+        dtype: a key of `DTYPE_BYTES`, or `unknown`.
         constant: True for weights and other initialisers.
     """
 
@@ -56,6 +56,10 @@ class Tensor:
         return f"{mark}{'x'.join(map(str, self.shape)) or 'scalar'}" + (
             "" if self.dtype == "float32" else f":{self.dtype}"
         )
+
+
+#: What no run told: a list of tensors, an optional one, or a value that was never computed.
+UNKNOWN = Tensor((), "unknown")
 
 
 @dataclass(frozen=True, eq=False)

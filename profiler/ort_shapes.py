@@ -78,7 +78,7 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
 def _concatenated(inputs: Sequence[Shape | None], attributes: dict[str, object]) -> Shape | None:
     shapes = [shape for shape in inputs if shape is not None]
     axis = attributes.get("axis")
-    if not isinstance(axis, int) or len(shapes) < len(inputs):
+    if not isinstance(axis, int) or len(shapes) < len(inputs) or not shapes[0]:
         return None
     axis %= len(shapes[0])
     return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])

@@ -15,7 +15,7 @@ from profiler.agent.job import PROTOCOL_VERSION, Job
 from profiler.agent.protocol import Block
 from profiler.rows import ProfileRow
 from profiler.store import Store
-from profiler.transports.protocol import Transport
+from profiler.transports.protocol import TimedOut, Transport
 
 
 class BrokenProtocol(DeviceError):
@@ -27,14 +27,24 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "started": {"protocol": int},
     "block": {
         "candidate": str, "round": int, "calls": int, "ns": int, "sentinel_before_ns": int, "sentinel_after_ns": int,
-        "retry": int,
+        "retry": int, "cpu_ns": (int, type(None)), "switches": (int, type(None)),
     },
+    "call": {"ns": int, "sentinel_ns": int},
     "loading": {"id": str},
-    "loaded": {"id": str},
+    "loaded": {"id": str, "call_ns": int},
+    "taking": {"id": str, "what": str, "seconds": (int, float)},
     "failed": {"id": str, "kind": str, "reason": str, "hint": str},
     "profile": {"id": str, "kernels": list, "allocator_peak_bytes": (int, type(None)), "sentinel_ns": int},
     "memory": {"id": str},
 }  # fmt: skip
+
+#: Seconds that a worker may be silent: before its first line, while a model is loaded and called for the first time,
+#: and at least while it does what it said it would do.
+START_S, LOAD_S, LEAST_S = 120.0, 120.0, 30.0
+#: A piece of work that takes this many times what the worker said hangs.
+PATIENCE = 10.0
+
+_WORDS = {"memory": "load it and run it once", "block": "run it", "profile": "run it under the profiler"}
 
 Fail = Callable[[str, str, str, str], None]
 
@@ -50,6 +60,10 @@ class Reader:
         listener: told of what was committed.
         spent_s: device time spent before this worker.
         facts: what the host knows of the machine, kept with what the worker says of it.
+        load_s: a model may take this long to load and to run for the first time.
+
+    Attributes:
+        silence_s: how long the worker may be silent now; it follows what the worker says it does.
     """
 
     def __init__(
@@ -62,7 +76,11 @@ class Reader:
         listener: events.Listener,
         spent_s: float,
         facts: list[dict[str, Any]],
+        load_s: float = LOAD_S,
     ) -> None:
+        self.silence_s = START_S
+        self._load_s = load_s
+        self._what = ""
         self.sentinels_ns: list[int] = []
         self._store = store
         self._process = process
@@ -72,7 +90,7 @@ class Reader:
         self._spent_before_s = spent_s
         self._facts = facts
         self._models = {candidate.id for candidate in job.candidates}
-        self._loading = ""
+        self._busy = ""
         self._finished = False
         self._started_s = time.monotonic()
 
@@ -81,15 +99,15 @@ class Reader:
         """Device time spent, this worker's included."""
         return self._spent_before_s + time.monotonic() - self._started_s
 
-    def run(self, transport: Transport, folder: Path, environment: Mapping[str, str], timeout_s: float) -> None:
+    def run(self, transport: Transport, folder: Path, environment: Mapping[str, str]) -> None:
         """Start the worker and read it to its end, which it does not outlive.
 
         Raises:
             BrokenProtocol: a line is none, or the last one is missing.
-            DeviceError: the worker ended by itself, or hung. A crash while a model was loaded is that model's failure
-                instead.
+            DeviceError: the worker ended by itself, or hung, with no model in hand. With one, that is the model's
+                failure instead.
         """
-        lines = transport.run(folder, environment, timeout_s)
+        lines = transport.run(folder, environment, lambda: self.silence_s)
         try:
             with contextlib.closing(lines):
                 for line in lines:
@@ -99,10 +117,9 @@ class Reader:
         except BrokenProtocol:
             raise
         except DeviceError as error:
-            if not self._loading:
+            if not self._busy:
                 raise
-            reason = f"the runtime crashed while loading it: {error.message}"
-            self._fail(self._loading, "RuntimeCrash", reason, error.hint)
+            self._blame(error)
         finally:
             self._store.end_process(
                 self._process,
@@ -111,31 +128,59 @@ class Reader:
                 facts=self._facts,
             )
 
+    def _blame(self, error: DeviceError) -> None:
+        """The worker ended with a model in hand."""
+        if isinstance(error, TimedOut):
+            reason = f"it took more than {self.silence_s:.0f} s to {self._what}"
+            self._fail(self._busy, "TimedOut", reason, "Run again with more --budget, or leave it out.")
+        else:
+            self._fail(
+                self._busy,
+                "RuntimeCrash",
+                f"the runtime ended when it was to {self._what}: {error.message}",
+                error.hint,
+            )
+
     def _take(self, line: dict[str, Any]) -> None:
         """Commit one line."""
         event, model = line.pop("event"), line.get("id", "")
         if event == "block":
             block = Block(**line)
+            self._idle()
             self._store.add_block(self._process, block)
             self.sentinels_ns.append(min(block.sentinel_before_ns, block.sentinel_after_ns))
             self._listener(events.BlockTaken(block.candidate, block.round, self.spent_s))
         elif event == "loading":
-            self._loading = model
+            self._work(model, "load it and run it once", self._load_s)
         elif event == "loaded":
-            self._loading = ""
+            self._idle()
             self._listener(events.ModelLoaded(model))
+        elif event == "taking":
+            seconds = float(line["seconds"])
+            memory = line["what"] == "memory"
+            self._work(model, _WORDS.get(line["what"], "run it"), self._load_s if memory else PATIENCE * seconds)
+            if seconds >= events.SLOW_S:
+                self._listener(events.SlowBlock(model, seconds, self.spent_s))
         elif event == "failed":
-            self._loading = ""
+            self._idle()
             self._fail(model, line["kind"], line["reason"], line["hint"])
         elif event == "profile":
+            self._idle()
             row = ProfileRow(model, line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"])
             self._store.add_profile(self._process, row)
         elif event == "memory":
+            self._idle()
             self._store.add_memory(self._process, model, line.get("process_peak_bytes"), line.get("unavailable"))
         elif event == "finished":
             self._finished = True
         else:
             self._facts.append({"event": event, **line})
+
+    def _work(self, model: str, what: str, seconds: float) -> None:
+        self._busy, self._what, self.silence_s = model, what, max(seconds, LEAST_S)
+
+    def _idle(self) -> None:
+        self._busy, self.silence_s = "", START_S
 
     def _parsed(self, text: str) -> dict[str, Any]:
         """A line without its nonce; a missing or strange field is an error, never a default."""

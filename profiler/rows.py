@@ -31,7 +31,11 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class BlockRow:
-    """A block: times in ns, `calls` inferences; the sentinel is the better of the two around it."""
+    """A block: times in ns, `calls` inferences; the sentinel is the better of the two around it.
+
+    `cpu_ns` is CPU time of the calling thread and `switches` how often the process was made to wait for others; None
+    where they are not known.
+    """
 
     process: int
     invocation: str
@@ -39,6 +43,8 @@ class BlockRow:
     calls: int
     ns: int
     sentinel_ns: int
+    cpu_ns: int | None = None
+    switches: int | None = None
 
 
 @dataclass(frozen=True)

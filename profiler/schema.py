@@ -3,13 +3,15 @@
 History of the version:
     1 (2026-11): first.
     2 (2026-11): table `energy`. Stores of version 1 are taken along when they are opened.
+    3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, empty in blocks of before. Stores of versions 1 and 2 are
+       taken along.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 METADATA = sa.MetaData()
 
@@ -71,7 +73,7 @@ PROCESSES = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),
 )
 
-#: Raw blocks with the sentinels around them.
+#: Raw blocks with the sentinels around them, CPU time of the calling thread, and involuntary switches.
 BLOCKS = sa.Table(
     "blocks",
     METADATA,
@@ -84,6 +86,8 @@ BLOCKS = sa.Table(
     sa.Column("ns", sa.BigInteger, nullable=False),
     sa.Column("sentinel_before_ns", sa.BigInteger, nullable=False),
     sa.Column("sentinel_after_ns", sa.BigInteger, nullable=False),
+    sa.Column("cpu_ns", sa.BigInteger),
+    sa.Column("switches", sa.Integer),
 )
 
 #: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; its allocator's peak; and

@@ -227,6 +227,8 @@ class Store:
                     ns=block.ns,
                     sentinel_before_ns=block.sentinel_before_ns,
                     sentinel_after_ns=block.sentinel_after_ns,
+                    cpu_ns=block.cpu_ns,
+                    switches=block.switches,
                 )
             )
 
@@ -317,14 +319,15 @@ class Store:
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
         """All blocks taken under conditions, in the order they were taken."""
         b, p = schema.BLOCKS.c, schema.PROCESSES.c
+        before, after = b.sentinel_before_ns, b.sentinel_after_ns
         query = (
-            sa.select(b.process, p.invocation, b.model, b.calls, b.ns, b.sentinel_before_ns, b.sentinel_after_ns)
+            sa.select(b.process, p.invocation, b.model, b.calls, b.ns, before, after, b.cpu_ns, b.switches)
             .join(schema.PROCESSES, p.id == b.process)
             .where(p.conditions == conditions.id)
             .order_by(b.id)
         )
         with self._reading() as connection:
-            return [BlockRow(*row[:5], min(row[5], row[6])) for row in connection.execute(query)]
+            return [BlockRow(*row[:5], min(row[5], row[6]), *row[7:]) for row in connection.execute(query)]
 
     def profiles(self, conditions: Conditions) -> list[ProfileRow]:
         """Profiles taken under conditions, in the order of their processes."""
@@ -406,8 +409,8 @@ class Store:
             with self._engine.connect() as connection:
                 meta: dict[str, str] = dict(connection.execute(sa.select(schema.META)).tuples().all())
             found = meta.get("schema_version", "0")
-            if found == "1":
-                self._from_version_1()
+            if found in ("1", "2"):
+                self._from_before(found)
             elif found != str(schema.SCHEMA_VERSION):
                 raise SchemaMismatch(
                     f"store {self.url} has schema version {found}, written by hwnas "
@@ -433,10 +436,14 @@ class Store:
                     ],
                 )
 
-    def _from_version_1(self) -> None:
-        """Add what version 2 has more: a table."""
+    def _from_before(self, found: str) -> None:
+        """Add what later versions have more: a table, and two columns."""
         with self.transaction() as connection:
-            schema.ENERGY.create(connection, checkfirst=True)
+            if found == "1":
+                schema.ENERGY.create(connection, checkfirst=True)
+            for column in (schema.BLOCKS.c.cpu_ns, schema.BLOCKS.c.switches):
+                kind = column.type.compile(self._engine.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE blocks ADD COLUMN {column.name} {kind}")
             where = schema.META.c.key == "schema_version"
             connection.execute(schema.META.update().where(where).values(value=str(schema.SCHEMA_VERSION)))
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from profiler.operators import Operator, OperatorGraph
+
+if TYPE_CHECKING:
+    from profiler.model_files import Asked
 
 
 @dataclass(frozen=True)
@@ -14,7 +21,8 @@ class Subject:
     """A model to measure.
 
     Attributes:
-        id: digest of its captured graph: equal structures are one model, whatever their weights.
+        id: digest of its captured graph, and of what else tells its speed from that of others of equal structure
+            (`profiler.model_files`): equal ids are one model.
         name: for people.
         graph: what it asks for.
         onnx: makes the file's content, called once.
@@ -22,6 +30,9 @@ class Subject:
         arch: its text form there, or None.
         kernel: the one kernel that it replays, or None for a network.
         copies: how often it does.
+        inputs: what it is run with, by name, or None for what a runtime draws.
+        foreign: made by somebody else: it is compiled in a process of its own, since that can end the process.
+        notes: what was assumed of it, for people.
     """
 
     id: str
@@ -32,25 +43,35 @@ class Subject:
     arch: str | None = None
     kernel: Operator | None = None
     copies: int = 1
+    inputs: Mapping[str, NDArray[Any]] | None = None
+    foreign: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def from_file(path: Path) -> Subject:
+def from_file(path: Path, asked: Asked | None = None) -> Subject:
     """A model from an ONNX file.
 
+    Args:
+        path: of the file.
+        asked: shapes for its free dimensions, and inputs of one's own.
+
     Raises:
-        InvalidModel: see `profiler.onnx_graph.read_graph`.
+        InvalidModel: see `profiler.model_files.prepare`.
     """
-    from profiler.onnx_graph import read_graph
+    from profiler.model_files import prepare
 
-    graph = read_graph(path)
-
-    def content() -> bytes:
-        import onnx
-
-        serialised: bytes = onnx.load(path).SerializeToString()
-        return serialised
-
-    return Subject(id=graph.digest, name=str(path), graph=graph, onnx=content)
+    ready = prepare(path, asked)
+    return Subject(
+        id=hashlib.sha256(f"{ready.graph.digest} {ready.kept}".encode()).hexdigest()
+        if ready.kept
+        else ready.graph.digest,
+        name=str(path),
+        graph=ready.graph,
+        onnx=lambda: ready.content,
+        inputs=ready.inputs,
+        foreign=True,
+        notes=ready.notes,
+    )
 
 
 def from_bytes(onnx: bytes, *, name: str, space: str | None = None, arch: str | None = None) -> Subject:

@@ -53,6 +53,18 @@ def latencies(store: Store, conditions: Conditions, *, against_ns: float | None 
     return {model: statistics.combine(list(processes.values())) for model, processes in found.items()}
 
 
+def empty_call_ms(store: Store, conditions: Conditions, against_ns: float | None) -> float | Unavailable:
+    """What an empty call costs, over all processes, in the state of the reference sentinel."""
+    times = [
+        fact["ns"] / fact["sentinel_ns"]
+        for fact in store.process_facts(conditions)
+        if fact.get("event") == "call" and fact.get("sentinel_ns")
+    ]
+    if not times or against_ns is None:
+        return Unavailable("the runtime has no empty call, or none was timed")
+    return float(np.median(times)) * against_ns / 1e6
+
+
 def measurements(
     store: Store,
     conditions: Conditions,
@@ -67,6 +79,7 @@ def measurements(
     profiles = {profile.model: profile for profile in store.profiles(conditions)}
     peaks = store.memory(conditions)
     energies = store.energy(conditions)
+    call_ms = empty_call_ms(store, conditions, against)
     unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
     for model in models if models is not None else summarised:
@@ -76,7 +89,8 @@ def measurements(
         closure = None
         if against is not None and profile is not None and profile.kernels:
             kernels_ms = sum(mean_ns for _, _, mean_ns, _ in profile.kernels) / 1e6 * against / profile.sentinel_ns
-            closure = kernels_ms / latency.value_ms - 1.0
+            call = 0.0 if isinstance(call_ms, Unavailable) else call_ms
+            closure = (kernels_ms + call) / latency.value_ms - 1.0
         allocator = profile.allocator_peak_bytes if profile is not None else None
         graph = store.fused(model, conditions)
         process, reason = peaks.get(model, (None, "it was not measured"))
@@ -94,6 +108,7 @@ def measurements(
                     process=process if process else Unavailable(reason or "unknown"),
                 ),
                 closure=closure,
+                call_ms=call_ms,
             )
         )
     return tuple(found)

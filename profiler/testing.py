@@ -108,14 +108,14 @@ def check_transport(name: str, address: str = "", options: Mapping[str, object] 
         (folder / "model.onnx").write_bytes(convolution())
         job = Job("nonce", "fake", (Candidate("model", "model.onnx"),), plan=Plan(rounds=3, min_rounds=3, seconds=1.0))
         job.write(folder / "job.json")
-        lines = [json.loads(line) for line in transport.run(folder, {"HWNAS_PROCESS": "1"}, 120.0)]
+        lines = [json.loads(line) for line in transport.run(folder, {"HWNAS_PROCESS": "1"}, lambda: 120.0)]
         assert all(line["nonce"] == "nonce" for line in lines), "every line carries the job's nonce"
         events = [line["event"] for line in lines]
         assert events[0] == "started" and events[-1] == "finished", "lines come in order, and all of them"
         assert events.count("block") >= 3, "blocks come back"
         (folder / "job.json").write_text("{}")
         try:
-            list(transport.run(folder, {}, 120.0))
+            list(transport.run(folder, {}, lambda: 120.0))
         except DeviceError as error:
             assert error.message, "a failed agent says why"
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hwnas_cli.progress import Live
     from predictors.active import Campaign
     from profiler import Budget, Latency, Outcome, Store
+    from profiler.model_files import Asked
     from profiler.operators import Operator
     from profiler.subjects import Subject
 
@@ -43,6 +44,12 @@ def profile(
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
     kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
     probes: Annotated[int | None, typer.Option(min=1, help="Random networks of all common operators.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="Shape of an input, INPUT=1x3x224x224; again for others.")
+    ] = None,
+    dim: Annotated[list[str] | None, typer.Option(help="A free dimension by its name in the file, NAME=8.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="For leading dimensions that are free.")] = None,
+    inputs: Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")] = None,
     until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
     as_json: Json = False,
 ) -> Answer:
@@ -60,6 +67,8 @@ def profile(
         hwnas profile local-onnxruntime --probes 80 --store runs/any-model.db
 
         hwnas profile local-onnxruntime --model mobilenet.onnx --spread 1%
+
+        hwnas profile local-onnxruntime --model detector.onnx --shape images=1x3x320x320
     """
     import device_profiles
     import profiler
@@ -71,13 +80,14 @@ def profile(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
+    asked = asked_of(shape, dim, batch or (chosen.batch if chosen.batch > 1 else None), inputs, model)
     place = store or f"runs/{chosen.name}.db"
     if Path(place).exists():
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
     with Live() as live:
         if wanted is not None and space is not None and samples is None and not arch:
             samples = POOL
-        subjects, refused = _subjects(chosen, model, space, samples, arch, probes, seed, live)
+        subjects, refused = _subjects(asked, model, space, samples, arch, probes, seed, live)
         active = None
         with profiler.Store(place) as opened:
             if wanted is None:
@@ -156,8 +166,59 @@ def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [table(heads, rows[:MOST_ROWS]), *more]
 
 
+def asked_of(
+    shapes: Sequence[str] | None,
+    dims: Sequence[str] | None,
+    batch: int | None,
+    inputs: Path | None,
+    models: Sequence[Path] | None,
+) -> Asked:
+    """How files are to be run, from the options.
+
+    Raises:
+        UsageError: an option cannot be read, or there is no file for it.
+    """
+    from device_profiles.errors import UsageError
+    from profiler.free_dims import Wanted, parse_dim, parse_shape
+    from profiler.model_files import Asked, read_inputs
+
+    if not models and (shapes or dims or inputs):
+        raise UsageError("--shape, --dim and --inputs are for files", hint="Give them with --model FILE.onnx.")
+    wanted = Wanted(dict(map(parse_shape, shapes or ())), dict(map(parse_dim, dims or ())), batch)
+    return Asked(wanted, {} if inputs is None else read_inputs(inputs))
+
+
+def check_names(asked: Asked, models: Sequence[Path]) -> None:
+    """Every input and dimension that an option names is one of some file.
+
+    Raises:
+        UsageError: one is not; the hint lists what there is.
+    """
+    from device_profiles.errors import InvalidModel, UsageError
+    from profiler.free_dims import names_of
+    from profiler.onnx_graph import parse
+
+    inputs: dict[str, None] = {}
+    symbols: dict[str, None] = {}
+    for path in models:
+        try:
+            own, free = names_of(parse(path))
+        except InvalidModel:  # it is told of when it is read
+            return
+        inputs |= dict.fromkeys(own)
+        symbols |= dict.fromkeys(free)
+    wanted = asked.wanted
+    for what, given, known in (
+        ("input", (*wanted.shapes, *asked.inputs), inputs),
+        ("free dimension", wanted.dims, symbols),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise UsageError(f"no model has {what} {unknown[0]!r}", hint=f"There is: {', '.join(known) or 'none'}.")
+
+
 def _subjects(
-    target: Target,
+    asked: Asked,
     models: Sequence[Path] | None,
     space: str | None,
     samples: int | None,
@@ -182,7 +243,13 @@ def _subjects(
 
         return drawn(probes, seed), []
     if models:
-        return _accepted([({"model": str(path)}, partial(subjects.from_file, path)) for path in models])
+        check_names(asked, models)
+        found, refused = _accepted(
+            [({"model": str(path)}, partial(subjects.from_file, path, asked)) for path in models]
+        )
+        for note in dict.fromkeys(note for subject in found for note in subject.notes):
+            say(f"note: {note}")
+        return found, refused
     import nas
     from nas.networks import subject
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +17,11 @@ from profiler.agent.job import PROTOCOL_VERSION, Candidate, Job
 
 Emit = Callable[..., None]
 
+#: Blocks and calls of each in which the empty call is timed: about 20 ms where a call takes 3 us.
+EMPTY_BLOCKS, EMPTY_CALLS = 15, 400
+#: Time of a model under the profiler, roughly.
+PROFILE_NS = 2e9
+
 
 def main(arguments: list[str]) -> int:
     """Run the job of the given file; 0 if it ended by itself."""
@@ -25,62 +31,171 @@ def main(arguments: list[str]) -> int:
     pinned = _pin(job.affinity)
     emit("started", protocol=PROTOCOL_VERSION, pid=os.getpid(), python=platform.python_version(), affinity=pinned)
     from profiler import runtimes
-    from profiler.agent import protocol, sentinel
-    from profiler.runtimes.protocol import RuntimeOptions
+    from profiler.agent import sentinel
 
     runtime = runtimes.load(job.runtime)
-
-    def load(candidate: Candidate) -> Any:
-        optimisation = candidate.optimisation or job.optimisation
-        options = RuntimeOptions(job.threads, job.precision, optimisation, job.options)
-        return runtime.load(job_path.parent / candidate.file, options)
-
     emit("runtime", version=runtime.version)
-    for candidate in job.candidates:
-        if candidate.memory:
-            peak = _process_peak(lambda c=candidate: load(c).run())  # type: ignore[misc]
-            emit("memory", id=candidate.id, **peak)
-
-    clock = runtime.clock
+    worker = Worker(job, job_path.parent, runtime, emit)
+    worker.weigh()
     workloads = runtime.sentinels() or sentinel.sentinels()
     guard = workloads[sentinel.GUARD]
-    sessions: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    for candidate in job.candidates:
-        session = _load(candidate, load, emit)
-        if session is None:
-            continue
-        warmup = protocol.warm_up(session.run, clock)
-        counts[candidate.id] = protocol.block_calls(session.run, clock, job.plan)
-        sessions[candidate.id] = session
-        emit(
-            "loaded",
-            id=candidate.id,
-            warmup_calls=warmup.calls,
-            warmup_agreed=warmup.agreed,
-            calls=counts[candidate.id],
+    worker.time_empty_call(guard)
+    worker.load_all()
+    emit("state", **_state(workloads, runtime.clock))
+    worker.take_blocks(guard)
+    emit("state", **_state(workloads, runtime.clock))
+    worker.profile_all(guard)
+    emit("finished")
+    return 0
+
+
+class Worker:
+    """The models of one job in this process; each step writes what it finds.
+
+    Before each piece of work it says whose it is, so that a crash or a hang has a name.
+    """
+
+    def __init__(self, job: Job, folder: Path, runtime: Any, emit: Emit) -> None:
+        self._job = job
+        self._folder = folder
+        self._runtime = runtime
+        self._clock: Callable[[], int] = runtime.clock
+        self._emit = emit
+        self._sessions: dict[str, Any] = {}
+        self._works: dict[str, Any] = {}
+
+    def weigh(self) -> None:
+        """Peak memory of a process that runs each model alone."""
+        for candidate in self._job.candidates:
+            if candidate.memory:
+                self._emit("taking", id=candidate.id, what="memory", seconds=0.0)
+                peak = _process_peak(lambda c=candidate: self._session(c).run())  # type: ignore[misc]
+                self._emit("memory", id=candidate.id, **peak)
+
+    def time_empty_call(self, guard: Callable[[], None]) -> None:
+        """What a call costs in this process: the best of some blocks of the smallest model, if calls cost anything."""
+        from profiler.agent import protocol
+
+        content = self._runtime.empty_model()
+        if content is None:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "empty.onnx"
+            path.write_bytes(content)
+            session = self._runtime.load(path, self._options())
+            protocol.warm_up(session.call, self._clock)
+            times = [protocol.time_calls(session.call, EMPTY_CALLS, self._clock) for _ in range(EMPTY_BLOCKS)]
+            session.close()
+        self._emit(
+            "call", ns=int(min(times) / EMPTY_CALLS), sentinel_ns=protocol.sentinel_ns(guard, self._clock, EMPTY_BLOCKS)
         )
-    emit("state", **_state(workloads, clock))
-    if sessions:
-        calls = {name: session.run for name, session in sessions.items()}
-        for block in protocol.measure(calls, counts, guard, clock, job.plan):
-            emit("block", **asdict(block))
-    emit("state", **_state(workloads, clock))
-    for candidate in job.candidates:
-        if candidate.profile_runs and candidate.id in sessions:
-            before = protocol.sentinel_ns(guard, clock)
-            profile = sessions[candidate.id].profile(candidate.profile_runs)
-            guards = [before, *(protocol.sentinel_ns(guard, clock) for _ in range(2))]
+
+    def load_all(self) -> None:
+        """Compile and warm up every model, and find how many calls its blocks need."""
+        from profiler.agent import protocol
+
+        for candidate in self._job.candidates:
+            loaded = self._load(candidate)
+            if loaded is None:
+                continue
+            session, first_ns = loaded
+            slow = first_ns > protocol.WARMUP_CAP_NS
+            warmup = protocol.Warmup(1, True) if slow else protocol.warm_up(session.call, self._clock)
+            work = protocol.work_of(session.call, self._clock, self._job.plan, first_ns)
+            self._sessions[candidate.id], self._works[candidate.id] = session, work
+            self._emit(
+                "loaded",
+                id=candidate.id,
+                warmup_calls=warmup.calls,
+                warmup_agreed=warmup.agreed,
+                calls=work.calls,
+                call_ns=int(work.call_ns),
+            )
+
+    def take_blocks(self, guard: Callable[[], None]) -> None:
+        """The rounds."""
+        from profiler.agent import protocol
+
+        def starting(name: str, ns: float) -> None:
+            self._emit("taking", id=name, what="block", seconds=ns / 1e9)
+
+        if self._works:
+            meter = _meter(self._clock)
+            for block in protocol.measure(self._works, guard, meter, self._job.plan, starting=starting):
+                self._emit("block", **asdict(block))
+
+    def profile_all(self, guard: Callable[[], None]) -> None:
+        """Times of the kernels inside of their networks, by the runtime's own profiler."""
+        from profiler.agent import protocol
+
+        for candidate in self._job.candidates:
+            if not candidate.profile_runs or candidate.id not in self._sessions:
+                continue
+            call_ns = self._works[candidate.id].call_ns
+            runs = max(1, min(candidate.profile_runs, int(PROFILE_NS / max(call_ns, 1.0))))
+            self._emit("taking", id=candidate.id, what="profile", seconds=(2 * runs + 1) * call_ns / 1e9)
+            before = protocol.sentinel_ns(guard, self._clock)
+            profile = self._sessions[candidate.id].profile(runs)
+            guards = [before, *(protocol.sentinel_ns(guard, self._clock) for _ in range(2))]
             if profile is not None:
-                emit(
+                self._emit(
                     "profile",
                     id=candidate.id,
                     kernels=[[k.node, k.op_type, k.mean_ns, k.runs] for k in profile.kernels],
                     allocator_peak_bytes=profile.allocator_peak_bytes,
                     sentinel_ns=sorted(guards)[1],
                 )
-    emit("finished")
-    return 0
+
+    def _options(self, optimisation: str | None = None) -> Any:
+        from profiler.runtimes.protocol import RuntimeOptions
+
+        job = self._job
+        return RuntimeOptions(job.threads, job.precision, optimisation or job.optimisation, job.options)
+
+    def _session(self, candidate: Candidate) -> Any:
+        model = self._folder / candidate.file
+        return self._runtime.load(model, self._options(candidate.optimisation), _inputs(self._folder, candidate))
+
+    def _load(self, candidate: Candidate) -> tuple[Any, int] | None:
+        """The session and the time of its second call, or of its first where that is long; None after saying why."""
+        from device_profiles.errors import HwnasError
+        from profiler.agent import protocol
+
+        self._emit("loading", id=candidate.id)
+        try:
+            session = self._session(candidate)
+            taken = protocol.time_calls(session.run, 1, self._clock)
+            if taken < protocol.WARMUP_CAP_NS:
+                taken = protocol.time_calls(session.call, 1, self._clock)
+        except HwnasError as error:
+            self._emit("failed", id=candidate.id, kind=type(error).__name__, reason=error.message, hint=error.hint)
+            return None
+        except (RuntimeError, ValueError, KeyError, MemoryError, OSError) as error:
+            self._emit("failed", id=candidate.id, kind=type(error).__name__, reason=str(error), hint="")
+            return None
+        return session, taken
+
+
+def _inputs(folder: Path, candidate: Candidate) -> dict[str, Any] | None:
+    """The candidate's own inputs by name, or None if the runtime is to draw them."""
+    if not candidate.inputs:
+        return None
+    import numpy as np
+
+    with np.load(folder / candidate.inputs, allow_pickle=False) as file:
+        arrays = [file[f"arr_{position}"] for position in range(len(candidate.input_names))]
+    return dict(zip(candidate.input_names, arrays, strict=True))
+
+
+def _meter(clock: Callable[[], int]) -> Any:
+    """Clocks of a block; CPU time only where the clock is that of this machine."""
+    from profiler.agent.protocol import Meter
+
+    if clock is not time.perf_counter_ns:
+        return Meter(clock)
+    import resource
+
+    return Meter(clock, time.thread_time_ns, lambda: resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
 
 
 def _emitter(nonce: str) -> Emit:
@@ -101,23 +216,6 @@ def _pin(affinity: tuple[int, ...]) -> list[int]:
     if affinity:
         os.sched_setaffinity(0, affinity)
     return sorted(os.sched_getaffinity(0))
-
-
-def _load(candidate: Candidate, load: Callable[[Candidate], Any], emit: Emit) -> Any:
-    """The session, or None after saying why; `loading` comes first, so that a crash of the runtime has a name."""
-    from device_profiles.errors import HwnasError
-
-    emit("loading", id=candidate.id)
-    try:
-        session = load(candidate)
-        session.run()
-    except HwnasError as error:
-        emit("failed", id=candidate.id, kind=type(error).__name__, reason=error.message, hint=error.hint)
-        return None
-    except (RuntimeError, ValueError, KeyError, MemoryError, OSError) as error:
-        emit("failed", id=candidate.id, kind=type(error).__name__, reason=str(error), hint="")
-        return None
-    return session
 
 
 def _state(workloads: Any, clock: Callable[[], int]) -> dict[str, Any]:

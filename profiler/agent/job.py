@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: Version of the measuring protocol. Numbers of different versions are not mixed. 1: first (2026-11).
-PROTOCOL_VERSION = 1
+#: Version of the measuring protocol. Numbers of different versions are not mixed.
+#: 1: first (2026-11).
+#: 2: the call that costs least is timed; blocks tell their CPU time; sentinels as long as the block asks (2026-11).
+PROTOCOL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Plan:
     Attributes:
         seed: of the order of the candidates.
         rounds: blocks wanted of each candidate in this process.
-        min_rounds: blocks taken of each even if `seconds` has passed.
+        min_rounds: blocks taken of each even if `seconds` has passed; a slow model is given no more.
         seconds: time for the rounds, in seconds of the clock.
         min_block_ns: a block lasts at least this, and at least 1000 ticks of the clock.
-        min_calls: calls in a block, at least.
+        min_calls: calls in a block, at least, unless fewer take long.
         slow_ratio: a block whose sentinel is this much over the reference is taken again (Jetpack's benchmark rule:
             1.10).
         retry_share: share of `rounds` that may be spent on such repeats.
@@ -31,7 +33,7 @@ class Plan:
 
     seed: int = 0
     rounds: int = 15
-    min_rounds: int = 5
+    min_rounds: int = 3
     seconds: float = 30.0
     min_block_ns: int = 1_000_000
     min_calls: int = 4
@@ -50,6 +52,9 @@ class Candidate:
         profile_runs: inferences under the runtime's profiler; 0 for none.
         memory: whether to measure the peak memory of a process that runs it.
         optimisation: in place of the job's; a fused kernel is not to be optimised again. None for the job's.
+        inputs: path of an `.npz` with one array for each of `input_names`, in order, relative to the job's folder;
+            empty if the runtime draws them.
+        input_names: of the model's inputs.
     """
 
     id: str
@@ -57,6 +62,8 @@ class Candidate:
     profile_runs: int = 0
     memory: bool = False
     optimisation: str | None = None
+    inputs: str = ""
+    input_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,9 @@ class Job:
         data = json.loads(path.read_text())
         if data.pop("schema") != "hwnas.job/1":
             raise ValueError(f"{path}: not a job of schema hwnas.job/1")
-        candidates = tuple(Candidate(**candidate) for candidate in data.pop("candidates"))
+        candidates = tuple(
+            Candidate(**{**candidate, "input_names": tuple(candidate["input_names"])})
+            for candidate in data.pop("candidates")
+        )
         affinity = tuple(data.pop("affinity"))
         return Job(candidates=candidates, plan=Plan(**data.pop("plan")), affinity=affinity, **data)

@@ -49,6 +49,18 @@ def build(operator: list[Any], copies: int) -> bytes:
     return serialised
 
 
+def empty() -> bytes:
+    """The smallest model: its time is what a call costs."""
+    import onnx
+    from onnx import helper
+
+    values = [helper.make_tensor_value_info(name, 1, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "empty", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    serialised: bytes = onnx.ModelProto.SerializeToString(model)
+    return serialised
+
+
 def _element_type(dtype: str) -> int:
     from onnx import helper
 

@@ -67,6 +67,11 @@ class FakeSession:
         """Let the model's time pass."""
         self._machine.spend(self._total_ns)
 
+    @property
+    def call(self) -> Callable[[], object]:
+        """The same."""
+        return self.run
+
     def outputs(self) -> list[Any]:
         """Nothing is computed."""
         return []
@@ -99,7 +104,7 @@ class FakeRuntime:
         """Work that slows down with the machine."""
         return {name: lambda: self._machine.spend(SENTINEL_NS) for name in ("gemm", "alu", "memory")}
 
-    def load(self, model: Path, options: RuntimeOptions) -> FakeSession:
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> FakeSession:
         """Read the costs of a model."""
         self._machine.configure(options.options)
         return FakeSession(model, self._machine)
@@ -107,6 +112,10 @@ class FakeRuntime:
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
         node_costs_ns(model, str(options.options.get("unsupported", "")))
+        return None
+
+    def empty_model(self) -> bytes | None:
+        """Calls cost nothing."""
         return None
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:

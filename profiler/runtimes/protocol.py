@@ -64,7 +64,15 @@ class Session(Protocol):
     """A compiled model with inputs in place."""
 
     def run(self) -> None:
-        """One inference, finished when it returns."""
+        """One inference, finished when it returns.
+
+        Raises:
+            InvalidModel: the runtime cannot run it, with the runtime's words.
+        """
+
+    @property
+    def call(self) -> Callable[[], object]:
+        """One inference, in the way that costs least: what is timed."""
 
     def outputs(self) -> list[Any]:
         """The outputs of one inference, as numpy arrays."""
@@ -90,8 +98,14 @@ class Runtime(Protocol):
     def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
         """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`."""
 
-    def load(self, model: Path, options: RuntimeOptions) -> Session:
-        """Compile a model and fill its inputs, in order, from `numpy.random.default_rng(0)`: normal floats, or 0 and 1.
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> Session:
+        """Compile a model and fill its inputs.
+
+        Args:
+            model: an ONNX file.
+            options: how it is run.
+            inputs: numpy arrays by name. None: drawn in order from `numpy.random.default_rng(0)`, normal floats, or 0
+                and 1.
 
         Raises:
             InvalidModel: the file cannot be read.
@@ -100,6 +114,9 @@ class Runtime(Protocol):
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """The model as the runtime optimised it, as ONNX; None means that it runs the nodes as they are."""
+
+    def empty_model(self) -> bytes | None:
+        """The smallest ONNX model that the runtime runs: its time is what a call costs. None if calls cost nothing."""
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
         """An ONNX model that runs one fused kernel `copies` times over rotated weights, or None if it cannot.

@@ -27,6 +27,11 @@ class ReplaySession:
         """Let the next recorded time pass."""
         self._spend(next(self._times))
 
+    @property
+    def call(self) -> Callable[[], object]:
+        """The same."""
+        return self.run
+
     def outputs(self) -> list[Any]:
         """Nothing is computed."""
         return []
@@ -65,7 +70,7 @@ class ReplayRuntime:
         """The recorded sentinels."""
         return {name: lambda: self._spend(next(self._sentinel)) for name in ("gemm", "alu", "memory")}
 
-    def load(self, model: Path, options: RuntimeOptions) -> ReplaySession:
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> ReplaySession:
         """Find the model in the recording."""
         path = Path(str(options.options.get("recording", "")))
         try:
@@ -82,6 +87,10 @@ class ReplayRuntime:
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
+        return None
+
+    def empty_model(self) -> bytes | None:
+        """Calls cost nothing."""
         return None
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:

@@ -57,6 +57,11 @@ class TorchSession:
             for step in self._steps:
                 step()
 
+    @property
+    def call(self) -> Callable[[], object]:
+        """The same."""
+        return self.run
+
     def outputs(self) -> list[Any]:
         """The outputs of one inference."""
         self.run()
@@ -164,6 +169,12 @@ class TorchRuntime:
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
         return None
+
+    def empty_model(self) -> bytes | None:
+        """One number that is handed on."""
+        from profiler.runtimes._kernel_model import empty
+
+        return empty()
 
     def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
         """Kernels are not replayed."""

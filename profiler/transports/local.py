@@ -9,11 +9,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 from device_profiles.errors import DeviceError
+from profiler.transports.protocol import TimedOut
 
+#: Seconds between two looks at a silent agent.
+_LOOK_S = 0.2
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,7 +27,7 @@ class LocalTransport:
     def __init__(self, address: str = "", options: Mapping[str, object] | None = None) -> None:
         self._root = Path(str((options or {}).get("root", _ROOT)))
 
-    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Generator[str]:
+    def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent and yield its lines."""
         variables = {**os.environ, **environment, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"}
         with tempfile.TemporaryFile("w+") as errors:
@@ -39,31 +43,56 @@ class LocalTransport:
                 cwd=folder,
                 process_group=0,
             )
-            timed_out = threading.Event()
-
-            def stop() -> None:
-                timed_out.set()
-                _kill(process)
-
-            timer = threading.Timer(timeout_s, stop)
-            timer.start()
+            watch = _Watch(process, silence_s)
             try:
                 assert process.stdout is not None
-                yield from process.stdout
+                for line in process.stdout:
+                    watch.heard()
+                    yield line
                 process.wait()
             finally:
-                timer.cancel()
+                watch.stop()
                 if process.poll() is None:
                     _kill(process)
                     process.wait()
-            if timed_out.is_set():
-                raise DeviceError(
-                    f"the agent was stopped after {timeout_s:.0f} s", hint="Measure fewer models at once."
+            if watch.killed:
+                raise TimedOut(
+                    f"the agent was stopped: it was silent for {watch.silent_s:.0f} s",
+                    hint="Run the same command again; it goes on from there.",
                 )
             if process.returncode != 0:
                 errors.seek(0)
                 tail = "\n".join(errors.read().strip().splitlines()[-5:])
                 raise DeviceError(f"the agent ended with code {process.returncode}: {tail or 'no message'}")
+
+
+class _Watch:
+    """Kills a process that is silent for longer than it may be."""
+
+    def __init__(self, process: subprocess.Popen[str], silence_s: Callable[[], float]) -> None:
+        self.killed = False
+        self.silent_s = 0.0
+        self._process = process
+        self._silence_s = silence_s
+        self._heard_s = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def heard(self) -> None:
+        """A line came."""
+        self._heard_s = time.monotonic()
+
+    def stop(self) -> None:
+        """Look no further."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        while not self._ended.wait(_LOOK_S):
+            self.silent_s = time.monotonic() - self._heard_s
+            if self.silent_s > self._silence_s():
+                self.killed = True
+                _kill(self._process)
+                return
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -6,11 +6,17 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from device_profiles.errors import DeviceError
+
+
+class TimedOut(DeviceError):
+    """The agent was silent for too long."""
+
 
 class Transport(Protocol):
     """A way to one device. Timing happens there, never across the link."""
 
-    def run(self, folder: Path, environment: Mapping[str, str], timeout_s: float) -> Generator[str]:
+    def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent on `folder/job.json` and yield its lines as they come.
 
         The folder holds the job and its models. Closing the generator kills the agent.
@@ -18,11 +24,11 @@ class Transport(Protocol):
         Args:
             folder: job folder on this machine.
             environment: variables to set for the agent, such as `OMP_NUM_THREADS`.
-            timeout_s: the agent is killed after this.
+            silence_s: how many seconds the agent may be silent now; it is killed after that.
 
         Raises:
-            DeviceError: the agent ended with an error or ran out of time; the message carries the end of its standard
-                error.
+            TimedOut: it was silent for longer.
+            DeviceError: the agent ended with an error; the message carries the end of its standard error.
         """
 
 

@@ -1,0 +1,95 @@
+"""A model is loaded and run once in a process of its own: what it says, and the shapes that it shows.
+
+Loading a stranger's file can end the process that does it; here that costs nothing. Standard library, numpy and the
+runtime alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Names of element types as ONNX Runtime writes them, by numpy's.
+_TYPES = {
+    "float32": "tensor(float)", "float64": "tensor(double)", "object": "tensor(string)",
+    **{f"{sign}int{bits}": f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "float16": "tensor(float16)", "bool": "tensor(bool)",
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Do what `job.json` of the given folder says and write `result.json` there; 0 if it could be written."""
+    folder = Path(arguments[0])
+    job = json.loads((folder / "job.json").read_text())
+    result = fuse(folder, job) if job["do"] == "fuse" else run(folder, job)
+    (folder / "result.json").write_text(json.dumps(result))
+    return 0
+
+
+def fuse(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """The model as the runtime optimises it, in `fused.onnx`."""
+    from device_profiles.errors import HwnasError
+    from profiler import runtimes
+    from profiler.runtimes.protocol import RuntimeOptions
+
+    try:
+        fused = runtimes.load(job["runtime"]).fuse(folder / job["model"], RuntimeOptions(**job["options"]))
+    except HwnasError as error:
+        return {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+    if fused is not None:
+        (folder / "fused.onnx").write_bytes(fused)
+    return {"error": "", "fused": fused is not None}
+
+
+def run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Run with each set of inputs until one works; the types and shapes of the values asked for."""
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.log_severity_level = 4
+    ort.set_default_logger_severity(4)
+    try:
+        session = ort.InferenceSession(str(folder / job["model"]), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
+        return {"worked": None, "error": str(error), "loaded": False}
+    words = ""
+    for number, names in enumerate(job["attempts"]):
+        with np.load(folder / f"inputs{number}.npz", allow_pickle=False) as file:
+            arrays = {name: file[f"arr_{i}"] for i, name in enumerate(names)}
+        try:
+            tensors = _run(session, arrays, job["record"])
+        except Exception as error:  # as above
+            words = words or str(error)
+            continue
+        return {"worked": number, "error": "", "tensors": tensors, "loaded": True}
+    return {"worked": None, "error": words, "loaded": True}
+
+
+def _run(session: Any, arrays: dict[str, Any], record: list[str]) -> dict[str, list[Any]]:
+    """Shape and type of each value asked for that is a tensor."""
+    import onnxruntime as ort
+
+    names = record or [output.name for output in session.get_outputs()]
+    if any(array.dtype.kind == "U" for array in arrays.values()):  # text goes in as numpy's objects alone
+        feed = {name: array.astype(object) if array.dtype.kind == "U" else array for name, array in arrays.items()}
+        results = zip(names, session.run(names, feed), strict=True)
+        return {
+            name: [list(value.shape), _TYPES.get(str(value.dtype), "tensor(string)")]
+            for name, value in results
+            if isinstance(value, np.ndarray)
+        }
+    values = session.run_with_ort_values(names, {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in arrays.items()})
+    return {
+        name: [list(value.shape()), value.data_type()]
+        for name, value in zip(names, values, strict=True)
+        if value.has_value() and value.is_tensor()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,222 @@
+"""A stranger's ONNX file made ready to be measured: free dimensions fixed, shapes found, inputs that it runs with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import InvalidData, InvalidModel, UnsupportedOperator
+from device_profiles.reading import read_bytes
+from profiler.drawing import Arrays, draw, whole_inputs
+from profiler.free_dims import StillFree, Wanted, fix
+from profiler.onnx_graph import inlined, known_shapes, parse, read_graph
+from profiler.operators import OperatorGraph
+from profiler.trial import run_once
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Types whose shapes are written into a model.
+_WRITTEN = frozenset({"float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"})
+#: Numbers tried for free dimensions, to show a command that would do.
+_SIZES = (224, 64, 320, 128, 512, 576, 32, 16, 1)
+_LARGEST_INPUTS_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How files are to be run.
+
+    Attributes:
+        wanted: their shapes.
+        inputs: arrays of the user's own, by name of the input.
+    """
+
+    wanted: Wanted = field(default_factory=Wanted)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model that can be measured.
+
+    Attributes:
+        content: serialised, with fixed shapes.
+        graph: its operators; values whose shape no run tells are `profiler.operators.UNKNOWN`.
+        inputs: what it is run with, by name.
+        notes: what was assumed, for people.
+        kept: digest of what distinguishes its speed from another of equal structure; empty if nothing does.
+    """
+
+    content: bytes
+    graph: OperatorGraph
+    inputs: Arrays
+    notes: tuple[str, ...]
+    kept: str
+
+
+def read_inputs(path: Path) -> Arrays:
+    """Arrays of an `.npz`, by name.
+
+    Raises:
+        InvalidData: it is none, or holds objects.
+    """
+    import io
+    import zipfile
+    import zlib
+
+    hint = "Write it with numpy.savez(FILE, **{name: array})."
+    content = read_bytes(path, largest_bytes=_LARGEST_INPUTS_BYTES, hint=hint)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InvalidData(f"{path} holds no arrays: {error}", hint=hint) from error
+
+
+def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
+    """Make a file ready.
+
+    Shapes come from the file, else from ONNX's inference, else from one run.
+
+    Raises:
+        InvalidModel: the file is none, has dimensions that nobody said, or cannot be run; with the runtime's words.
+    """
+    asked = asked or Asked()
+    name = path.name
+    proto = _whole(parse(path), path.parent)
+    own = {value.name: asked.inputs[value.name] for value in proto.graph.input if value.name in asked.inputs}
+    wanted = Wanted(
+        {**{key: array.shape for key, array in own.items()}, **asked.wanted.shapes},
+        asked.wanted.dims,
+        asked.wanted.batch,
+    )
+    try:
+        fixed, notes = fix(proto, wanted, name)
+    except StillFree as free:
+        free.hint = StillFree.command(_that_run(proto, free))
+        raise
+    plain = inlined(fixed)
+    unknown: list[str] = []
+    tensors = known_shapes(plain)
+    graph = read_graph(plain, name=name, unknown=unknown)
+    inputs = draw(plain, tensors, own)
+    if unknown or own or whole_inputs(plain):
+        attempts = [inputs, *([] if own else _simpler(inputs))]
+        trial = run_once(plain.SerializeToString(), attempts, unknown)
+        if trial.worked is None:
+            raise _failed(name, trial.error, trial.loaded)
+        inputs = attempts[trial.worked]
+        if unknown:
+            graph = read_graph(plain, name=name, shapes=trial.tensors, unknown=[])
+    return ModelFile(_with_known(fixed, graph), graph, inputs, notes, _kept(plain, own))
+
+
+def _with_known(proto: onnx.ModelProto, graph: OperatorGraph) -> bytes:
+    """The model with the shapes of all values that are known: a runtime keeps them among its fused kernels."""
+    import onnx
+
+    has = {value.name for value in (*proto.graph.value_info, *proto.graph.output)}
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for node in graph.nodes:
+        for value, tensor in zip(node.outputs, node.operator.outputs, strict=True):
+            if value not in has and tensor.dtype in _WRITTEN:
+                element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+                copy.graph.value_info.append(onnx.helper.make_tensor_value_info(value, element, tensor.shape))
+    content: bytes = copy.SerializeToString()
+    return content
+
+
+def _failed(name: str, words: str, loaded: bool) -> InvalidModel:
+    if not loaded and any(
+        mark in words for mark in ("NOT_IMPLEMENTED", "not a registered function", "No Op registered")
+    ):
+        return UnsupportedOperator(
+            f"ONNX Runtime lacks an operator of {name}: {words}", hint="Export with another opset, or replace it."
+        )
+    if not loaded:
+        return InvalidModel(f"ONNX Runtime cannot load {name}: {words}", hint="Export it again.")
+    return InvalidModel(
+        f"ONNX Runtime cannot run {name} with the inputs drawn for it: {words}",
+        hint="Give inputs that it takes with --inputs FILE.npz, or other shapes with --shape INPUT=...",
+    )
+
+
+def _whole(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """With the weights that lie beside the file; `parse` has checked where."""
+    import onnx
+
+    onnx.load_external_data_for_model(proto, str(folder))
+    return proto
+
+
+def _simpler(drawn: Arrays) -> list[Arrays]:
+    """Other whole numbers, should the drawn ones be out of a range that nothing tells: zeros, then ones."""
+    return [
+        {name: array if array.dtype.kind in "fcUO" else np.full_like(array, filling) for name, array in drawn.items()}
+        for filling in (0, 1)
+    ]
+
+
+def _that_run(proto: onnx.ModelProto, free: StillFree) -> dict[str, tuple[int, ...]]:
+    """Shapes for the inputs with free dimensions with which the model runs, or nothing."""
+    dims = free.symbols | {(dim.input, dim.position): dim.symbol for dim in free.free}
+    if any(dim.position < 0 for dim in free.free):
+        return {}
+    first = free.free[0].input
+    candidates, attempts = [], []
+    for size, only_first in ((size, only_first) for only_first in (False, True) for size in _SIZES):
+        sizes = {key: 1 if key[1] == 0 or (only_first and key[0] != first) else size for key in dims}
+        try:
+            fixed, _ = fix(proto, Wanted(shapes := free.shapes(sizes)), free.name)
+            attempts.append(draw(fixed, {}, {}))
+        except InvalidModel:
+            continue
+        candidates.append(shapes)
+    trial = run_once(proto.SerializeToString(), attempts, patience_s=30.0) if attempts else None
+    return {} if trial is None or trial.worked is None else candidates[trial.worked]
+
+
+def _kept(proto: onnx.ModelProto, own: Mapping[str, NDArray[Any]]) -> str:
+    """What two models of equal structure must share beside it to be one: classes of weights, and given inputs.
+
+    Dense kernels take the same time whatever the numbers, except for denormal ones (up to 100 times slower) and where
+    zeros are skipped. Weights without any, and drawn inputs, add nothing.
+    """
+    from onnx import numpy_helper
+
+    lines = []
+    for weight in proto.graph.initializer:
+        if weight.data_type in _REAL:
+            marks = value_class(np.asarray(numpy_helper.to_array(weight)))
+            if marks:
+                lines.append(f"{'x'.join(map(str, weight.dims))} {marks}")
+    for key, array in own.items():
+        lines.append(f"{key} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+
+
+#: ONNX's element types float, float16 and double.
+_REAL = (1, 10, 11)
+
+
+def value_class(values: NDArray[Any]) -> str:
+    """What of some weights may matter to speed: empty for ordinary ones.
+
+    Tenths of zeros (from one tenth on), whether any thousandth is denormal, and whether all are finite.
+    """
+    if values.size == 0:
+        return ""
+    size = np.abs(values)
+    zeros = int(10 * np.count_nonzero(size == 0) / size.size)
+    denormal = np.count_nonzero((size > 0) & (size < np.finfo(values.dtype).tiny)) / size.size
+    marks = [f"zeros {zeros}" if zeros else "", f"denormal {int(np.ceil(10 * denormal))}" if denormal > 1e-3 else ""]
+    finite = bool(np.isfinite(size).all())
+    return " ".join([*filter(None, marks), *([] if finite else ["not finite"])])

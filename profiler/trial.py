@@ -1,0 +1,130 @@
+"""Trials of models: loaded, run or compiled in a process of their own, within a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles import errors
+from device_profiles.errors import HwnasError, InvalidModel
+from profiler.operators import Tensor
+from profiler.runtimes.protocol import RuntimeOptions
+
+#: A model that takes longer to load and run once is not tried any further.
+PATIENCE_S = 120.0
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of running a model once.
+
+    Attributes:
+        worked: which set of inputs it ran with, or None.
+        tensors: the values asked for that are tensors.
+        error: the runtime's words where it did not work.
+        loaded: whether it could at least be loaded.
+    """
+
+    worked: int | None
+    tensors: Mapping[str, Tensor]
+    error: str = ""
+    loaded: bool = True
+
+
+def run_once(
+    model: bytes,
+    attempts: Sequence[Mapping[str, NDArray[Any]]],
+    record: Sequence[str] = (),
+    *,
+    patience_s: float = PATIENCE_S,
+) -> Trial:
+    """Run a model under ONNX Runtime, unoptimised, with the first set of inputs that works.
+
+    Args:
+        model: serialised ONNX; its inputs may have free dimensions.
+        attempts: sets of inputs, in the order in which they are tried.
+        record: names of values inside whose types and shapes are wanted.
+        patience_s: it is stopped after this.
+    """
+    import onnx
+
+    proto = onnx.ModelProto.FromString(model)
+    known = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in record if name not in known)
+    with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
+        folder = Path(place)
+        (folder / "model.onnx").write_bytes(proto.SerializeToString())
+        for number, inputs in enumerate(attempts):
+            save_inputs(folder / f"inputs{number}.npz", inputs)
+        job = {"do": "run", "model": "model.onnx", "attempts": [list(a) for a in attempts], "record": list(record)}
+        result, died = _process(folder, job, patience_s)
+    if result is None:
+        return Trial(None, {}, died, loaded=False)
+    tensors = {name: Tensor(tuple(shape), _dtype(kind)) for name, (shape, kind) in result.get("tensors", {}).items()}
+    return Trial(result["worked"], tensors, _plain(result["error"]), result["loaded"])
+
+
+def fuse(model: Path, runtime: str, options: RuntimeOptions, *, patience_s: float = PATIENCE_S) -> bytes | None:
+    """`Runtime.fuse` in a process of its own.
+
+    Raises:
+        InvalidModel: the runtime refuses the model, or dies of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
+        folder = Path(place)
+        plain = {**asdict(options), "options": dict(options.options)}
+        result, died = _process(
+            folder, {"do": "fuse", "model": str(model), "runtime": runtime, "options": plain}, patience_s
+        )
+        if result is None:
+            raise InvalidModel(f"{runtime} cannot compile {model.name}: {died}", hint="Export it again.")
+        if result["error"]:
+            kind = getattr(errors, result["kind"], InvalidModel)
+            made = kind(result["error"], hint=result["hint"]) if issubclass(kind, HwnasError) else InvalidModel("")
+            raise made
+        return (folder / "fused.onnx").read_bytes() if result["fused"] else None
+
+
+def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Arrays by position, since names of inputs may be anything; text as numpy's fixed width, which is no pickle."""
+    with path.open("wb") as file:
+        np.savez(file, *(a.astype(np.str_) if a.dtype.kind == "O" else a for a in inputs.values()))
+
+
+def _process(folder: Path, job: Mapping[str, Any], patience_s: float) -> tuple[dict[str, Any] | None, str]:
+    """The result, or None and how the process ended."""
+    (folder / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-m", "profiler.agent.trial", str(folder)]
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"it took more than {patience_s:.0f} s"
+    path = folder / "result.json"
+    if done.returncode != 0 or not path.exists():
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"code {done.returncode}"]
+        return None, f"the runtime ended with it ({'signal' if done.returncode < 0 else 'error'} {last[0]})"
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result, ""
+
+
+def _plain(words: str) -> str:
+    """The runtime's words without the places of its own source."""
+    return " ".join(words.split())[:600]
+
+
+def _dtype(kind: str) -> str:
+    """`tensor(float)` as `float32`."""
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
