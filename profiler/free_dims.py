@@ -23,11 +23,13 @@ class Wanted:
         shapes: of inputs, by name; names that a model does not have are for other models.
         dims: of symbolic dimensions, by symbol.
         batch: of every leading dimension that is free, or None.
+        several: they are for several models: an input with no free dimension keeps its shape, whatever is asked for.
     """
 
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
     batch: int | None = None
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,27 +74,26 @@ def fix(model: onnx.ModelProto, wanted: Wanted, name: str) -> tuple[onnx.ModelPr
     for value in inputs:
         shape = shapes[value.name]
         if shape and shape[0] is None and (not (symbol := _symbol(value, 0)) or symbol not in symbols):
-            shape[0] = wanted.batch or 1
+            batch = wanted.batch or 1
+            shape[0] = batch
             if symbol:
-                symbols[symbol] = shape[0]
+                symbols[symbol] = batch
             if wanted.batch is None:
                 notes.append(f"{name}: the batch of {value.name} is free; taken as 1 (--batch N for another)")
-    free = []
     for value in inputs:
-        shape = shapes[value.name]
-        if shape is None:
-            free.append(FreeDim(value.name, -1, ""))
-            continue
-        for position, extent in enumerate(shape):
-            if extent is None and (known := symbols.get(_symbol(value, position))) is not None:
-                shape[position] = known
-            if shape[position] is None:
-                free.append(FreeDim(value.name, position, _symbol(value, position)))
+        shape = shapes[value.name] or []
+        shape[:] = [symbols.get(_symbol(value, i)) if extent is None else extent for i, extent in enumerate(shape)]
+    free = [
+        FreeDim(value.name, position, _symbol(value, position) if position >= 0 else "")
+        for value in inputs
+        for position in _free(shapes[value.name])
+    ]
     if free:
         raise StillFree(name, inputs, shapes, free)
     if all(_shape(value) == shapes[value.name] for value in inputs):
-        if wanted.batch is not None and inputs and not any(wanted.batch in (shapes[v.name] or [])[:1] for v in inputs):
-            fixed = next(iter(shapes[inputs[0].name] or ()), "no number")
+        batches = {extent for shape in shapes.values() for extent in (shape or [])[:1]}
+        if wanted.batch not in (None, *batches) and batches and not wanted.several:
+            fixed = " and ".join(map(str, sorted(extent for extent in batches if extent is not None)))
             raise InvalidModel(
                 f"{name}: the batch of its inputs is fixed at {fixed}, {wanted.batch} is asked for",
                 hint="Export the model with a free batch.",
@@ -181,6 +182,11 @@ def names_of(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
     return [value.name for value in inputs], [symbol for symbol in symbols if symbol]
 
 
+def _free(shape: list[int | None] | None) -> list[int]:
+    """Positions of free dimensions; -1 if not even their number is known."""
+    return [-1] if shape is None else [i for i, extent in enumerate(shape) if extent is None]
+
+
 def _network_inputs(model: Any) -> list[Any]:
     weights = {weight.name for weight in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in weights]
@@ -211,6 +217,8 @@ def _asked(value: Any, wanted: Wanted, symbols: dict[str, int], name: str) -> li
     """The shape of an input as far as it is known; symbols that it fixes are added."""
     shape = _shape(value)
     asked = wanted.shapes.get(value.name)
+    if wanted.several and shape is not None and None not in shape:
+        asked = None
     if asked is not None:
         if shape is not None and (
             len(shape) != len(asked) or any(e is not None and e != a for e, a in zip(shape, asked, strict=True))
@@ -239,11 +247,8 @@ def _asked(value: Any, wanted: Wanted, symbols: dict[str, int], name: str) -> li
 
 
 def _with_shapes(model: Any, shapes: Mapping[str, Shape]) -> Any:
-    """A copy with these inputs. Shapes of other values may be those of another batch: they go."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    """A copy with these inputs."""
+    copy = without_shapes(model)
     for value in copy.graph.input:
         if value.name in shapes:
             tensor = value.type.tensor_type
@@ -251,6 +256,15 @@ def _with_shapes(model: Any, shapes: Mapping[str, Shape]) -> Any:
             tensor.shape.SetInParent()
             for extent in shapes[value.name]:
                 tensor.shape.dim.add().dim_value = extent
+    return copy
+
+
+def without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without shapes but those of inputs and weights: the others may be those of another batch, or wrong."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     del copy.graph.value_info[:]
     for value in copy.graph.output:
         if value.type.HasField("tensor_type"):

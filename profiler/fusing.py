@@ -12,7 +12,8 @@ from device_profiles.errors import InvalidModel
 from device_profiles.profile import Target
 from profiler import runtimes, trial
 from profiler.drawing import draw
-from profiler.onnx_graph import known_shapes, parse, read_graph
+from profiler.free_dims import Wanted, fix
+from profiler.onnx_graph import deciding, known_shapes, parse, read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
 
@@ -54,14 +55,31 @@ def fused_graph(
     if fused is None:
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)
-    unknown: list[str] = []
-    graph = read_graph(fused, runtime=name, unknown=unknown)
-    if not unknown:
-        return graph
     proto = parse(fused)
+    if inputs is not None:  # the file may have been compiled with free dimensions
+        proto, _ = fix(proto, Wanted({key: array.shape for key, array in inputs.items()}), model.name)
+    unknown: list[str] = []
+    graph = read_graph(proto, runtime=name, unknown=unknown, values={} if foreign else None)
+    further = _deciding(graph) if foreign else []
+    if not unknown and not further:
+        return graph
     drawn = inputs if inputs is not None else draw(proto, known_shapes(proto), {})
-    found = trial.run_once(fused, [drawn], unknown)
-    return read_graph(fused, runtime=name, shapes=found.tensors, unknown=[])
+    found = trial.run_once(proto.SerializeToString(), [drawn], [*unknown, *further])
+    values = found.values if foreign else None
+    return read_graph(proto, runtime=name, shapes=found.tensors, unknown=[], values=values)
+
+
+def _deciding(graph: OperatorGraph) -> list[str]:
+    """Values computed inside that decide what their readers do, such as the shape of a `Reshape`."""
+    return list(
+        dict.fromkeys(
+            name
+            for node in graph.nodes
+            for name, tensor in zip(node.inputs, node.operator.inputs, strict=True)
+            if tensor is not None and not tensor.constant and tensor.dtype != "float32" and deciding(tensor)
+        )
+        - dict(graph.inputs).keys()
+    )
 
 
 def as_it_is(target: Target) -> Target:

@@ -6,18 +6,20 @@ timed like a network, unprofiled. The two hold each other to account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from device_profiles.conditions import Conditions
+from device_profiles.facts import Unavailable
 from device_profiles.profile import Target
 from profiler import runtimes
+from profiler.drawing import Arrays, draw
 from profiler.measurement import Latency
-from profiler.onnx_graph import read_graph
-from profiler.operators import Operator, operator_to_plain
+from profiler.onnx_graph import parse, read_graph
+from profiler.operators import Node, Operator, OperatorGraph, operator_to_plain
 from profiler.store import Store
 from profiler.subjects import Subject
-from profiler.summary import latencies
+from profiler.summary import empty_call_ms, latencies, reference_ns
 from profiler.work import weight_bytes
 
 #: Sets of weights to rotate through: together they exceed what a core's own caches hold.
@@ -25,17 +27,44 @@ ROTATED_BYTES = 4 << 20
 FEWEST_COPIES, MOST_COPIES = 8, 64
 
 
-def kernel_subjects(operators: Iterable[Operator], target: Target) -> list[Subject]:
-    """Distinct kernels as something to measure; those that the target's runtime cannot replay alone are left out."""
+def kernel_subjects(operators: Iterable[Operator], target: Target, nodes: Iterable[Node] = ()) -> list[Subject]:
+    """Distinct kernels as something to measure; those that the target's runtime cannot replay alone are left out.
+
+    Args:
+        operators: the kernels.
+        target: whose runtime replays them.
+        nodes: uses of them, whose small whole inputs (axes, sizes, indices) are those that they are replayed with.
+    """
     runtime = runtimes.load(target.runtime.name)
+    values = {node.operator: dict(node.values) for node in nodes if node.values}
     found = []
     for operator in dict.fromkeys(operators):
         copies = rotated_copies(operator)
-        content = runtime.kernel_model(operator_to_plain(operator), copies)
+        content = runtime.kernel_model(operator_to_plain(operator), copies, values.get(operator))
         if content is not None:
             graph = read_graph(content)
-            found.append(Subject(graph.digest, str(operator), graph, _given(content), kernel=operator, copies=copies))
+            inputs = _whole(content, graph, values.get(operator, {}))
+            found.append(
+                Subject(
+                    graph.digest, str(operator), graph, _given(content), kernel=operator, copies=copies, inputs=inputs
+                )
+            )
     return found
+
+
+def _whole(content: bytes, graph: OperatorGraph, values: Mapping[int, Sequence[int | float]]) -> Arrays | None:
+    """Inputs of a kernel that reads whole numbers, or None: drawn by the runtime."""
+    import numpy as np
+
+    tensors = dict(graph.inputs)
+    if not any("int" in tensor.dtype or tensor.dtype == "bool" for tensor in tensors.values()):
+        return None
+    given = {
+        f"in{position}": np.array(numbers, dtype=tensors[f"in{position}"].dtype).reshape(tensors[f"in{position}"].shape)
+        for position, numbers in values.items()
+        if f"in{position}" in tensors
+    }
+    return draw(parse(content), {}, given)
 
 
 def rotated_copies(operator: Operator) -> int:
@@ -46,22 +75,31 @@ def rotated_copies(operator: Operator) -> int:
 
 
 def measured_kernels(store: Store, conditions: Conditions) -> dict[Operator, Latency]:
-    """Kernels that were measured alone under conditions, each as the latency of one copy."""
+    """Kernels that were measured alone under conditions, each as the latency of one copy, without the empty call.
+
+    A kernel inside of its network pays no call of its own, so what an empty call costs is taken off before the copies
+    share the rest.
+    """
     measured = latencies(store, conditions)
+    call_ms = empty_call_ms(store, conditions, reference_ns(store, conditions))
+    call = 0.0 if isinstance(call_ms, Unavailable) else call_ms
     found = {}
     for row in store.models().values():
         if row.kernel is not None and row.id in measured:
-            found[row.kernel] = _per_copy(measured[row.id], row.copies)
+            found[row.kernel] = _per_copy(measured[row.id], row.copies, call)
     return found
 
 
-def _per_copy(latency: Latency, copies: int) -> Latency:
+def _per_copy(latency: Latency, copies: int, call_ms: float) -> Latency:
+    def share(time_ms: float) -> float:
+        return max(time_ms - call_ms, 0.0) / copies
+
     return replace(
         latency,
-        value_ms=latency.value_ms / copies,
-        low_ms=latency.low_ms / copies,
-        high_ms=latency.high_ms / copies,
-        typical_ms=latency.typical_ms / copies,
+        value_ms=share(latency.value_ms),
+        low_ms=share(latency.low_ms),
+        high_ms=share(latency.high_ms),
+        typical_ms=share(latency.typical_ms),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import InvalidData, InvalidModel, UnsupportedOperator
 from device_profiles.reading import read_bytes
 from profiler.drawing import Arrays, draw, whole_inputs
-from profiler.free_dims import StillFree, Wanted, fix
+from profiler.free_dims import StillFree, Wanted, fix, without_shapes
 from profiler.onnx_graph import inlined, known_shapes, parse, read_graph
 from profiler.operators import OperatorGraph
 from profiler.trial import run_once
@@ -47,7 +47,7 @@ class ModelFile:
     """A model that can be measured.
 
     Attributes:
-        content: serialised, with fixed shapes.
+        content: serialised, with fixed shapes wherever the runtime can load it so.
         graph: its operators; values whose shape no run tells are `profiler.operators.UNKNOWN`.
         inputs: what it is run with, by name.
         notes: what was assumed, for people.
@@ -107,15 +107,20 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
     tensors = known_shapes(plain)
     graph = read_graph(plain, name=name, unknown=unknown)
     inputs = draw(plain, tensors, own)
-    if unknown or own or whole_inputs(plain):
+    content = fixed
+    if unknown or own or whole_inputs(plain) or fixed is not proto:
         attempts = [inputs, *([] if own else _simpler(inputs))]
-        trial = run_once(plain.SerializeToString(), attempts, unknown)
+        optimise = None if fixed is proto else fixed.SerializeToString()
+        trial = run_once(plain.SerializeToString(), attempts, unknown, optimise=optimise)
         if trial.worked is None:
             raise _failed(name, trial.error, trial.loaded)
         inputs = attempts[trial.worked]
         if unknown:
             graph = read_graph(plain, name=name, shapes=trial.tensors, unknown=[])
-    return ModelFile(_with_known(fixed, graph), graph, inputs, notes, _kept(plain, own))
+        if not trial.optimised:  # a branch that is never taken may contradict the shapes: then they stay free
+            content = without_shapes(proto)
+    serialised = _with_known(content, graph) if content is fixed else content.SerializeToString()
+    return ModelFile(serialised, graph, inputs, notes, _kept(plain, own))
 
 
 def _with_known(proto: onnx.ModelProto, graph: OperatorGraph) -> bytes:
@@ -130,8 +135,8 @@ def _with_known(proto: onnx.ModelProto, graph: OperatorGraph) -> bytes:
             if value not in has and tensor.dtype in _WRITTEN:
                 element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
                 copy.graph.value_info.append(onnx.helper.make_tensor_value_info(value, element, tensor.shape))
-    content: bytes = copy.SerializeToString()
-    return content
+    serialised: bytes = copy.SerializeToString()
+    return serialised
 
 
 def _failed(name: str, words: str, loaded: bool) -> InvalidModel:

@@ -6,12 +6,13 @@ What cannot be measured is refused with the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
-from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor
+from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor, Values
 from profiler.ort_shapes import output_shape
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Largest file that is read; a protobuf cannot be larger.
 LARGEST_BYTES = 2**31 - 1
+#: Largest number of whole numbers that are kept with a node.
+MOST_VALUES = 64
 
 
 def read_graph(
@@ -28,6 +31,7 @@ def read_graph(
     name: str = "",
     shapes: Mapping[str, Tensor] | None = None,
     unknown: list[str] | None = None,
+    values: Mapping[str, Sequence[int | float]] | None = None,
 ) -> OperatorGraph:
     """Read a model.
 
@@ -41,6 +45,7 @@ def read_graph(
         shapes: of values that the file does not have and ONNX cannot infer, such as a run recorded.
         unknown: filled with the names of values whose shape is not known; such a value becomes `UNKNOWN`. None: they
             are an error. Where a run can tell them, nothing but the kernels of a runtime is inferred by our own rules.
+        values: numbers of small values that a run recorded, for `Node.values`; None: nodes have none.
 
     Returns:
         The operators that the outputs depend on, in order. Constants are tensors, not nodes.
@@ -85,7 +90,34 @@ def read_graph(
         )
     if unknown is not None:
         unknown.extend(missing)
+    if values is not None:
+        known = _small_constants(proto) | {name: tuple(numbers) for name, numbers in values.items()}
+        kept = [replace(node, values=_valued(node, known)) for node in kept]
     return OperatorGraph(tuple(kept), tuple(inputs), outputs, runtime)
+
+
+def deciding(tensor: Tensor) -> bool:
+    """Whether the numbers of a value may decide what its reader does: whole ones, few of them; a scale or a bound."""
+    whole = "int" in tensor.dtype or tensor.dtype == "bool"
+    return tensor.elements <= (MOST_VALUES if whole else 1) and tensor.dtype != "unknown"
+
+
+def _small_constants(proto: Any) -> dict[str, tuple[int | float, ...]]:
+    from onnx import numpy_helper
+
+    return {
+        weight.name: tuple(numpy_helper.to_array(weight).ravel().tolist())
+        for weight in proto.graph.initializer
+        if deciding(Tensor(tuple(weight.dims), _dtype(weight.data_type)))
+    }
+
+
+def _valued(node: Node, known: Mapping[str, tuple[int | float, ...]]) -> Values:
+    return tuple(
+        (position, known[name])
+        for position, (name, tensor) in enumerate(zip(node.inputs, node.operator.inputs, strict=True))
+        if name in known and tensor is not None and len(known[name]) == tensor.elements
+    )
 
 
 def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,6 +14,9 @@ from typing import Any
 
 from device_profiles.errors import SchemaMismatch
 
+#: Versions of graphs as text. 1: first (2026-11). 2: nodes have their `values` beside (2026-11); written if there are.
+_SCHEMAS = ("hwnas.graph/1", "hwnas.graph/2")
+
 #: Bytes of one element; ONNX tensor element types by their numpy names.
 DTYPE_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
@@ -21,6 +24,8 @@ DTYPE_BYTES = {
     "uint64": 8, "uint32": 4, "uint16": 2,
 }  # fmt: skip
 
+#: Pairs of an input's position and its numbers.
+Values = tuple[tuple[int, tuple[int | float, ...]], ...]
 AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
@@ -122,12 +127,16 @@ class Node:
         inputs: names of the values it reads, aligned with `operator.inputs`; `""` where one is left out.
         outputs: names of the values it writes.
         name: the node's name in the model it came from, for people.
+        values: numbers of its small inputs that decide what it does (axes, sizes, indices, scales), as pairs of
+            position and flat values, as far as they are known. No part of what the operator is: kernels are replayed
+            with them.
     """
 
     operator: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     name: str = ""
+    values: Values = ()
 
 
 @dataclass(frozen=True)
@@ -168,14 +177,18 @@ class OperatorGraph:
         """The graph as text; `from_json` reads it back."""
         operators = list(dict.fromkeys(self.operators))
         index = {operator: i for i, operator in enumerate(operators)}
+        valued = any(node.values for node in self.nodes)
         return json.dumps(
             {
-                "schema": "hwnas.graph/1",
+                "schema": _SCHEMAS[valued],
                 "runtime": self.runtime,
                 "inputs": [[name, tensor_to_plain(tensor)] for name, tensor in self.inputs],
                 "outputs": list(self.outputs),
                 "operators": [operator_to_plain(operator) for operator in operators],
-                "nodes": [[index[n.operator], list(n.inputs), list(n.outputs), n.name] for n in self.nodes],
+                "nodes": [
+                    [index[n.operator], list(n.inputs), list(n.outputs), n.name, *([n.values] if valued else [])]
+                    for n in self.nodes
+                ],
             },
             separators=(",", ":"),
         )
@@ -189,17 +202,32 @@ class OperatorGraph:
         """
         try:
             data = json.loads(text)
-            if data["schema"] != "hwnas.graph/1":
-                raise SchemaMismatch(f"expected a graph of schema 'hwnas.graph/1', got {data['schema']!r}")
+            if data["schema"] not in _SCHEMAS:
+                raise SchemaMismatch(f"expected a graph of schema {' or '.join(_SCHEMAS)}, got {data['schema']!r}")
             operators = [operator_from_plain(plain) for plain in data["operators"]]
             return OperatorGraph(
-                nodes=tuple(Node(operators[i], tuple(ins), tuple(outs), name) for i, ins, outs, name in data["nodes"]),
+                nodes=tuple(
+                    Node(operators[i], tuple(ins), tuple(outs), name, _values(rest))
+                    for i, ins, outs, name, *rest in _nodes(data)
+                ),
                 inputs=tuple((name, tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
                 outputs=tuple(data["outputs"]),
                 runtime=data["runtime"],
             )
         except (ValueError, LookupError, TypeError) as error:
             raise SchemaMismatch(f"cannot read an operator graph: {error}") from error
+
+
+def _nodes(data: dict[str, Any]) -> list[Any]:
+    """The nodes, each with as many fields as the version has."""
+    fields = 4 + _SCHEMAS.index(data["schema"])
+    if any(len(node) != fields for node in data["nodes"]):
+        raise ValueError(f"a node has not {fields} fields")
+    return list(data["nodes"])
+
+
+def _values(rest: list[Any]) -> Values:
+    return tuple((int(position), tuple(numbers)) for found in rest for position, numbers in found)
 
 
 def operator_to_plain(operator: Operator) -> list[Any]:

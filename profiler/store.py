@@ -441,7 +441,10 @@ class Store:
         with self.transaction() as connection:
             if found == "1":
                 schema.ENERGY.create(connection, checkfirst=True)
+            there = {column["name"] for column in sa.inspect(connection).get_columns("blocks")}
             for column in (schema.BLOCKS.c.cpu_ns, schema.BLOCKS.c.switches):
+                if column.name in there:
+                    continue
                 kind = column.type.compile(self._engine.dialect)
                 connection.exec_driver_sql(f"ALTER TABLE blocks ADD COLUMN {column.name} {kind}")
             where = schema.META.c.key == "schema_version"

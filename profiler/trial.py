@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,16 @@ class Trial:
         tensors: the values asked for that are tensors.
         error: the runtime's words where it did not work.
         loaded: whether it could at least be loaded.
+        values: numbers of those of them that are small and whole.
+        optimised: whether the other form of it that was given can be loaded and optimised.
     """
 
     worked: int | None
     tensors: Mapping[str, Tensor]
     error: str = ""
     loaded: bool = True
+    optimised: bool = True
+    values: Mapping[str, Sequence[int | float]] = field(default_factory=dict)
 
 
 def run_once(
@@ -46,6 +50,7 @@ def run_once(
     attempts: Sequence[Mapping[str, NDArray[Any]]],
     record: Sequence[str] = (),
     *,
+    optimise: bytes | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Trial:
     """Run a model under ONNX Runtime, unoptimised, with the first set of inputs that works.
@@ -54,6 +59,7 @@ def run_once(
         model: serialised ONNX; its inputs may have free dimensions.
         attempts: sets of inputs, in the order in which they are tried.
         record: names of values inside whose types and shapes are wanted.
+        optimise: the form of the model that is to be measured: it is loaded and optimised too.
         patience_s: it is stopped after this.
     """
     import onnx
@@ -66,12 +72,21 @@ def run_once(
         (folder / "model.onnx").write_bytes(proto.SerializeToString())
         for number, inputs in enumerate(attempts):
             save_inputs(folder / f"inputs{number}.npz", inputs)
+        if optimise is not None:
+            (folder / "optimise.onnx").write_bytes(optimise)
         job = {"do": "run", "model": "model.onnx", "attempts": [list(a) for a in attempts], "record": list(record)}
         result, died = _process(folder, job, patience_s)
     if result is None:
         return Trial(None, {}, died, loaded=False)
     tensors = {name: Tensor(tuple(shape), _dtype(kind)) for name, (shape, kind) in result.get("tensors", {}).items()}
-    return Trial(result["worked"], tensors, _plain(result["error"]), result["loaded"])
+    return Trial(
+        result["worked"],
+        tensors,
+        _plain(result["error"]),
+        result["loaded"],
+        result.get("optimised", True),
+        result.get("values", {}),
+    )
 
 
 def fuse(model: Path, runtime: str, options: RuntimeOptions, *, patience_s: float = PATIENCE_S) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
     from hwnas_cli.progress import Live
     from predictors.active import Campaign
-    from profiler import Budget, Latency, Outcome, Store
+    from profiler import Budget, Failure, Latency, Outcome, Store
     from profiler.model_files import Asked
     from profiler.operators import Operator
     from profiler.subjects import Subject
@@ -44,9 +44,7 @@ def profile(
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
     kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
     probes: Annotated[int | None, typer.Option(min=1, help="Random networks of all common operators.")] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option(help="Shape of an input, INPUT=1x3x224x224; again for others.")
-    ] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="INPUT=1x3x224x224; again for other inputs.")] = None,
     dim: Annotated[list[str] | None, typer.Option(help="A free dimension by its name in the file, NAME=8.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="For leading dimensions that are free.")] = None,
     inputs: Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")] = None,
@@ -97,7 +95,7 @@ def profile(
             else:
                 active = _until(wanted, subjects, chosen, opened, limits, seed, live)
                 outcome = active.outcome
-            alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else {}
+            alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else None
     answer = _answer(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
 
@@ -144,18 +142,31 @@ def _with_rounds(answer: Answer, active: Campaign, wanted: float) -> Answer:
     return Answer(data, f"{text}: not reached; give more --budget or a larger pool", 1)
 
 
-def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> dict[Operator, Latency]:
+@dataclass(frozen=True)
+class Alone:
+    """Kernels that were measured alone, those that failed, and how many cannot be: they hold graphs or tensors."""
+
+    measured: Mapping[Operator, Latency]
+    failed: Sequence[Failure]
+    not_replayed: int
+
+
+def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> Alone:
     """Measure the kernels of every network in the store, each alone over rotated weights."""
     import profiler
     from profiler.kernels import kernel_subjects, measured_kernels
 
     conditions = store.require_conditions(target.name)
     graphs = [store.fused(row.id, conditions) for row in store.models().values() if row.kernel is None]
-    operators = [operator for graph in graphs if graph is not None for operator in graph.operators]
-    subjects = kernel_subjects(operators, target)
+    nodes = [node for graph in graphs if graph is not None for node in graph.nodes]
+    operators = dict.fromkeys(node.operator for node in nodes)
+    subjects = kernel_subjects(operators, target, nodes)
+    outcome = profiler.Outcome((), ())
     if subjects:
-        profiler.measure(subjects, target=target, store=store, budget=limits, seed=seed, listener=live.campaign)
-    return measured_kernels(store, conditions)
+        outcome = profiler.measure(
+            subjects, target=target, store=store, budget=limits, seed=seed, listener=live.campaign
+        )
+    return Alone(measured_kernels(store, conditions), outcome.failures, len(operators) - len(subjects))
 
 
 def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -184,7 +195,9 @@ def asked_of(
 
     if not models and (shapes or dims or inputs):
         raise UsageError("--shape, --dim and --inputs are for files", hint="Give them with --model FILE.onnx.")
-    wanted = Wanted(dict(map(parse_shape, shapes or ())), dict(map(parse_dim, dims or ())), batch)
+    wanted = Wanted(
+        dict(map(parse_shape, shapes or ())), dict(map(parse_dim, dims or ())), batch, several=len(models or ()) > 1
+    )
     return Asked(wanted, {} if inputs is None else read_inputs(inputs))
 
 
@@ -316,7 +329,7 @@ def _answer(
     store: str,
     outcome: Outcome,
     refused: Sequence[tuple[Name, HwnasError]],
-    alone: Mapping[Operator, Latency],
+    alone: Alone | None,
     limits: Budget,
 ) -> Answer:
     from device_profiles.errors import InvalidData
@@ -338,8 +351,10 @@ def _answer(
         "failed": failed,
         "needs_attention": bool(failed or degraded),
     }
-    if alone:
-        data["kernels"] = [{"kernel": op.key, "latency_ms": latency.to_plain()} for op, latency in alone.items()]
+    if alone is not None:
+        data["kernels"] = [{"kernel": op.key, "latency_ms": x.to_plain()} for op, x in alone.measured.items()]
+        data["kernels_failed"] = [{"kernel": f.name, "type": f.kind, "reason": f.reason} for f in alone.failed]
+        data["kernels_not_replayed"] = alone.not_replayed
     rows = [
         [
             m.arch or m.name,
@@ -353,12 +368,17 @@ def _answer(
     ]
     heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
     lines = _shown(heads, rows)
-    if alone:
-        slowest = sorted(alone.items(), key=lambda pair: -pair[1].value_ms)
+    if alone is not None:
+        slowest = sorted(alone.measured.items(), key=lambda pair: -pair[1].value_ms)
         times = [
             [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
         ]
         lines += _shown(["kernel, alone", "latency [us]", "95 % interval"], times)
+        lines += [f"kernel failed: {f.name}: {f.reason}" for f in alone.failed[:MOST_ROWS]]
+        lines.append(
+            f"kernels alone: {len(alone.measured)} measured, {len(alone.failed)} failed, "
+            f"{alone.not_replayed} cannot be replayed"
+        )
     lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
     if degraded:

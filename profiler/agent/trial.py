@@ -19,6 +19,9 @@ _TYPES = {
     **{f"{sign}int{bits}": f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "float16": "tensor(float16)", "bool": "tensor(bool)",
 }  # fmt: skip
+#: Types whose numbers decide what reads them, and how many of them are told.
+_NUMBERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
+MOST_VALUES = 64
 
 
 def main(arguments: list[str]) -> int:
@@ -49,12 +52,9 @@ def run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Run with each set of inputs until one works; the types and shapes of the values asked for."""
     import onnxruntime as ort
 
-    settings = ort.SessionOptions()
-    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    settings.log_severity_level = 4
     ort.set_default_logger_severity(4)
     try:
-        session = ort.InferenceSession(str(folder / job["model"]), settings, providers=["CPUExecutionProvider"])
+        session = _session(folder / job["model"], ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
     except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
         return {"worked": None, "error": str(error), "loaded": False}
     words = ""
@@ -62,33 +62,53 @@ def run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         with np.load(folder / f"inputs{number}.npz", allow_pickle=False) as file:
             arrays = {name: file[f"arr_{i}"] for i, name in enumerate(names)}
         try:
-            tensors = _run(session, arrays, job["record"])
+            tensors, values = _run(session, arrays, job["record"])
         except Exception as error:  # as above
             words = words or str(error)
             continue
-        return {"worked": number, "error": "", "tensors": tensors, "loaded": True}
+        optimised = True
+        if (folder / "optimise.onnx").exists():
+            try:
+                _session(folder / "optimise.onnx", ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+            except Exception:  # as above
+                optimised = False
+        return {
+            "worked": number, "error": "", "tensors": tensors, "values": values, "loaded": True, "optimised": optimised,
+        }  # fmt: skip
     return {"worked": None, "error": words, "loaded": True}
 
 
-def _run(session: Any, arrays: dict[str, Any], record: list[str]) -> dict[str, list[Any]]:
-    """Shape and type of each value asked for that is a tensor."""
+def _session(model: Path, level: Any) -> Any:
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = level
+    settings.log_severity_level = 4
+    return ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
+
+
+def _run(
+    session: Any, arrays: dict[str, Any], record: list[str]
+) -> tuple[dict[str, list[Any]], dict[str, list[int | float]]]:
+    """Shape and type of each value asked for that is a tensor, and the numbers of small ones."""
     import onnxruntime as ort
 
     names = record or [output.name for output in session.get_outputs()]
     if any(array.dtype.kind == "U" for array in arrays.values()):  # text goes in as numpy's objects alone
         feed = {name: array.astype(object) if array.dtype.kind == "U" else array for name, array in arrays.items()}
-        results = zip(names, session.run(names, feed), strict=True)
-        return {
-            name: [list(value.shape), _TYPES.get(str(value.dtype), "tensor(string)")]
-            for name, value in results
-            if isinstance(value, np.ndarray)
-        }
-    values = session.run_with_ort_values(names, {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in arrays.items()})
-    return {
-        name: [list(value.shape()), value.data_type()]
-        for name, value in zip(names, values, strict=True)
-        if value.has_value() and value.is_tensor()
-    }
+        results = {n: v for n, v in zip(names, session.run(names, feed), strict=True) if isinstance(v, np.ndarray)}
+        return {n: [list(v.shape), _TYPES.get(str(v.dtype), "tensor(string)")] for n, v in results.items()}, {}
+    given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    found = dict(zip(names, session.run_with_ort_values(names, given), strict=True))
+    found = {name: value for name, value in found.items() if value.has_value() and value.is_tensor()}
+    return (
+        {name: [list(value.shape()), value.data_type()] for name, value in found.items()},
+        {
+            name: value.numpy().ravel().tolist()
+            for name, value in found.items()
+            if value.data_type() in _NUMBERS and int(np.prod(value.shape())) <= MOST_VALUES
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -208,11 +208,11 @@ class OnnxRuntime:
             _session(model, options, fused=path)
             return path.read_bytes()
 
-    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
         """A chain-free model of `copies` equal nodes, each with weights of its own."""
         from profiler.runtimes._kernel_model import build
 
-        return build(operator, copies)
+        return build(operator, copies, values)
 
 
 RUNTIME = OnnxRuntime

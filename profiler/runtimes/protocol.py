@@ -118,12 +118,13 @@ class Runtime(Protocol):
     def empty_model(self) -> bytes | None:
         """The smallest ONNX model that the runtime runs: its time is what a call costs. None if calls cost nothing."""
 
-    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
         """An ONNX model that runs one fused kernel `copies` times over rotated weights, or None if it cannot.
 
         Args:
             operator: the kernel as `profiler.operators.operator_to_plain` writes it.
             copies: sets of weights to rotate through, so that weights are as cold as in a network.
+            values: numbers of constant inputs that decide what it does, by position.
         """
 
 

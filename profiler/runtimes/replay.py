@@ -93,7 +93,7 @@ class ReplayRuntime:
         """Calls cost nothing."""
         return None
 
-    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
         """Kernels are not replayed."""
         return None
 

@@ -176,7 +176,7 @@ class TorchRuntime:
 
         return empty()
 
-    def kernel_model(self, operator: list[Any], copies: int) -> bytes | None:
+    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
         """Kernels are not replayed."""
         return None
 
