@@ -16,15 +16,21 @@ The result, a multiple of the sentinel, becomes a time by the device's reference
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.groups import Groups
 from profiler.measurement import Latency
 from profiler.rows import BlockRow
+
+K = TypeVar("K", bound=Hashable)
 
 #: A block is in the best state if its sentinel is within this of the reference (Jetpack's benchmark rule).
 BEST_STATE = 1.10
@@ -75,14 +81,22 @@ def process_estimate(
         sentinel_ns: `(b,)`, sentinel around each block.
         reference_ns: the device's reference sentinel.
     """
+    return _estimates(Groups.of([0] * len(per_call_ns)), per_call_ns, sentinel_ns, reference_ns)[0]
+
+
+def _estimates(
+    groups: Groups[K], per_call_ns: NDArray[np.float64], sentinel_ns: NDArray[np.float64], reference_ns: float
+) -> list[ProcessEstimate]:
+    """Estimates of the processes whose blocks the groups are, in their order."""
     slowdown = sentinel_ns / reference_ns
-    return ProcessEstimate(
-        best_ns=float(np.quantile(per_call_ns / slowdown, LOWER)),
-        typical_ns=float(np.median(per_call_ns)),
-        blocks=len(per_call_ns),
-        best_blocks=int((slowdown <= BEST_STATE).sum()),
-        slowdown=max(float(np.median(slowdown)), 1.0),
+    columns = (
+        groups.quantile(per_call_ns / slowdown, LOWER),
+        groups.quantile(per_call_ns, 0.5),
+        groups.sizes,
+        groups.counts(slowdown <= BEST_STATE),
+        np.maximum(groups.quantile(slowdown, 0.5), 1.0),
     )
+    return [ProcessEstimate(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def combine(processes: Sequence[ProcessEstimate]) -> Latency:
@@ -95,36 +109,43 @@ def combine(processes: Sequence[ProcessEstimate]) -> Latency:
     Args:
         processes: at least one; with one alone the interval rests on the floor and is wide.
     """
-    from scipy.stats import t
-
-    values = np.array([process.best_ns for process in processes])
+    # A handful of values for each of hundreds of models: plain floats are faster than arrays.
+    values = [process.best_ns for process in processes]
     count = len(values)
-    centre = float(np.median(values))
+    centre, mean = median(values), math.fsum(values) / count
     freedom = count - 1 + FLOOR_PROCESSES
-    seen = (count - 1) * float(values.var(ddof=1)) if count > 1 else 0.0
+    seen = math.fsum((value - mean) ** 2 for value in values)
     pooled = (seen + FLOOR_PROCESSES * (FLOOR_SPREAD * centre) ** 2) / freedom
-    corrected = float(np.mean([process.slowdown - 1.0 for process in processes]))
+    corrected = math.fsum(process.slowdown - 1.0 for process in processes) / count
     variance = 2.0 * pooled / count + (CORRECTION_SPREAD * corrected * centre) ** 2
-    half = float(t.ppf(0.975, freedom)) * float(np.sqrt(variance))
+    half = _student(freedom) * math.sqrt(variance)
     return Latency(
         value_ms=centre / 1e6,
         low_ms=max(centre - half, 0.0) / 1e6,
         high_ms=(centre + half) / 1e6,
-        typical_ms=float(np.median([process.typical_ns for process in processes])) / 1e6,
+        typical_ms=median([process.typical_ns for process in processes]) / 1e6,
         state="stable" if 2 * sum(process.calm for process in processes) > count else "degraded",
         processes=count,
         blocks=sum(process.blocks for process in processes),
     )
 
 
+@functools.cache
+def _student(freedom: int) -> float:
+    """Student's t that 2.5 % of draws exceed; `scipy.stats` has it too, and takes a second to import."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
+
+
 def by_process(rows: Sequence[BlockRow], reference_ns: float) -> dict[str, dict[int, ProcessEstimate]]:
     """Estimates by model, then by process, in the order of the rows."""
-    grouped: dict[tuple[str, int], list[BlockRow]] = defaultdict(list)
-    for row in rows:
-        grouped[row.model, row.process].append(row)
-    found: dict[str, dict[int, ProcessEstimate]] = defaultdict(dict)
-    for (model, process), blocks in grouped.items():
-        per_call = np.array([row.ns / row.calls for row in blocks])
-        sentinel = np.array([row.sentinel_ns for row in blocks], dtype=np.float64)
-        found[model][process] = process_estimate(per_call, sentinel, reference_ns)
-    return dict(found)
+    groups = Groups.of([(row.model, row.process) for row in rows])
+    per_call = np.array([row.ns / row.calls for row in rows], dtype=np.float64)
+    sentinel = np.array([row.sentinel_ns for row in rows], dtype=np.float64)
+    found: dict[str, dict[int, ProcessEstimate]] = {}
+    for (model, process), estimate in zip(
+        groups.keys, _estimates(groups, per_call, sentinel, reference_ns), strict=True
+    ):
+        found.setdefault(model, {})[process] = estimate
+    return found
