@@ -37,7 +37,9 @@ def fill(store: Store, *, models: int = MODELS, processes: int = PROCESSES, bloc
     rng = np.random.default_rng(0)
     store.bind("made-up", "{}", CONDITIONS)
     shape = Tensor((1, 8))
-    graph = OperatorGraph((Node(Operator("", "Relu", (), (shape,), (shape,)), ("x",), ("y",)),), (("x", shape),), ("y",))
+    graph = OperatorGraph(
+        (Node(Operator("", "Relu", (), (shape,), (shape,)), ("x",), ("y",)),), (("x", shape),), ("y",)
+    )
     ids = [f"m{number}" for number in range(models)]
     for model in ids:
         store.add_model(ModelRow(model, f"{model}.onnx", None, None), graph)

@@ -78,6 +78,7 @@ def measure(
     budget: Budget | None = None,
     seed: int = 0,
     listener: events.Listener = events.silent,
+    retry: bool = False,
 ) -> Outcome:
     """Measure models on a target.
 
@@ -88,6 +89,7 @@ def measure(
         budget: when to stop.
         seed: of the order of the rounds.
         listener: told what happens, for progress.
+        retry: try again what failed for good, too; what may have passed by itself is always tried again.
 
     Returns:
         Measurements and failures of the subjects. Interruption leaves everything committed.
@@ -115,10 +117,12 @@ def measure(
             row = ModelRow(subject.id, subject.name, subject.space, subject.arch, subject.kernel, subject.copies)
             store.add_model(row, subject.graph)
             store.add_fused(subject.id, conditions, graph)
+        store.forget_failures(conditions, accepted, only_transient=not retry)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
         campaign.run({name: unique[name] for name in accepted}, Path(folder))
-    found = measurements(store, conditions, list(accepted))
-    return Outcome(found, (*refused, *failures(store, conditions, list(accepted))))
+    enough = campaign.budget.min_processes
+    found = measurements(store, conditions, list(accepted), min_processes=enough)
+    return Outcome(found, (*refused, *failures(store, conditions, list(accepted), min_processes=enough)))
 
 
 def _compile(

@@ -13,8 +13,7 @@ import os
 import re
 import signal
 
-#: Failures of the machine by the error's type, and why they may pass. Types that are no exceptions of Python stand under
-#: their names, since a store holds names.
+#: Failures of the machine by the name of the error's type, as a store holds it, and why they may pass.
 TRANSIENT = {
     "OSError": "a file was lost or could not be read just then",
     "MemoryError": "the memory was taken by others",
@@ -63,6 +62,6 @@ def is_transient(kind: str, reason: str) -> bool:
 
 
 def _parents(kind: str) -> tuple[str, ...]:
-    """Names of a type and, for an exception of Python, of what it derives from: a `FileNotFoundError` is an `OSError`."""
+    """Names of a type and, where Python knows it, of what it derives from: a `FileNotFoundError` is an `OSError`."""
     found = getattr(builtins, kind, None)
     return tuple(parent.__name__ for parent in found.__mro__) if isinstance(found, type) else (kind,)

@@ -1,4 +1,4 @@
-"""Values of many groups reduced at once: a store has thousands of small ones, and a call for each costs more than the sum."""
+"""Values of many groups reduced at once: a store has thousands of small ones, and a call for each costs more."""
 
 from __future__ import annotations
 
@@ -46,4 +46,7 @@ class Groups(Generic[K]):
         share = position - below
         low, high = ordered[starts + below], ordered[starts + np.minimum(below + 1, self.sizes - 1)]
         # From the nearer end, so that equal ends give exactly that value.
-        return np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1.0 - share))
+        between: NDArray[np.float64] = np.where(
+            share < 0.5, low + (high - low) * share, high - (high - low) * (1.0 - share)
+        )
+        return between

@@ -317,9 +317,7 @@ class Store:
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
         """All blocks taken under conditions, in the order they were taken."""
         b, p = schema.BLOCKS.c, schema.PROCESSES.c
-        better = sa.case(
-            (b.sentinel_before_ns < b.sentinel_after_ns, b.sentinel_before_ns), else_=b.sentinel_after_ns
-        )
+        better = sa.case((b.sentinel_before_ns < b.sentinel_after_ns, b.sentinel_before_ns), else_=b.sentinel_after_ns)
         query = (
             sa.select(b.process, p.invocation, b.model, b.calls, b.ns, better)
             .join(schema.PROCESSES, p.id == b.process)
@@ -327,7 +325,8 @@ class Store:
             .order_by(b.id)
         )
         with self._reading() as connection:
-            return [BlockRow._make(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()  # at once: a fetch for each row costs more than the row
+        return [BlockRow._make(row) for row in rows]
 
     def profiles(self, conditions: Conditions) -> list[ProfileRow]:
         """Profiles taken under conditions, in the order of their processes."""
@@ -455,7 +454,7 @@ class Store:
             .group_by(b.process, b.model)
         )
         with self._reading() as connection:
-            return {(model, process): count for model, process, count in connection.execute(query)}
+            return {(model, process): count for model, process, count in connection.execute(query).all()}
 
     def progress(self, conditions: Conditions) -> tuple[int, int]:
         """How many blocks were taken under conditions, and how many models failed."""
@@ -465,9 +464,7 @@ class Store:
             .where(schema.BLOCKS.c.process.in_(self._processes(conditions)))
         )
         failed = (
-            sa.select(sa.func.count())
-            .select_from(schema.FAILURES)
-            .where(schema.FAILURES.c.conditions == conditions.id)
+            sa.select(sa.func.count()).select_from(schema.FAILURES).where(schema.FAILURES.c.conditions == conditions.id)
         )
         with self._reading() as connection:
             taken, given_up = connection.execute(sa.select(blocks.scalar_subquery(), failed.scalar_subquery())).one()
