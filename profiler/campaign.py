@@ -23,6 +23,7 @@ from profiler.fusing import as_it_is, fused_graph
 from profiler.lock import device_lock
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
+from profiler.outstanding import complete_processes, outstanding
 from profiler.reader import LOAD_S, Reader
 from profiler.rows import ModelRow
 from profiler.store import Store
@@ -78,6 +79,7 @@ def measure(
     budget: Budget | None = None,
     seed: int = 0,
     listener: events.Listener = events.silent,
+    retry: bool = False,
 ) -> Outcome:
     """Measure models on a target.
 
@@ -88,6 +90,7 @@ def measure(
         budget: when to stop.
         seed: of the order of the rounds.
         listener: told what happens, for progress.
+        retry: try again what failed for good, too; what may have passed by itself is always tried again.
 
     Returns:
         Measurements and failures of the subjects. Interruption leaves everything committed.
@@ -115,10 +118,13 @@ def measure(
             row = ModelRow(subject.id, subject.name, subject.space, subject.arch, subject.kernel, subject.copies)
             store.add_model(row, subject.graph)
             store.add_fused(subject.id, conditions, graph)
+        store.forget_failures(conditions, accepted, only_transient=not retry)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
         campaign.run({name: unique[name] for name in accepted}, Path(folder))
-    found = measurements(store, conditions, list(accepted))
-    return Outcome(*_one_each(subjects, found, (*refused, *failures(store, conditions, list(accepted)))))
+    enough = campaign.budget.min_processes
+    found = measurements(store, conditions, list(accepted), min_processes=enough)
+    failed = failures(store, conditions, list(accepted), min_processes=enough)
+    return Outcome(*_one_each(subjects, found, (*refused, *failed)))
 
 
 def _compile(
@@ -218,9 +224,7 @@ class _Campaign:
                         hint="Give more --budget, or measure fewer or smaller models at once.",
                     )
             pending = self._pending(subjects)
-            if self.spent_s >= limit and all(
-                self._counts(pending)[name] >= self.budget.min_processes for name in pending
-            ):
+            if self.spent_s >= limit and min(self._counts(pending).values(), default=0) >= self.budget.min_processes:
                 return
 
     def _seconds(self, limit: float, group: list[str], groups: int) -> float:
@@ -292,35 +296,19 @@ class _Campaign:
 
     def _pending(self, subjects: dict[str, Subject]) -> list[str]:
         """Models without enough processes, or with too wide an interval and processes left to spend."""
-        failed = self.store.failures(self.conditions)
-        summary = latencies(self.store, self.conditions)
-        counts = self._counts(list(subjects))
-        return [
-            name
-            for name in subjects
-            if name not in failed
-            and (
-                counts[name] < self.budget.min_processes
-                or (
-                    counts[name] < self.budget.max_processes
-                    and (summary[name].spread > self.budget.spread or summary[name].state != "stable")
-                )
-            )
-        ]
+        return outstanding(self.store, self.conditions, list(subjects), self.budget, least_blocks=self._least_blocks)
 
     def _progress(self) -> tuple[int, int]:
         """What a worker must raise: blocks taken, or models that failed."""
-        return len(self.store.blocks(self.conditions)), len(self.store.failures(self.conditions))
+        return self.store.progress(self.conditions)
 
     def _counts(self, names: list[str]) -> dict[str, int]:
         """Processes that took at least the least number of blocks of each model."""
-        blocks: dict[tuple[str, int], int] = {}
-        for row in self.store.blocks(self.conditions):
-            blocks[row.model, row.process] = blocks.get((row.model, row.process), 0) + 1
-        least = min(Plan().min_rounds, self.budget.rounds)
-        return {
-            name: sum(1 for (model, _), count in blocks.items() if model == name and count >= least) for name in names
-        }
+        return complete_processes(self.store, self.conditions, names, least_blocks=self._least_blocks)
+
+    @property
+    def _least_blocks(self) -> int:
+        return min(Plan().min_rounds, self.budget.rounds)
 
     def _fail(self, model: str, kind: str, reason: str, hint: str) -> None:
         self.store.add_failure(model, self.conditions, kind=kind, reason=reason, hint=hint)

@@ -7,6 +7,14 @@ from typing import Any
 
 from device_profiles.facts import Unavailable
 
+#: Why a latency is degraded, and what to do about it.
+CAUSES = {
+    "contention": "other programs took the CPU meanwhile: stop them or pin them elsewhere, and run again",
+    "slow state": "the machine was slower than it can be: run again when it is calm",
+    "too few processes": "fresh processes disagree more than blocks of one: run again with more --budget",
+    "wide": "processes disagree: run again with more --budget, on a calmer machine",
+}
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -17,9 +25,10 @@ class Latency:
         low_ms: lower end of the interval that a repeated measurement falls into with 95 % confidence.
         high_ms: its upper end.
         typical_ms: median of what was seen, slow states included.
-        state: `stable`, or `degraded` if the machine was not in its best state for enough blocks.
+        state: `stable`, or `degraded` for one of the `causes`.
         processes: fresh processes that the value comes from.
         blocks: blocks, those that were taken again included.
+        causes: why it is degraded, from `CAUSES`; empty if it is stable.
     """
 
     value_ms: float
@@ -29,6 +38,7 @@ class Latency:
     state: str
     processes: int
     blocks: int
+    causes: tuple[str, ...] = ()
 
     @property
     def spread(self) -> float:
@@ -45,6 +55,7 @@ class Latency:
             "state": self.state,
             "processes": self.processes,
             "blocks": self.blocks,
+            "causes": list(self.causes),
         }
 
 
@@ -76,7 +87,8 @@ class Measurement:
         energy_mj: energy of one inference, or why there is none.
         memory: see `Memory`.
         closure: (sum of kernels - model) / model: how far the runtime's profiler is from the unprofiled time; None if
-            unprofiled.
+            unprofiled. What an empty call costs is counted with the kernels.
+        closure_note: why it is beyond what profilers usually add, or that nobody knows; None if it is not.
         call_ms: what an empty call of the runtime costs, part of the latency; or why it is not known.
         same_as: name of the model that was measured in its place: of equal structure, types and classes of weights.
     """
@@ -90,6 +102,7 @@ class Measurement:
     memory: Memory
     closure: float | None
     call_ms: float | Unavailable
+    closure_note: str | None = None
     same_as: str | None = None
 
     def to_plain(self) -> dict[str, Any]:
@@ -99,6 +112,7 @@ class Measurement:
             "energy_mj": _plain(self.energy_mj),
             "memory_bytes": {name: _plain(getattr(self.memory, name)) for name in ("planned", "allocator", "process")},
             "closure": self.closure,
+            "closure_note": self.closure_note,
             "call_ms": _plain(self.call_ms),
             **({"same_as": self.same_as} if self.same_as is not None else {}),
         }

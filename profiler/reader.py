@@ -34,7 +34,8 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "loaded": {"id": str, "call_ns": int},
     "taking": {"id": str, "what": str, "seconds": (int, float)},
     "failed": {"id": str, "kind": str, "reason": str, "hint": str},
-    "profile": {"id": str, "kernels": list, "allocator_peak_bytes": (int, type(None)), "sentinel_ns": int},
+    "profile": {"id": str, "kernels": list, "allocator_peak_bytes": (int, type(None)), "sentinel_ns": int,
+                "run_ns": (float, int, type(None))},
     "memory": {"id": str},
 }  # fmt: skip
 
@@ -166,7 +167,7 @@ class Reader:
             self._fail(model, line["kind"], line["reason"], line["hint"])
         elif event == "profile":
             self._idle()
-            row = ProfileRow(model, line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"])
+            row = ProfileRow(model, line["kernels"], line["allocator_peak_bytes"], line["sentinel_ns"], line["run_ns"])
             self._store.add_profile(self._process, row)
         elif event == "memory":
             self._idle()

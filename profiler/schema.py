@@ -3,8 +3,8 @@
 History of the version:
     1 (2026-11): first.
     2 (2026-11): table `energy`. Stores of version 1 are taken along when they are opened.
-    3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, empty in blocks of before. Stores of versions 1 and 2 are
-       taken along.
+    3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, and `run_ns` of `profiles`, empty in rows of before.
+       Stores of versions 1 and 2 are taken along.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ BLOCKS = sa.Table(
     sa.Column("switches", sa.Integer),
 )
 
-#: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; its allocator's peak; and
-#: the guard sentinel around it.
+#: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; its allocator's peak; the
+#: guard sentinel around it; and a whole inference under it.
 PROFILES = sa.Table(
     "profiles",
     METADATA,
@@ -100,6 +100,7 @@ PROFILES = sa.Table(
     sa.Column("kernels", sa.Text, nullable=False),
     sa.Column("allocator_peak_bytes", sa.BigInteger),
     sa.Column("sentinel_ns", sa.BigInteger, nullable=False),
+    sa.Column("run_ns", sa.Float),
 )
 
 #: Peak of a process that loads and runs the model, or why there is none.

@@ -1,6 +1,6 @@
 """From raw blocks to a latency with an honest interval.
 
-Four facts decide the estimator (`benchmarks/estimators.py` shows them on any machine):
+Five facts decide the estimator (`benchmarks/estimators.py` shows them on any machine):
 
 1. A machine wanders between states in which everything takes 1.1 to 1.3 times as long, for milliseconds or minutes. No
    counter of the operating system shows it; the guard sentinel does. So the time of each block is divided by the
@@ -8,7 +8,9 @@ Four facts decide the estimator (`benchmarks/estimators.py` shows them on any ma
 2. Interruptions only ever add time. So a process stands for the lower quartile of its blocks.
 3. Where a process happens to lie in memory stays for its life, and its own spread says nothing of it. So the value is
    the median over fresh processes, and the interval is taken across them, with a floor, since three can agree by luck.
-4. Networks do not slow down exactly as the sentinel does. So the interval widens with the slow-down that was divided
+4. Where other programs take the CPU, the clock counts their time. So a block during which the process was made to wait
+   stands with its CPU time, and what rests on such blocks is degraded: caches lost to others are in it all the same.
+5. Networks do not slow down exactly as the sentinel does. So the interval widens with the slow-down that was divided
    out.
 
 The result, a multiple of the sentinel, becomes a time by the device's reference sentinel (`profiler.reference`).
@@ -16,15 +18,21 @@ The result, a multiple of the sentinel, becomes a time by the device's reference
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.groups import Groups
 from profiler.measurement import Latency
 from profiler.rows import BlockRow
+
+K = TypeVar("K", bound=Hashable)
 
 #: A block is in the best state if its sentinel is within this of the reference (Jetpack's benchmark rule).
 BEST_STATE = 1.10
@@ -36,6 +44,16 @@ LOWER = 0.25
 #: `FLOOR_PROCESSES`.
 FLOOR_SPREAD = 0.012
 FLOOR_PROCESSES = 3
+
+#: A block is contended if the process had to wait for others for more than this share of it.
+CONTENDED = 0.05
+
+#: Standard error that others leave behind in CPU time: caches that they emptied, a core that they share.
+CONTENTION_SPREAD = 0.10
+
+#: A relative half-width beyond this is no result to rely on; fewer processes than this are no interval.
+WIDE = 0.10
+FEWEST_PROCESSES = 3
 
 #: Standard error that dividing by a slow-down leaves, as a share of it.
 CORRECTION_SPREAD = 0.10
@@ -51,6 +69,7 @@ class ProcessEstimate:
         blocks: blocks seen.
         best_blocks: those in the best state.
         slowdown: median sentinel over the reference, at least 1.
+        contended_blocks: those during which other programs took the CPU.
     """
 
     best_ns: float
@@ -58,15 +77,24 @@ class ProcessEstimate:
     blocks: int
     best_blocks: int
     slowdown: float = 1.0
+    contended_blocks: int = 0
 
     @property
     def calm(self) -> bool:
-        """Whether what it stands for rests on blocks in the best state."""
+        """Whether what it stands for rests on blocks in the best state that nobody disturbed."""
         return self.best_blocks >= LOWER * self.blocks
+
+    @property
+    def contended(self) -> bool:
+        """Whether what it stands for rests on blocks that others disturbed."""
+        return self.blocks - self.contended_blocks < LOWER * self.blocks
 
 
 def process_estimate(
-    per_call_ns: NDArray[np.float64], sentinel_ns: NDArray[np.float64], reference_ns: float
+    per_call_ns: NDArray[np.float64],
+    sentinel_ns: NDArray[np.float64],
+    reference_ns: float,
+    cpu_share: NDArray[np.float64] | None = None,
 ) -> ProcessEstimate:
     """Estimate of one process.
 
@@ -74,15 +102,32 @@ def process_estimate(
         per_call_ns: `(b,)`, time of a call in each block.
         sentinel_ns: `(b,)`, sentinel around each block.
         reference_ns: the device's reference sentinel.
+        cpu_share: `(b,)`, share of each block in which the process had the CPU; 1 where it was not made to wait. None
+            if that is not known.
     """
+    share = np.ones(len(per_call_ns)) if cpu_share is None else cpu_share
+    return _estimates(Groups.of([0] * len(per_call_ns)), per_call_ns, sentinel_ns, reference_ns, share)[0]
+
+
+def _estimates(
+    groups: Groups[K],
+    per_call_ns: NDArray[np.float64],
+    sentinel_ns: NDArray[np.float64],
+    reference_ns: float,
+    cpu_share: NDArray[np.float64],
+) -> list[ProcessEstimate]:
+    """Estimates of the processes whose blocks the groups are, in their order."""
     slowdown = sentinel_ns / reference_ns
-    return ProcessEstimate(
-        best_ns=float(np.quantile(per_call_ns / slowdown, LOWER)),
-        typical_ns=float(np.median(per_call_ns)),
-        blocks=len(per_call_ns),
-        best_blocks=int((slowdown <= BEST_STATE).sum()),
-        slowdown=max(float(np.median(slowdown)), 1.0),
+    contended = cpu_share < 1.0 - CONTENDED
+    columns = (
+        groups.quantile(np.where(contended, cpu_share, 1.0) * per_call_ns / slowdown, LOWER),
+        groups.quantile(per_call_ns, 0.5),
+        groups.sizes,
+        groups.counts((slowdown <= BEST_STATE) & ~contended),
+        np.maximum(groups.quantile(slowdown, 0.5), 1.0),
+        groups.counts(contended),
     )
+    return [ProcessEstimate(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def combine(processes: Sequence[ProcessEstimate]) -> Latency:
@@ -95,36 +140,61 @@ def combine(processes: Sequence[ProcessEstimate]) -> Latency:
     Args:
         processes: at least one; with one alone the interval rests on the floor and is wide.
     """
-    from scipy.stats import t
-
-    values = np.array([process.best_ns for process in processes])
+    # A handful of values for each of hundreds of models: plain floats are faster than arrays.
+    values = [process.best_ns for process in processes]
     count = len(values)
-    centre = float(np.median(values))
+    centre, mean = median(values), math.fsum(values) / count
     freedom = count - 1 + FLOOR_PROCESSES
-    seen = (count - 1) * float(values.var(ddof=1)) if count > 1 else 0.0
+    seen = math.fsum((value - mean) ** 2 for value in values)
     pooled = (seen + FLOOR_PROCESSES * (FLOOR_SPREAD * centre) ** 2) / freedom
-    corrected = float(np.mean([process.slowdown - 1.0 for process in processes]))
-    variance = 2.0 * pooled / count + (CORRECTION_SPREAD * corrected * centre) ** 2
-    half = float(t.ppf(0.975, freedom)) * float(np.sqrt(variance))
+    corrected = math.fsum(process.slowdown - 1.0 for process in processes) / count
+    disturbed = sum(process.contended for process in processes) / count
+    shared = (CORRECTION_SPREAD * corrected) ** 2 + (CONTENTION_SPREAD * disturbed) ** 2
+    half = _student(freedom) * math.sqrt(2.0 * pooled / count + shared * centre**2)
+    causes = _causes(processes, half / centre if centre else 0.0)
     return Latency(
         value_ms=centre / 1e6,
         low_ms=max(centre - half, 0.0) / 1e6,
         high_ms=(centre + half) / 1e6,
-        typical_ms=float(np.median([process.typical_ns for process in processes])) / 1e6,
-        state="stable" if 2 * sum(process.calm for process in processes) > count else "degraded",
+        typical_ms=median([process.typical_ns for process in processes]) / 1e6,
+        state="degraded" if causes else "stable",
         processes=count,
         blocks=sum(process.blocks for process in processes),
+        causes=causes,
     )
+
+
+def _causes(processes: Sequence[ProcessEstimate], spread: float) -> tuple[str, ...]:
+    """Why a latency is degraded, of `profiler.measurement.CAUSES`."""
+    count = len(processes)
+    calm = 2 * sum(process.calm for process in processes) > count
+    contended = 2 * sum(process.contended for process in processes) >= count
+    found = {
+        "contention": contended,
+        "slow state": not calm and not contended,
+        "too few processes": count < FEWEST_PROCESSES,
+        "wide": spread > WIDE,
+    }
+    return tuple(cause for cause, holds in found.items() if holds)
+
+
+@functools.cache
+def _student(freedom: int) -> float:
+    """Student's t that 2.5 % of draws exceed; `scipy.stats` has it too, and takes a second to import."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def by_process(rows: Sequence[BlockRow], reference_ns: float) -> dict[str, dict[int, ProcessEstimate]]:
     """Estimates by model, then by process, in the order of the rows."""
-    grouped: dict[tuple[str, int], list[BlockRow]] = defaultdict(list)
-    for row in rows:
-        grouped[row.model, row.process].append(row)
-    found: dict[str, dict[int, ProcessEstimate]] = defaultdict(dict)
-    for (model, process), blocks in grouped.items():
-        per_call = np.array([row.ns / row.calls for row in blocks])
-        sentinel = np.array([row.sentinel_ns for row in blocks], dtype=np.float64)
-        found[model][process] = process_estimate(per_call, sentinel, reference_ns)
-    return dict(found)
+    groups = Groups.of([(row.model, row.process) for row in rows])
+    per_call = np.array([row.ns / row.calls for row in rows], dtype=np.float64)
+    sentinel = np.array([row.sentinel_ns for row in rows], dtype=np.float64)
+    share = np.array([row.cpu_ns / row.ns if row.switches and row.cpu_ns is not None else 1.0 for row in rows])
+    found: dict[str, dict[int, ProcessEstimate]] = {}
+    for (model, process), estimate in zip(
+        groups.keys, _estimates(groups, per_call, sentinel, reference_ns, share), strict=True
+    ):
+        found.setdefault(model, {})[process] = estimate
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
-from profiler import database, schema
+from profiler import database, failures, schema
 from profiler.database import StoreFull
 from profiler.operators import OperatorGraph, operator_from_plain, operator_to_plain
 from profiler.rows import BlockRow, ModelRow, ProfileRow
@@ -240,6 +240,7 @@ class Store:
             "kernels": json.dumps(profile.kernels),
             "allocator_peak_bytes": profile.allocator_peak_bytes,
             "sentinel_ns": profile.sentinel_ns,
+            "run_ns": profile.run_ns,
         }
         with self.transaction() as connection:
             connection.execute(schema.PROFILES.insert().values(**row))
@@ -319,28 +320,29 @@ class Store:
     def blocks(self, conditions: Conditions) -> list[BlockRow]:
         """All blocks taken under conditions, in the order they were taken."""
         b, p = schema.BLOCKS.c, schema.PROCESSES.c
-        before, after = b.sentinel_before_ns, b.sentinel_after_ns
+        better = sa.case((b.sentinel_before_ns < b.sentinel_after_ns, b.sentinel_before_ns), else_=b.sentinel_after_ns)
         query = (
-            sa.select(b.process, p.invocation, b.model, b.calls, b.ns, before, after, b.cpu_ns, b.switches)
+            sa.select(b.process, p.invocation, b.model, b.calls, b.ns, better, b.cpu_ns, b.switches)
             .join(schema.PROCESSES, p.id == b.process)
             .where(p.conditions == conditions.id)
             .order_by(b.id)
         )
         with self._reading() as connection:
-            return [BlockRow(*row[:5], min(row[5], row[6]), *row[7:]) for row in connection.execute(query)]
+            rows = connection.execute(query).all()  # at once: a fetch for each row costs more than the row
+        return [BlockRow._make(row) for row in rows]
 
     def profiles(self, conditions: Conditions) -> list[ProfileRow]:
         """Profiles taken under conditions, in the order of their processes."""
         f, p = schema.PROFILES.c, schema.PROCESSES.c
         query = (
-            sa.select(f.model, f.kernels, f.allocator_peak_bytes, f.sentinel_ns)
+            sa.select(f.model, f.kernels, f.allocator_peak_bytes, f.sentinel_ns, f.run_ns)
             .join(schema.PROCESSES, p.id == f.process)
             .where(p.conditions == conditions.id)
             .order_by(f.process)
         )
         with self._reading() as connection:
             rows = connection.execute(query)
-            return [ProfileRow(model, json.loads(kernels), peak, guard) for model, kernels, peak, guard in rows]
+            return [ProfileRow(model, json.loads(kernels), *rest) for model, kernels, *rest in rows]
 
     def memory(self, conditions: Conditions) -> dict[str, tuple[int | None, str | None]]:
         """Peak of a process in bytes, or why there is none, by model; the last one measured."""
@@ -441,14 +443,85 @@ class Store:
         with self.transaction() as connection:
             if found == "1":
                 schema.ENERGY.create(connection, checkfirst=True)
-            there = {column["name"] for column in sa.inspect(connection).get_columns("blocks")}
-            for column in (schema.BLOCKS.c.cpu_ns, schema.BLOCKS.c.switches):
-                if column.name in there:
-                    continue
-                kind = column.type.compile(self._engine.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE blocks ADD COLUMN {column.name} {kind}")
+            for column in (schema.BLOCKS.c.cpu_ns, schema.BLOCKS.c.switches, schema.PROFILES.c.run_ns):
+                table = column.table.name
+                if column.name not in {known["name"] for known in sa.inspect(connection).get_columns(table)}:
+                    kind = column.type.compile(self._engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}")
             where = schema.META.c.key == "schema_version"
             connection.execute(schema.META.update().where(where).values(value=str(schema.SCHEMA_VERSION)))
+
+    # -- many models at once: one statement, however many there are
+    # -------------------------------------------------------------------------------------------------
+
+    def block_counts(self, conditions: Conditions) -> dict[tuple[str, int], int]:
+        """Blocks taken under conditions, by model and process."""
+        b = schema.BLOCKS.c
+        query = (
+            sa.select(b.model, b.process, sa.func.count())
+            .where(b.process.in_(self._processes(conditions)))
+            .group_by(b.process, b.model)
+        )
+        with self._reading() as connection:
+            return {(model, process): count for model, process, count in connection.execute(query).all()}
+
+    def progress(self, conditions: Conditions) -> tuple[int, int]:
+        """How many blocks were taken under conditions, and how many models failed."""
+        blocks = (
+            sa.select(sa.func.count())
+            .select_from(schema.BLOCKS)
+            .where(schema.BLOCKS.c.process.in_(self._processes(conditions)))
+        )
+        failed = (
+            sa.select(sa.func.count()).select_from(schema.FAILURES).where(schema.FAILURES.c.conditions == conditions.id)
+        )
+        with self._reading() as connection:
+            taken, given_up = connection.execute(sa.select(blocks.scalar_subquery(), failed.scalar_subquery())).one()
+        return int(taken), int(given_up)
+
+    def fused_graphs(self, conditions: Conditions, models: Iterable[str]) -> dict[str, OperatorGraph]:
+        """The fused graphs of these models under conditions, of those that have one."""
+        wanted = list(models)
+        columns = schema.FUSED.c
+        if any((model, conditions.id) not in self._fused for model in wanted):
+            query = sa.select(columns.model, columns.graph).where(columns.conditions == conditions.id)
+            needed = {model for model in wanted if (model, conditions.id) not in self._fused}
+            with self._reading() as connection:
+                for model, text in connection.execute(query):
+                    if model in needed:
+                        self._fused[model, conditions.id] = OperatorGraph.from_json(text)
+        found = {model: self._fused.get((model, conditions.id)) for model in wanted}
+        return {model: graph for model, graph in found.items() if graph is not None}
+
+    def forget_failures(
+        self, conditions: Conditions, models: Iterable[str] | None = None, *, only_transient: bool = True
+    ) -> tuple[str, ...]:
+        """Forget that models failed under conditions, so that they are tried again.
+
+        Args:
+            conditions: under which they failed.
+            models: which ones; all if None.
+            only_transient: keep the failures that are the model's own (`profiler.failures`).
+
+        Returns:
+            Ids of the models whose failures were forgotten.
+        """
+        asked = None if models is None else set(models)
+        forgotten = [
+            model
+            for model, (kind, reason, _) in self.failures(conditions).items()
+            if (asked is None or model in asked) and not (only_transient and not failures.is_transient(kind, reason))
+        ]
+        if forgotten:
+            columns = schema.FAILURES.c
+            where = (columns.conditions == conditions.id) & (columns.model == sa.bindparam("forgotten"))
+            with self.transaction() as connection:
+                connection.execute(schema.FAILURES.delete().where(where), [{"forgotten": m} for m in forgotten])
+        return tuple(forgotten)
+
+    @staticmethod
+    def _processes(conditions: Conditions) -> sa.Select[tuple[int]]:
+        return sa.select(schema.PROCESSES.c.id).where(schema.PROCESSES.c.conditions == conditions.id)
 
 
 def _own_version() -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
-from profiler import meters, reference, statistics
+from profiler import closures, meters, reference, statistics
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
 from profiler.rows import BlockRow
 from profiler.statistics import ProcessEstimate
 from profiler.store import Store
+
+#: Fresh processes that a model needs to count as measured although it failed later.
+ENOUGH_PROCESSES = 3
 
 
 def reference_ns(store: Store, conditions: Conditions) -> float | None:
@@ -35,22 +40,61 @@ def _reference_ns(rows: Sequence[BlockRow], store: Store, conditions: Conditions
 def estimates(
     store: Store, conditions: Conditions, *, against_ns: float | None = None
 ) -> dict[str, dict[int, ProcessEstimate]]:
-    """What each process says of each model, by the store's id and the process's number.
+    """What each process says of each model that counts as measured, by the store's id and the process's number.
 
     Args:
         store: the measurements.
         conditions: of them.
         against_ns: the reference sentinel to express times in; the store's own if None.
     """
-    rows = store.blocks(conditions)
-    against = against_ns or _reference_ns(rows, store, conditions)
-    return {} if against is None else statistics.by_process(rows, against)
+    return settled(store, conditions, against_ns=against_ns).processes
 
 
 def latencies(store: Store, conditions: Conditions, *, against_ns: float | None = None) -> dict[str, Latency]:
     """Latency of every model, kernels alone included, by the store's id; arguments as for `estimates`."""
-    found = estimates(store, conditions, against_ns=against_ns)
-    return {model: statistics.combine(list(processes.values())) for model, processes in found.items()}
+    return settled(store, conditions, against_ns=against_ns).latencies
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is known of the models under conditions, by the store's id; no model is in both.
+
+    Attributes:
+        processes: what each process says of what was measured, kernels alone included.
+        failures: kind, reason and hint of what could not be measured.
+        reference_ns: what times are expressed in; None if nothing was measured.
+    """
+
+    processes: dict[str, dict[int, ProcessEstimate]]
+    failures: dict[str, tuple[str, str, str]]
+    reference_ns: float | None
+
+    @cached_property
+    def latencies(self) -> dict[str, Latency]:
+        """Of what was measured."""
+        return {model: statistics.combine(list(processes.values())) for model, processes in self.processes.items()}
+
+
+def settled(
+    store: Store, conditions: Conditions, *, against_ns: float | None = None, min_processes: int = ENOUGH_PROCESSES
+) -> Settled:
+    """Decide for each model whether it was measured or failed.
+
+    A model may have been measured for a while and then fail. Enough processes are a measurement all the same, and the
+    failure is not told; with fewer it failed, and what there is of it is no measurement.
+
+    Args:
+        store: the measurements.
+        conditions: of them.
+        against_ns: the reference sentinel to express times in; the store's own if None.
+        min_processes: fresh processes that are enough for a model that failed later.
+    """
+    rows = store.blocks(conditions)
+    against = against_ns or _reference_ns(rows, store, conditions)
+    processes = {} if against is None else statistics.by_process(rows, against)
+    failed = store.failures(conditions)
+    enough = {name: each for name, each in processes.items() if name not in failed or len(each) >= min_processes}
+    return Settled(enough, {name: failure for name, failure in failed.items() if name not in enough}, against)
 
 
 def empty_call_ms(store: Store, conditions: Conditions, against_ns: float | None) -> float | Unavailable:
@@ -71,28 +115,36 @@ def measurements(
     models: Sequence[str] | None = None,
     *,
     against_ns: float | None = None,
+    min_processes: int = ENOUGH_PROCESSES,
 ) -> tuple[Measurement, ...]:
-    """Measurements under conditions, of all networks or of the models named, in their order."""
-    against = against_ns or reference_ns(store, conditions)
-    summarised = latencies(store, conditions, against_ns=against)
+    """Measurements under conditions, of all networks or of the models named, in their order; see `settled`."""
+    known = settled(store, conditions, against_ns=against_ns, min_processes=min_processes)
     rows = store.models()
+    wanted = [
+        model
+        for model in (known.latencies if models is None else models)
+        if model in known.latencies and (models is not None or rows[model].kernel is None)
+    ]
+    graphs = store.fused_graphs(conditions, wanted)
     profiles = {profile.model: profile for profile in store.profiles(conditions)}
     peaks = store.memory(conditions)
     energies = store.energy(conditions)
-    call_ms = empty_call_ms(store, conditions, against)
+    call_ms = empty_call_ms(store, conditions, known.reference_ns)
     unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
-    for model in models if models is not None else summarised:
-        if model not in summarised or (models is None and rows[model].kernel is not None):
-            continue
-        latency, row, profile = summarised[model], rows[model], profiles.get(model)
-        closure = None
-        if against is not None and profile is not None and profile.kernels:
-            kernels_ms = sum(mean_ns for _, _, mean_ns, _ in profile.kernels) / 1e6 * against / profile.sentinel_ns
+    for model in wanted:
+        latency, row, profile = known.latencies[model], rows[model], profiles.get(model)
+        closure, explained = None, None
+        if known.reference_ns is not None and profile is not None and profile.kernels:
+            kernels_ms = sum(mean_ns for _, _, mean_ns, _ in profile.kernels) / 1e6
+            kernels_ms *= known.reference_ns / profile.sentinel_ns
             call = 0.0 if isinstance(call_ms, Unavailable) else call_ms
             closure = (kernels_ms + call) / latency.value_ms - 1.0
+            scale = known.reference_ns / profile.sentinel_ns
+            run_ms = None if profile.run_ns is None else profile.run_ns / 1e6 * scale
+            explained = closures.explain(closure, [kernel[1] for kernel in profile.kernels], latency.value_ms, run_ms)
         allocator = profile.allocator_peak_bytes if profile is not None else None
-        graph = store.fused(model, conditions)
+        graph = graphs.get(model)
         process, reason = peaks.get(model, (None, "it was not measured"))
         found.append(
             Measurement(
@@ -108,17 +160,26 @@ def measurements(
                     process=process if process else Unavailable(reason or "unknown"),
                 ),
                 closure=closure,
+                closure_note=explained,
                 call_ms=call_ms,
             )
         )
     return tuple(found)
 
 
-def failures(store: Store, conditions: Conditions, models: Sequence[str] | None = None) -> tuple[Failure, ...]:
-    """What failed under conditions."""
-    rows = store.models()
+def failures(
+    store: Store,
+    conditions: Conditions,
+    models: Sequence[str] | None = None,
+    *,
+    min_processes: int = ENOUGH_PROCESSES,
+) -> tuple[Failure, ...]:
+    """What could not be measured under conditions; see `settled`."""
+    failed = settled(store, conditions, min_processes=min_processes).failures
+    asked = None if models is None else set(models)
+    rows = store.models() if failed else {}
     return tuple(
         Failure(model, rows[model].name, rows[model].arch, kind, reason, hint)
-        for model, (kind, reason, hint) in store.failures(conditions).items()
-        if models is None or model in models
+        for model, (kind, reason, hint) in failed.items()
+        if asked is None or model in asked
     )

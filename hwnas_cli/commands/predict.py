@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, table
+
+if TYPE_CHECKING:
+    from device_profiles.errors import HwnasError
+    from predictors import Prediction, Predictor
+
+#: What was asked for, under the name that the answer gives it: `{"model": path}` or `{"arch": text}`.
+Name = dict[str, str]
+#: What was predicted, and what cannot be, each with its name.
+Predicted = tuple[list[dict[str, Any]], list[tuple[Name, "HwnasError"]]]
 
 
 @answers("predict")
@@ -20,7 +30,8 @@ def predict(
 ) -> Answer:
     """Predict models or architectures.
 
-    Each with its interval, and what the predictor does not know of it.
+    Each with its interval, and what the predictor does not know of it. One that cannot be predicted is named, and the
+    others are answered.
 
     Examples:
 
@@ -28,9 +39,6 @@ def predict(
 
         hwnas predict runs/latency --model mobilenet.onnx --json
     """
-    import numpy as np
-
-    import nas
     import predictors
     from device_profiles.errors import UsageError
 
@@ -39,18 +47,72 @@ def predict(
     loaded = predictors.load(folder)
     if target is not None:
         loaded.require_target(target)
-    if arch:
-        if loaded.card.space is None:
-            raise UsageError("this predictor was fitted without a space", hint="Fit it with --space NAME.")
-        space = nas.spaces.load(loaded.card.space)
-        prediction = loaded.predict(np.array([space.parse(text) for text in arch]))
-        names = [("arch", text) for text in arch]
-    else:
-        prediction = loaded.predict(list(model or ()))
-        names = [("model", str(path)) for path in model or ()]
-    rows = [
+    rows, refused = _architectures(loaded, arch) if arch else _models(loaded, model or ())
+    failed = [
+        {**name, "type": type(error).__name__, "reason": error.message, "hint": error.hint} for name, error in refused
+    ]
+    data = {"predictions": rows, "failed": failed}
+    lines = [f"failed: {_called(row)}: {row['reason']}" for row in failed]
+    if not rows:
+        last = refused[-1][1]
+        return Answer(data, "\n".join(lines), last.exit_code, last)
+    shown = [
+        [
+            _called(row),
+            f"{row['value']:.4g}",
+            "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}",
+            f"{row['coverage']:.0%}",
+            str(len(row["missing"])),
+        ]
+        for row in rows
+    ]
+    heads = ["", f"{loaded.card.cost} [{rows[0]['unit']}]", "90 % interval", "coverage", "unknown kernels"]
+    return Answer(data, "\n".join([table(heads, shown), *lines]))
+
+
+def _models(loaded: Predictor, paths: Sequence[Path]) -> Predicted:
+    """Files one by one, so that a bad one costs itself alone."""
+    from device_profiles.errors import InvalidData, InvalidModel
+
+    rows: list[dict[str, Any]] = []
+    refused: list[tuple[Name, HwnasError]] = []
+    for path in paths:
+        name = {"model": str(path)}
+        try:
+            rows += _rows([name], loaded.predict(path))
+        except InvalidData as error:
+            refused.append((name, error))
+        except OSError as error:
+            refused.append((name, InvalidModel(f"cannot read {path}: {error}", hint="Give a file that can be read.")))
+    return rows, refused
+
+
+def _architectures(loaded: Predictor, texts: Sequence[str]) -> Predicted:
+    """Those that the space can read, all at once."""
+    import numpy as np
+
+    import nas
+    from device_profiles.errors import HwnasError, UsageError
+
+    if loaded.card.space is None:
+        raise UsageError("this predictor was fitted without a space", hint="Fit it with --space NAME.")
+    space = nas.spaces.load(loaded.card.space)
+    names: list[Name] = []
+    genomes = []
+    refused: list[tuple[Name, HwnasError]] = []
+    for text in texts:
+        try:
+            genomes.append(space.parse(text))
+            names.append({"arch": text})
+        except HwnasError as error:
+            refused.append(({"arch": text}, error))
+    return (_rows(names, loaded.predict(np.array(genomes))) if genomes else []), refused
+
+
+def _rows(names: Sequence[Name], prediction: Prediction) -> list[dict[str, Any]]:
+    return [
         {
-            kind: name,
+            **name,
             "value": float(prediction.value[i]),
             "low": None if prediction.low is None else float(prediction.low[i]),
             "high": None if prediction.high is None else float(prediction.high[i]),
@@ -58,17 +120,9 @@ def predict(
             "coverage": float(prediction.coverage[i]),
             "missing": list(prediction.missing[i]),
         }
-        for i, (kind, name) in enumerate(names)
+        for i, name in enumerate(names)
     ]
-    shown = [
-        [
-            name,
-            f"{row['value']:.4g}",
-            "-" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}",
-            f"{row['coverage']:.0%}",
-            str(len(prediction.missing[i])),
-        ]
-        for i, ((_, name), row) in enumerate(zip(names, rows, strict=True))
-    ]
-    heads = ["", f"{loaded.card.cost} [{prediction.unit}]", "90 % interval", "coverage", "unknown kernels"]
-    return Answer({"predictions": rows}, table(heads, shown))
+
+
+def _called(row: dict[str, Any]) -> str:
+    return str(row.get("arch") or row.get("model"))

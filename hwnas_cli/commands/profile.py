@@ -333,6 +333,7 @@ def _answer(
     limits: Budget,
 ) -> Answer:
     from device_profiles.errors import InvalidData
+    from profiler.measurement import CAUSES
 
     measurements, failures = outcome.measurements, outcome.failures
 
@@ -381,8 +382,12 @@ def _answer(
         )
     lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
-    if degraded:
-        lines.append(f"{len(degraded)} were measured in a slow state of the machine: run again when it is calm")
+    for cause, advice in CAUSES.items():
+        count = sum(cause in m.latency.causes for m in degraded)
+        if count:
+            lines.append(f"{count} degraded ({cause}): {advice}")
+    lines += [f"{m.arch or m.name}: closure {m.closure:+.0%}: {m.closure_note}" for m in measurements if m.closure_note]
+    lines += [f"{m.arch or m.name}: measured as {m.same_as}, which is equal to it" for m in measurements if m.same_as]
     wide = [m for m in measurements if m.latency.spread > limits.spread]
     if wide:
         more = any(m.latency.processes < limits.max_processes for m in wide)

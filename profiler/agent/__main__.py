@@ -143,6 +143,7 @@ class Worker:
                     id=candidate.id,
                     kernels=[[k.node, k.op_type, k.mean_ns, k.runs] for k in profile.kernels],
                     allocator_peak_bytes=profile.allocator_peak_bytes,
+                    run_ns=profile.run_ns,
                     sentinel_ns=sorted(guards)[1],
                 )
 

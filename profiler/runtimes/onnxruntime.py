@@ -69,8 +69,11 @@ class OrtSession:
             fused = Path(folder) / "fused.onnx"
             session = _session(self._model, self._options, fused=fused, profile_prefix=str(Path(folder) / "profile"))
             call = _bound(session, self._feed)
+            times_ns = []
             for _ in range(runs + warm):
+                start = time.perf_counter_ns()
                 call()
+                times_ns.append(time.perf_counter_ns() - start)
             events = json.loads(Path(session.end_profiling()).read_text())
             outer = _node_names(fused)
         all_nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
@@ -86,7 +89,7 @@ class OrtSession:
             for event, mean in zip(nodes[:per_run], _trimmed_mean(durations), strict=True)
         )
         peaks = [int(event["args"].get("mem_in_use_peak", 0)) for event in all_nodes]
-        return Profile(kernels, max(peaks) or None)
+        return Profile(kernels, max(peaks) or None, float(_trimmed_mean(np.array(times_ns[warm:], dtype=np.float64))))
 
     def close(self) -> None:
         """Drop the session and its arena."""

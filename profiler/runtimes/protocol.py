@@ -54,10 +54,12 @@ class Profile:
         kernels: one entry for each kernel of the fused model, in the order they ran.
         allocator_peak_bytes: largest sum of live buffers that the runtime's allocator reported, or None if it reports
             none.
+        run_ns: mean of a whole inference under the profiler, or None: what the profiler itself costs shows in it.
     """
 
     kernels: tuple[KernelTime, ...]
     allocator_peak_bytes: int | None
+    run_ns: float | None = None
 
 
 class Session(Protocol):

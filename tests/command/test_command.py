@@ -205,6 +205,38 @@ def test_predict_says_what_it_does_not_know(ask, place, tmp_path):
     assert (row["high"] - row["low"]) / row["value"] > 2 * (known["high"] - known["low"]) / known["value"]
 
 
+@pytest.mark.parametrize("order", [("good", "bad", "missing"), ("bad", "good", "missing"), ("missing", "bad", "good")])
+def test_predict_answers_the_good_ones_and_names_the_bad(ask, hwnas, place, tmp_path, order):
+    files = {name: tmp_path / f"{name}.onnx" for name in order}
+    files["good"].write_bytes(convolution())
+    files["bad"].write_bytes(b"no model")
+    code, answer = ask("predict", place / "latency", "--model", *(files[name] for name in order))
+    assert code == 0
+    assert [row["model"] for row in answer["predictions"]] == [str(files["good"])]
+    assert answer["predictions"] == ask("predict", place / "latency", "--model", files["good"])[1]["predictions"]
+    assert [row["model"] for row in answer["failed"]] == [str(files[name]) for name in order if name != "good"]
+    assert all(row["type"] == "InvalidModel" and row["reason"] and row["hint"] for row in answer["failed"])
+    _, out, _ = hwnas("predict", place / "latency", "--model", *(files[name] for name in order))
+    assert f"failed: {files['bad']}: " in out and str(files["good"]) in out
+
+
+def test_predict_with_nothing_to_answer_is_an_error(ask, place, tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "folder.onnx").mkdir()
+    files = [tmp_path / f"{name}.onnx" for name in ("bad", "folder", "missing")]
+    code, answer = ask("predict", place / "latency", "--model", *files)
+    assert code == 4 and answer["predictions"] == [] and answer["error"]["type"] == "InvalidModel"
+    assert [row["model"] for row in answer["failed"]] == [str(path) for path in files]
+
+
+def test_predict_architectures_of_which_one_cannot_be_read(ask, place):
+    code, answer = ask("predict", place / "latency", "--arch", "1,2,3,0,4,1", "9,9,9,9,9,9", "nonsense")
+    assert code == 0 and [row["arch"] for row in answer["predictions"]] == ["1,2,3,0,4,1"]
+    assert [row["arch"] for row in answer["failed"]] == ["9,9,9,9,9,9", "nonsense"]
+    code, answer = ask("predict", place / "latency", "--arch", "nonsense")
+    assert code == 2 and answer["predictions"] == [] and answer["error"]["type"] == "UsageError"
+
+
 def test_a_predictor_speaks_of_its_own_target_alone(ask, place, tmp_path):
     code, answer = ask("predict", place / "latency", "--arch", "1,2,3,0,4,1", "--target", "local-onnxruntime")
     assert code == 4 and answer["error"]["type"] == "ConditionMismatch"
@@ -243,6 +275,54 @@ def test_other_conditions_are_not_compared_nor_mixed(ask, place, tmp_path):
     assert all("options" in row["reason"] for row in answer["rows"])
     code, answer = ask("profile", target, *arguments, place / "a.db")
     assert code == 4 and answer["error"]["type"] == "ConditionMismatch" and "options" in answer["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def threads(tmp_path_factory):
+    """A store of two targets that differ in threads."""
+    folder = tmp_path_factory.mktemp("threads")
+    (folder / "two.toml").write_text('extends = "fake"\nname = "two"\n[runtime]\nthreads = 2\n')
+    (folder / "m.onnx").write_bytes(convolution())
+    for target in ("fake", str(folder / "two.toml")):
+        command = ["profile", target, "--model", str(folder / "m.onnx"), "--store", str(folder / "a.db")]
+        subprocess.run([sys.executable, "-m", "hwnas", *command], capture_output=True, check=True)
+    return folder / "a.db"
+
+
+@pytest.mark.parametrize("stores", [1, 2])
+def test_compare_across_the_targets_of_one_store(ask, hwnas, threads, stores):
+    given = [threads] * stores
+    code, answer = ask("compare", *given, "--across", "threads")
+    assert code == 0
+    (row,) = answer["rows"]
+    assert {"key", "ratio", "low", "high", "verdict"} <= row.keys()
+    assert (row["first"], row["second"], row["target"]) == ("fake", "two", "two")
+    assert row["key"].endswith("m.onnx") and row["low"] < row["ratio"] < row["high"]
+    (found,) = answer["fastest"]
+    assert found["key"] == row["key"] and set(found["targets"]) <= {"fake", "two"}
+    assert ask("compare", *given, "--across", "runtime, threads", "--fail-on", "slower:50%")[0] == 0
+    code, out, _ = hwnas("compare", *given, "--across", "threads")
+    assert code == 0 and "two / fake" in out and "fastest: " in out
+
+
+def test_compare_across_what_does_not_differ_or_is_no_name(ask, hwnas, place, threads):
+    _, answer = ask("compare", threads, "--across", "runtime")
+    (row,) = answer["rows"]
+    assert row["verdict"] == "not comparable" and "--across runtime,threads compares them" in row["reason"]
+    assert answer["fastest"] == []
+    code, answer = ask("compare", threads, "--across", "runtime", "--fail-on", "slower")
+    assert code == 4 and "threads" in answer["error"]["message"]
+    for names in ("kernel", "", "threads,"):
+        code, answer = ask("compare", threads, "--across", names)
+        assert code == 2 and "options, precision, runtime, threads" in answer["error"]["hint"].replace(
+            "optimisation, ", ""
+        )
+    code, answer = ask("compare", threads)
+    assert code == 2 and "--across runtime" in answer["error"]["hint"]
+    code, out, _ = hwnas("compare", place / "a.db", "--across", "threads")
+    assert code == 0 and "one target alone, 'fake'" in out
+    code, answer = ask("compare", place / "a.db", "--across", "threads", "--fail-on", "slower")
+    assert code == 4 and "one target alone" in answer["error"]["message"]
 
 
 def test_search_and_report(ask, place, tmp_path):

@@ -258,8 +258,23 @@ def test_refused_models_alone_leave_the_store_empty(store: Store) -> None:
 
 MOODY = """
 import os, signal, time
+from pathlib import Path
 import onnx
+from device_profiles.errors import InvalidModel
 from profiler.runtimes.fake import FakeRuntime
+
+
+def fail(error):
+    raise error
+
+
+TROUBLES = {
+    "loses": lambda: fail(FileNotFoundError("m.onnx")),
+    "memory": lambda: fail(MemoryError()),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "invalid": lambda: fail(InvalidModel("no model of mine", hint="Mend it.")),
+}
 
 
 class Moody(FakeRuntime):
@@ -271,6 +286,9 @@ class Moody(FakeRuntime):
             time.sleep(3600)
         if options.options.get("raises") in types:
             raise RuntimeError("not today")
+        trouble = Path(str(options.options.get("trouble", "")))
+        if "Tanh" in types and trouble.is_file():
+            TROUBLES[trouble.read_text()]()
         return super().load(model, options)
 
 
@@ -339,6 +357,57 @@ def test_what_a_runtime_raises_is_kept_as_the_reason_and_not_tried_again(
     log = Log()
     assert measure(subjects, target=moody(raises="Tanh"), store=store, budget=QUICK, listener=log) == outcome
     assert log.of(events.ProcessStarted) == []
+
+
+@pytest.mark.parametrize("trouble", ["loses", "memory", "killed"])
+def test_what_may_have_passed_is_tried_again_by_the_next_call(
+    store: Store, moody: Make, subject: Make, tmp_path: Path, trouble: str
+) -> None:
+    place = tmp_path / "trouble"
+    place.write_text(trouble)
+    target, subjects = moody(trouble=str(place)), [subject(4, "Tanh"), subject(4, "Relu")]
+    outcome = measure(subjects, target=target, store=store, budget=QUICK, listener=Log())
+    assert [row.name for row in outcome.measurements] == ["Relu 4"]
+    assert [failure.name for failure in outcome.failures] == ["Tanh 4"]
+    again = measure(subjects, target=target, store=store, budget=QUICK, listener=Log())
+    assert [failure.name for failure in again.failures] == ["Tanh 4"], "it did not pass"
+    place.unlink()
+    log = Log()
+    outcome = measure(subjects, target=target, store=store, budget=QUICK, listener=log)
+    assert [row.name for row in outcome.measurements] == ["Tanh 4", "Relu 4"] and outcome.failures == ()
+    assert [event.models for event in log.of(events.ProcessStarted)] == [1], "the other one is known"
+
+
+@pytest.mark.parametrize("trouble", ["crashes", "invalid"])
+def test_what_the_model_did_is_kept_until_it_is_asked_for_again(
+    store: Store, moody: Make, subject: Make, tmp_path: Path, trouble: str
+) -> None:
+    place = tmp_path / "trouble"
+    place.write_text(trouble)
+    target, subjects = moody(trouble=str(place)), [subject(4, "Tanh"), subject(4, "Relu")]
+    outcome = measure(subjects, target=target, store=store, budget=QUICK, listener=Log())
+    assert [failure.name for failure in outcome.failures] == ["Tanh 4"] and outcome.failures[0].reason
+    place.unlink()
+    log = Log()
+    assert measure(subjects, target=target, store=store, budget=QUICK, listener=log) == outcome
+    assert log.of(events.ProcessStarted) == []
+    outcome = measure(subjects, target=target, store=store, budget=QUICK, listener=Log(), retry=True)
+    assert [row.name for row in outcome.measurements] == ["Tanh 4", "Relu 4"] and outcome.failures == ()
+
+
+@pytest.mark.parametrize("enough", [1, 2])
+def test_a_model_that_fails_after_it_was_measured_is_told_once(
+    store: Store, moody: Make, subject: Make, tmp_path: Path, enough: int
+) -> None:
+    place = tmp_path / "trouble"
+    target, subjects = moody(trouble=str(place)), [subject(4, "Tanh"), subject(4, "Relu")]
+    assert len(measure(subjects, target=target, store=store, budget=QUICK, listener=Log()).measurements) == 2
+    place.write_text("invalid")
+    more = replace(QUICK, min_processes=enough, max_processes=2, spread=1e-6, device_s=60.0)
+    outcome = measure(subjects, target=target, store=store, budget=more, listener=Log())
+    assert set(store.failures(conditions_of(target))) == {subjects[0].id}
+    found, failed = [row.name for row in outcome.measurements], [row.name for row in outcome.failures]
+    assert (found, failed) == ((["Tanh 4", "Relu 4"], []) if enough == 1 else (["Relu 4"], ["Tanh 4"]))
 
 
 # -- agents that break the protocol

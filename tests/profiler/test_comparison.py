@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from device_profiles.conditions import Conditions
+from device_profiles.errors import UsageError
 from profiler import compare
 from profiler.agent.protocol import Block
+from profiler.comparison import ACROSS, fastest
 from profiler.conditions import conditions_of
 from profiler.operators import Operator, Tensor
 from profiler.store import ModelRow, Store
@@ -33,9 +35,15 @@ def build(tmp_path: Path, subject: Callable[..., Subject], conditions: Condition
     """Makes a store: `build(name, {"model": (us, us, us)})`."""
 
     def make(
-        name: str, times: Times, *, slow: float = 1.0, target: str = "fake", under: Conditions | None = None
+        name: str,
+        times: Times,
+        *,
+        slow: float = 1.0,
+        target: str = "fake",
+        under: Conditions | None = None,
+        into: Store | None = None,
     ) -> Store:
-        store = Store(tmp_path / f"{name}.db")
+        store = into or Store(tmp_path / f"{name}.db")
         where = under or conditions
         store.bind(target, "{}", where)
         for model, values in times.items():
@@ -142,3 +150,148 @@ def test_empty_stores_have_nothing_to_compare(tmp_path: Path, build: Make) -> No
     assert compare(empty, empty) == []
     (row,) = compare(build("a", {"m": STEADY}), empty)
     assert row.verdict == "not comparable" and empty.url in row.reason
+
+
+# -- on purpose
+
+REAL = {"runtime": "onnxruntime", "runtime_version": "onnxruntime 1", "options": ()}
+
+
+@pytest.fixture
+def real(conditions: Conditions) -> Conditions:
+    """Conditions of a runtime that is not simulated."""
+    return replace(conditions, **REAL)
+
+
+@pytest.fixture
+def runtimes(build: Make, real: Conditions) -> Store:
+    """One store with three runtimes: `a`, `b`, which takes 0.8 of the time, and `c`, which takes 1.5 of it."""
+    store: Store | None = None
+    for target, factor in (("a", 1.0), ("b", 0.8), ("c", 1.5)):
+        under = replace(real, runtime=target, runtime_version=f"{target} 1")
+        times = {"m": [factor * us for us in STEADY], "n": [factor * 7 for _ in STEADY]}
+        store = build("all", times, target=target, under=under, into=store)
+    assert store is not None
+    return store
+
+
+def test_all_targets_of_one_store_are_compared_with_its_first(runtimes: Store) -> None:
+    rows = compare(runtimes, runtimes, across=["runtime"])
+    assert [(row.first, row.second, row.key, row.verdict) for row in rows] == [
+        ("a", "b", "m.onnx", "faster"),
+        ("a", "b", "n.onnx", "faster"),
+        ("a", "c", "m.onnx", "slower"),
+        ("a", "c", "n.onnx", "slower"),
+    ]
+    assert [row.ratio for row in rows] == pytest.approx([0.8, 0.8, 1.5, 1.5], rel=1e-3)
+    assert all(row.target == row.second and row.low < row.ratio < row.high for row in rows)
+    with Store(runtimes.url) as again:
+        assert compare(runtimes, again, across=["runtime"]) == rows, "the same file is the same store"
+
+
+def test_targets_of_two_stores_are_compared_each_with_each(runtimes: Store, build: Make, real: Conditions) -> None:
+    other = build("other", {"m": (200.0,) * 3}, target="d", under=replace(real, runtime="d"))
+    rows = [row for row in compare(runtimes, other, across=["runtime"]) if row.key == "m.onnx"]
+    assert [(row.first, row.second) for row in rows] == [("a", "d"), ("b", "d"), ("c", "d")]
+    assert [row.ratio for row in rows] == pytest.approx([2.0, 2.5, 4 / 3], rel=1e-3)
+    lacking = [row for row in compare(runtimes, other, across=["runtime"]) if row.key == "n.onnx"]
+    assert {row.verdict for row in lacking} == {"not comparable"}
+    assert all("'d'" in row.reason and other.url in row.reason for row in lacking)
+
+
+def test_another_state_of_the_machine_is_no_difference_of_runtimes(build: Make, real: Conditions) -> None:
+    store = build("a", {"m": STEADY}, target="a", under=real)
+    build("a", {"m": STEADY}, target="b", under=replace(real, runtime="torch"), slow=1.2, into=store)
+    (row,) = compare(store, store, across=["runtime"])
+    assert row.verdict == "no change" and row.ratio == pytest.approx(1.0, abs=0.05)
+
+
+#: Another value of each fact that targets may differ in.
+OTHERS: dict[str, Any] = {
+    "runtime": "torch",
+    "runtime_version": "torch 9",
+    "threads": 2,
+    "affinity": (7, 8),
+    "precision": "int8",
+    "optimisation": "none",
+    "options": (("spinning", "0"),),
+}
+
+
+def test_every_name_of_across_is_tried() -> None:
+    assert OTHERS.keys() == {fact for facts in ACROSS.values() for fact in facts}
+
+
+@pytest.mark.parametrize("fact", OTHERS)
+def test_a_fact_is_compared_across_its_own_name_alone(build: Make, real: Conditions, fact: str) -> None:
+    store = build("a", {"m": STEADY}, target="a", under=real)
+    build("a", {"m": (120.0,) * 3}, target="b", under=replace(real, **{fact: OTHERS[fact]}), into=store)
+    own = next(name for name, facts in ACROSS.items() if fact in facts)
+    for name in ACROSS:
+        (row,) = compare(store, store, across=[name])
+        if name == own:
+            assert row.verdict == "slower" and row.reason == ""
+        else:
+            needed = ",".join(flag for flag in ACROSS if flag in (name, own))
+            assert row.verdict == "not comparable"
+            assert f"{fact}: " in row.reason and f"--across {needed} compares them" in row.reason
+            (followed,) = compare(store, store, across=needed.split(","))
+            assert followed.verdict == "slower", "what the reason says works"
+
+
+@pytest.mark.parametrize(
+    "fact", [{"kernel": "9"}, {"device": "another"}, {"numpy": "0"}, {"governor": "x"}, {"batch": 8}, {"protocol": 99}]
+)
+def test_other_machines_and_other_ways_of_measuring_are_never_compared(
+    build: Make, real: Conditions, fact: dict[str, Any]
+) -> None:
+    store = build("a", {"m": STEADY}, target="a", under=real)
+    build("a", {"m": STEADY}, target="b", under=replace(real, runtime="torch", **fact), into=store)
+    (row,) = compare(store, store, across=list(ACROSS))
+    assert row.verdict == "not comparable" and next(iter(fact)) in row.reason and "--across" not in row.reason
+
+
+def test_simulated_times_are_not_compared_with_real_ones(build: Make, conditions: Conditions, real: Conditions) -> None:
+    store = build("a", {"m": STEADY}, target="a", under=conditions)
+    build("a", {"m": STEADY}, target="b", under=real, into=store)
+    (row,) = compare(store, store, across=list(ACROSS))
+    assert row.verdict == "not comparable" and "simulated" in row.reason and "--across" not in row.reason
+
+
+def test_without_the_option_the_reason_says_what_differs_and_how_to_compare(build: Make, real: Conditions) -> None:
+    first = build("first", {"m": STEADY}, target="ort", under=real)
+    second = build("second", {"m": STEADY}, target="torch", under=replace(real, runtime="torch", threads=4))
+    for row in compare(first, second):
+        assert row.verdict == "not comparable"
+        for words in ("'ort'", "'torch'", "runtime: ", "threads: ", "--across runtime,threads compares them"):
+            assert words in row.reason
+    (row,) = compare(first, second, across=["runtime", "threads"])
+    assert row.verdict == "no change"
+    same = build("same", {"m": STEADY}, target="renamed", under=real)
+    for row in compare(first, same):
+        assert "equal conditions" in row.reason and "--across runtime compares them" in row.reason
+    (row,) = compare(first, same, across=["runtime"])
+    assert row.verdict == "no change"
+
+
+def test_other_names_are_refused_with_those_that_there_are(runtimes: Store) -> None:
+    for name in ("kernel", "", "runtimes"):
+        with pytest.raises(UsageError) as caught:
+            compare(runtimes, runtimes, across=["runtime", name])
+        assert repr(name) in caught.value.message and all(allowed in caught.value.hint for allowed in ACROSS)
+
+
+def test_the_fastest_are_those_that_none_is_surely_faster_than(build: Make, real: Conditions, runtimes: Store) -> None:
+    assert fastest(compare(runtimes, runtimes, across=["runtime"])) == {"m.onnx": ("b",), "n.onnx": ("b",)}
+    build("d", {"m": [80.2] * 3}, target="d", under=replace(real, runtime="d"), into=runtimes)
+    found = fastest(compare(runtimes, runtimes, across=["runtime"]))
+    assert found == {"m.onnx": ("b", "d"), "n.onnx": ("b",)}
+    assert fastest([]) == {}
+    slower = [row for row in compare(runtimes, runtimes, across=["runtime"]) if row.second == "c"]
+    assert fastest(slower)["m.onnx"] == ("a",), "the first is one of them"
+    assert fastest(compare(runtimes, runtimes, across=["threads"])) == {}, "nothing was compared"
+
+
+def test_one_target_alone_has_nothing_to_be_compared_with(build: Make) -> None:
+    store = build("a", {"m": STEADY})
+    assert compare(store, store, across=["runtime"]) == []
