@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +92,8 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
     name = path.name
     proto = _whole(parse(path), path.parent)
     own = {value.name: asked.inputs[value.name] for value in proto.graph.input if value.name in asked.inputs}
-    wanted = Wanted(
-        {**{key: array.shape for key, array in own.items()}, **asked.wanted.shapes},
-        asked.wanted.dims,
-        asked.wanted.batch,
-    )
+    shapes = {**{key: array.shape for key, array in own.items()}, **asked.wanted.shapes}
+    wanted = replace(asked.wanted, shapes=shapes)
     try:
         fixed, notes = fix(proto, wanted, name)
     except StillFree as free:
@@ -112,13 +109,15 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
         attempts = [inputs, *([] if own else _simpler(inputs))]
         optimise = None if fixed is proto else fixed.SerializeToString()
         trial = run_once(plain.SerializeToString(), attempts, unknown, optimise=optimise)
+        if fixed is not proto and not (trial.loaded and trial.optimised):
+            # A branch that is never taken may contradict the shapes that are fixed: then they stay free.
+            content = without_shapes(proto)
+            trial = run_once(inlined(content).SerializeToString(), attempts, unknown)
         if trial.worked is None:
             raise _failed(name, trial.error, trial.loaded)
         inputs = attempts[trial.worked]
         if unknown:
             graph = read_graph(plain, name=name, shapes=trial.tensors, unknown=[])
-        if not trial.optimised:  # a branch that is never taken may contradict the shapes: then they stay free
-            content = without_shapes(proto)
     serialised = _with_known(content, graph) if content is fixed else content.SerializeToString()
     return ModelFile(serialised, graph, inputs, notes, _kept(plain, own))
 

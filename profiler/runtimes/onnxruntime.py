@@ -66,8 +66,7 @@ class OrtSession:
         """
         warm = min(WARM_RUNS, runs)
         with tempfile.TemporaryDirectory() as folder:
-            fused = Path(folder) / "fused.onnx"
-            session = _session(self._model, self._options, fused=fused, profile_prefix=str(Path(folder) / "profile"))
+            session = _session(self._model, self._options, profile_prefix=str(Path(folder) / "profile"))
             call = _bound(session, self._feed)
             times_ns = []
             for _ in range(runs + warm):
@@ -75,9 +74,8 @@ class OrtSession:
                 call()
                 times_ns.append(time.perf_counter_ns() - start)
             events = json.loads(Path(session.end_profiling()).read_text())
-            outer = _node_names(fused)
         all_nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
-        nodes = _outermost(all_nodes, outer)
+        nodes = _outermost(all_nodes)
         per_run = len(nodes) // (runs + warm)
         if per_run == 0 or len(nodes) != per_run * (runs + warm):
             return None
@@ -139,25 +137,19 @@ def _bound(session: Any, feed: Mapping[str, Any]) -> Callable[[], object]:
     return partial(session.run_with_iobinding, binding)
 
 
-def _node_names(model: Path) -> set[str]:
-    """Names of the nodes of a saved model, without those of graphs inside of nodes."""
-    import onnx
+def _outermost(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events that lie inside of no other: those of branches and loops are part of the node that holds them.
 
-    return {node.name for node in onnx.load(model, load_external_data=False).graph.node}
-
-
-def _outermost(events: list[dict[str, Any]], names: set[str]) -> list[dict[str, Any]]:
-    """The events of nodes with these names that lie inside of no other event.
-
-    Events come as they end: what runs inside of a branch or loop stands just before it and began after it.
+    Events come as they end: what runs inside stands just before its holder and began after it, since a holder first
+    sets its graph up.
     """
     kept: list[dict[str, Any]] = []
     for event in events:
         if event["args"]["op_name"] in _WITH_GRAPHS:
-            while kept and (kept[-1]["ts"], kept[-1]["name"].removesuffix(_SUFFIX) not in names) > (event["ts"], False):
+            while kept and kept[-1]["ts"] > event["ts"]:
                 kept.pop()
         kept.append(event)
-    return [event for event in kept if event["name"].removesuffix(_SUFFIX) in names]
+    return kept
 
 
 def _not_run(model: Path, error: Exception) -> InvalidModel:

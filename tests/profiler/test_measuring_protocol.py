@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 
 from profiler.agent import protocol
 from profiler.agent.job import Plan
-from profiler.agent.protocol import DISCARDED_CALLS, Block, block_calls, clock_resolution_ns, measure, order, warm_up
+from profiler.agent.protocol import (
+    DISCARDED_CALLS,
+    Block,
+    Meter,
+    Work,
+    blocks_wanted,
+    clock_resolution_ns,
+    measure,
+    order,
+    sentinels,
+    warm_up,
+    work_of,
+)
 
 
 class Machine:
@@ -42,14 +54,14 @@ class Machine:
 def taken(
     machine: Machine, costs: dict[str, float], guard: float | Sequence[float], plan: Plan, calls: int = 4
 ) -> list[Block]:
-    work = {name: machine.work(name, cost) for name, cost in costs.items()}
-    return list(measure(work, dict.fromkeys(costs, calls), machine.work("guard", guard), machine.clock, plan))
+    works = {name: Work(machine.work(name, cost), calls, cost) for name, cost in costs.items()}
+    return list(measure(works, machine.work("guard", guard), Meter(machine.clock), plan))
 
 
 @given(cost=st.floats(500.0, 5e6), tick=st.sampled_from([1, 100, 5_000, 50_000]))
 def test_a_block_lasts_long_enough_for_the_clock_and_is_doubled_no_further(cost: float, tick: int) -> None:
     machine = Machine(tick_ns=tick, read_ns=20)
-    calls = block_calls(machine.work("a", cost), machine.clock, Plan())
+    calls = work_of(machine.work("a", cost), machine.clock, Plan(), int(cost)).calls
     floor = max(1_000_000, 1000 * max(tick, 20))
     assert calls * cost + tick >= floor
     assert calls == 4 or calls / 2 * cost <= floor + tick
@@ -58,7 +70,64 @@ def test_a_block_lasts_long_enough_for_the_clock_and_is_doubled_no_further(cost:
 
 def test_a_block_of_nothing_ends_too() -> None:
     machine = Machine(read_ns=1)
-    assert block_calls(machine.work("a", 0.0), machine.clock, Plan()) == 1 << 20
+    assert work_of(machine.work("a", 0.0), machine.clock, Plan(), 0).calls == 1 << 20
+
+
+def test_a_slow_call_is_not_made_again_to_find_how_many_a_block_needs() -> None:
+    machine = Machine()
+    work = work_of(machine.work("a", 6e9), machine.clock, Plan(), int(6e9))
+    assert (work.calls, work.call_ns, machine.log) == (1, 6e9, [])
+    assert work.discarded == 0, "what is cold is a small part of six seconds"
+    assert Work(machine.work("b", 1e5), 10, 1e5).discarded == DISCARDED_CALLS
+    assert Work(machine.work("c", 2e7), 3, 2e7).discarded == 2
+
+
+def test_a_slow_model_takes_part_in_few_rounds_and_leaves_the_others_theirs() -> None:
+    machine = Machine()
+    plan = Plan(rounds=15, min_rounds=3, seconds=12.0)
+    works = {
+        "slow": Work(machine.work("slow", 6e9), 1, 6e9),
+        "fast": Work(machine.work("fast", 2e4), 50, 2e4),
+        "middle": Work(machine.work("middle", 2e7), 2, 2e7),
+    }
+    assert blocks_wanted(works, 1e5, plan) == {"slow": 3, "fast": 15, "middle": 15}
+    told: list[tuple[str, float]] = []
+    blocks = list(
+        measure(
+            works, machine.work("guard", 1e5), Meter(machine.clock), plan, starting=lambda n, ns: told.append((n, ns))
+        )
+    )
+    rounds = [block.round for block in blocks if block.candidate == "slow"]
+    assert len(rounds) == 3 and max(rounds) - min(rounds) >= 5, "evenly spread"
+    assert machine.log.count("slow") == 3
+    assert machine.now < 3 * 6e9 + 6e9
+    assert [name for name, _ in told] == [block.candidate for block in blocks], "each is told before it is taken"
+    assert all(6e9 <= ns < 7e9 for name, ns in told if name == "slow")
+
+
+@given(block=st.floats(0.0, 1e10), guard=st.floats(1e4, 1e6))
+def test_sentinels_grow_with_the_block_and_have_a_middle(block: float, guard: float) -> None:
+    count = sentinels(block, guard)
+    assert count % 2 == 1 and 1 <= count <= protocol.MOST_SENTINELS
+    assert count == 1 or count * guard <= protocol.SENTINEL_SHARE * block + guard
+    assert sentinels(1e6, 1e5) == 1
+
+
+def test_a_long_block_stands_between_sentinels_of_its_length() -> None:
+    """A sentinel that fits inside of one slice of the scheduler says nothing of a block of many."""
+    machine = Machine()
+    blocks = taken(machine, {"a": 1e8}, [1e6, *[1e6] * 3, 9e6, *[1e6] * 100], Plan(rounds=1, min_rounds=1), calls=1)
+    assert blocks[0].sentinel_before_ns == blocks[0].sentinel_after_ns == 1_000_000, "the median, not the 9 ms"
+    assert machine.log.count("guard") > 10
+
+
+def test_blocks_tell_the_cpu_time_and_how_often_they_were_made_to_wait() -> None:
+    machine = Machine()
+    waits = iter([3, 5])
+    works = {"a": Work(machine.work("a", 1e6), 4, 1e6)}
+    meter = Meter(machine.clock, cpu=lambda: int(machine.now / 4), switches=lambda: next(waits))
+    (block,) = measure(works, machine.work("guard", 1.0), meter, Plan(rounds=1, min_rounds=1))
+    assert (block.ns, block.cpu_ns, block.switches) == (4_000_000, 1_000_000, 2)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +237,8 @@ def test_time_ends_the_rounds_but_not_before_the_least() -> None:
 
 def test_blocks_come_as_they_are_taken() -> None:
     machine = Machine()
-    work = {"a": machine.work("a", 10.0)}
-    blocks = measure(work, {"a": 4}, machine.work("guard", 1.0), machine.clock, Plan(rounds=9))
+    works = {"a": Work(machine.work("a", 10.0), 4, 10.0)}
+    blocks = measure(works, machine.work("guard", 1.0), Meter(machine.clock), Plan(rounds=9))
     next(blocks)
     assert machine.log.count("a") == DISCARDED_CALLS + 4, "the second block was not begun"
 
