@@ -6,19 +6,16 @@ What cannot be measured is refused with the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
+from profiler import onnx_check
 from profiler.operators import AttributeValue, Node, Operator, OperatorGraph, Tensor
 from profiler.ort_shapes import output_shape
 
 if TYPE_CHECKING:
     import onnx
-
-#: Largest file that is read; a protobuf cannot be larger.
-LARGEST_BYTES = 2**31 - 1
 
 
 def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> OperatorGraph:
@@ -36,7 +33,7 @@ def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> O
             folder.
         ConstantNetwork: the output does not depend on the input.
     """
-    proto = _parse(model)
+    proto = onnx_check.parse(model) if isinstance(model, (Path, bytes)) else model
     name = model.name if isinstance(model, Path) else "the model"
     inputs = _inputs(proto, name)
     tensors = _shapes(proto)
@@ -62,63 +59,6 @@ def read_graph(model: Path | bytes | onnx.ModelProto, *, runtime: str = "") -> O
             hint="Its latency means nothing; give a network that uses its input.",
         )
     return OperatorGraph(tuple(kept), tuple(inputs), outputs, runtime)
-
-
-def _parse(model: Any) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    if not isinstance(model, (Path, bytes)):
-        return model
-    name = model.name if isinstance(model, Path) else "the model"
-    if isinstance(model, Path):
-        if not model.is_file():
-            raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
-        size = model.stat().st_size
-        if size > LARGEST_BYTES:
-            raise InvalidModel(
-                f"{name} has {size} bytes, at most {LARGEST_BYTES} can be read", hint="Use external data."
-            )
-    content = model.read_bytes() if isinstance(model, Path) else model
-    try:
-        proto = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
-        raise InvalidModel(
-            f"{name} is not an ONNX model: {error}", hint="Export it with torch.onnx.export(..., dynamo=True)."
-        ) from error
-    if not proto.graph.node and not proto.graph.output:
-        raise InvalidModel(f"{name} holds no graph: it is empty or not ONNX", hint="Export it again.")
-    _check_external(proto, model.parent if isinstance(model, Path) else None, name)
-    return proto
-
-
-def _check_external(proto: Any, folder: Path | None, name: str) -> None:
-    """External weights may lie only beside the model: a path that leads elsewhere could read any file."""
-    for weight in _stored_tensors(proto.graph):
-        if weight.data_location != 1:  # TensorProto.EXTERNAL
-            continue
-        location = next((entry.value for entry in weight.external_data if entry.key == "location"), "")
-        place = None if folder is None else (folder / location).resolve()
-        inside = place is not None and folder is not None and place.is_relative_to(folder.resolve())
-        if Path(location).is_absolute() or not inside:
-            raise InvalidModel(
-                f"{name} keeps the weight {weight.name!r} in {location!r}, outside of its folder",
-                hint="Put the data file beside the model, or save the model in one file.",
-            )
-        if place is not None and not place.is_file():
-            raise InvalidModel(
-                f"{name} needs the data file {location!r}, which is missing", hint="Copy it beside the model."
-            )
-
-
-def _stored_tensors(graph: Any) -> Iterator[Any]:
-    """Weights, constants, and those of the graphs inside of loops and branches."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _stored_tensors(inner)
 
 
 def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:

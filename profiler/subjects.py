@@ -40,17 +40,11 @@ def from_file(path: Path) -> Subject:
     Raises:
         InvalidModel: see `profiler.onnx_graph.read_graph`.
     """
+    from profiler.onnx_check import embed
     from profiler.onnx_graph import read_graph
 
     graph = read_graph(path)
-
-    def content() -> bytes:
-        import onnx
-
-        serialised: bytes = onnx.load(path).SerializeToString()
-        return serialised
-
-    return Subject(id=graph.digest, name=str(path), graph=graph, onnx=content)
+    return Subject(id=graph.digest, name=str(path), graph=graph, onnx=lambda: embed(path))
 
 
 def from_bytes(onnx: bytes, *, name: str, space: str | None = None, arch: str | None = None) -> Subject:
