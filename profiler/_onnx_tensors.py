@@ -149,12 +149,14 @@ def check_external(tensor: onnx.TensorProto, file: File) -> None:
     what = f"the weight {shown(tensor.name)}"
     given: dict[str, str] = {}
     for entry in tensor.external_data:
-        key = entry.key
+        key, value = entry.key, entry.value
+        if not isinstance(key, str) or not isinstance(value, str):
+            file.refuse(f"{what} says of its data what is no UTF-8")
         if key in given:
             file.refuse(f"{what} gives the {shown(key)} of its data twice; which of them is meant cannot be told")
         if key not in _KEYS and not key.startswith("prepacked"):
             file.refuse(f"{what} gives {shown(key)} of its data, which is no known key")
-        given[key] = entry.value
+        given[key] = value
     if tensor.data_type == _STRING:
         file.refuse(f"{what} holds texts in a data file")
     size = _size(given.get("location", ""), what, file)

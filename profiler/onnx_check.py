@@ -124,11 +124,7 @@ def check(proto: onnx.ModelProto, folder: Path | None, name: str) -> None:
     Raises:
         InvalidModel: with the name of the node, value or weight.
     """
-    file = File(name, folder)
-    try:
-        _check(proto, file)
-    except UnicodeDecodeError as error:
-        raise InvalidModel(f"{name} holds a name that is no UTF-8: {error}", hint="Export it again.") from error
+    _check(proto, File(name, folder))
 
 
 def _is_there(path: Path) -> bool:
@@ -147,6 +143,7 @@ def _check(proto: onnx.ModelProto, file: File) -> None:
     _check_versions(proto, file)
     proto.ClearField("training_info")  # nobody trains here, and it holds graphs and weights of its own
     for function in proto.functions:
+        _check_names((function.name, function.domain, function.overload, *function.input, *function.output), file)
         _check_nodes(function.node, True, file)
         for value in function.value_info:
             _check_value(value, file)
@@ -164,6 +161,7 @@ def _check_versions(proto: onnx.ModelProto, file: File) -> None:
         file.refuse("it does not say which version of the operators it means", hint="Export it again.")
     versions: dict[str, int] = {}
     for opset in proto.opset_import:
+        _check_names([opset.domain], file)
         domain = "" if opset.domain == "ai.onnx" else opset.domain
         if versions.setdefault(domain, opset.version) != opset.version:
             file.refuse(
@@ -177,9 +175,10 @@ def _check_versions(proto: onnx.ModelProto, file: File) -> None:
 def _check_graph(graph: onnx.GraphProto, in_function: bool, file: File) -> None:
     """Everything of a graph and of those inside of it, but how its nodes are wired."""
     for weight in graph.initializer:
-        _check_name(weight.name, file)
+        _check_names([weight.name], file)
         check_tensor(weight, file)
     for sparse in graph.sparse_initializer:
+        _check_names([sparse.values.name], file)
         check_sparse(sparse, file)
     for value in (*graph.input, *graph.output, *graph.value_info):
         _check_value(value, file)
@@ -188,13 +187,12 @@ def _check_graph(graph: onnx.GraphProto, in_function: bool, file: File) -> None:
 
 def _check_nodes(nodes: Iterable[onnx.NodeProto], in_function: bool, file: File) -> None:
     for node in nodes:
-        for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
-            if len(name) > LONGEST_NAME:
-                _check_name(name, file)
+        _check_names((node.name, node.op_type, node.domain, node.overload, *node.input, *node.output), file)
         if not node.op_type:
             file.refuse(f"the node {shown(node.name)} has no operator")
         names: set[str] = set()
         for attribute in node.attribute:
+            _check_names((attribute.name, attribute.ref_attr_name), file)
             what = f"the attribute {shown(attribute.name)} of {described(node)}"
             if not attribute.name or attribute.name in names:
                 file.refuse(f"{what} {'is there twice' if attribute.name else 'has no name'}")
@@ -240,10 +238,11 @@ def _check_operator(node: onnx.NodeProto, file: File) -> None:
 
 
 def _check_value(value: onnx.ValueInfoProto, file: File) -> None:
-    _check_name(value.name, file)
+    _check_names([value.name], file)
     if value.type.WhichOneof("value") != "tensor_type":
         return
     tensor = value.type.tensor_type
+    _check_names([dim.dim_param for dim in tensor.shape.dim], file)
     if tensor.elem_type and tensor.elem_type not in BITS:
         file.refuse(f"the value {shown(value.name)} has the unknown element type {tensor.elem_type}")
     # A negative extent is how some exporters write a free one.
@@ -265,9 +264,13 @@ def _check_input(value: onnx.ValueInfoProto, file: File) -> None:
         file.refuse(f"{what} has no element type")
 
 
-def _check_name(name: str, file: File) -> None:
-    if len(name) > LONGEST_NAME:
-        file.refuse(f"the name {shown(name)} has {len(name)} characters; at most {LONGEST_NAME} are read")
+def _check_names(names: Iterable[str], file: File) -> None:
+    """Names are text of a bounded length; what is no UTF-8 comes out of protobuf as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            file.refuse(f"the name {shown(name)} is no UTF-8")
+        if len(name) > LONGEST_NAME:
+            file.refuse(f"the name {shown(name)} has {len(name)} characters; at most {LONGEST_NAME} are read")
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
