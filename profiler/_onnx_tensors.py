@@ -29,7 +29,7 @@ LARGEST_TENSOR_BYTES = 1 << 40
 LARGEST_UNPACKED_BYTES = 1 << 31
 #: Names in messages are cut: a file may hold one of 100 MB.
 _SHOWN = 60
-_KEYS = ("location", "offset", "length", "checksum", "basepath")
+_KEYS = ("location", "offset", "length", "checksum")
 #: ONNX Runtime's mark of data that lies at an address of its own memory, which a file must not name.
 _ADDRESS = "_ORT_MEM_ADDR_"
 
@@ -162,7 +162,7 @@ def check_external(tensor: onnx.TensorProto, file: File) -> None:
     size = _size(given.get("location", ""), what, file)
     offset, length = (_number(given, key, what, file) for key in ("offset", "length"))
     needed = bytes_of(tensor)
-    if length is not None and length != needed:
+    if length and length != needed:  # 0 is how a writer says that it is as long as the tensor
         file.refuse(f"{what} has {length} bytes of data; the shape {list(tensor.dims)} needs {needed}")
     if (offset or 0) + needed > size:
         file.refuse(
