@@ -7,8 +7,7 @@ from pathlib import Path
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
 from device_profiles.profile import Target
-from profiler import runtimes
-from profiler.onnx_check import embed
+from profiler import onnx_check, runtimes
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
@@ -61,5 +60,6 @@ def _with_shapes(model: Path, folder: Path) -> Path:
     import onnx
 
     path = folder / model.name
-    onnx.save(onnx.shape_inference.infer_shapes(onnx.load_from_string(embed(model)), data_prop=True), path)
+    whole = onnx.load_from_string(onnx_check.embed(model))
+    onnx.save(onnx_check.infer_shapes(whole) or whole, path)
     return path

@@ -127,6 +127,28 @@ def check(proto: onnx.ModelProto, folder: Path | None, name: str) -> None:
     _check(proto, File(name, folder))
 
 
+def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto | None:
+    """A copy of a model with the shapes that ONNX infers, values of shapes followed; None where it gives up.
+
+    Args:
+        proto: of a model that was checked.
+    """
+    from onnx import checker, shape_inference
+
+    try:
+        inferred: onnx.ModelProto = shape_inference.infer_shapes(proto, data_prop=True)
+    except (
+        shape_inference.InferenceError,
+        checker.ValidationError,
+        RuntimeError,
+        ValueError,
+        IndexError,
+        MemoryError,
+    ):  # the last four are what C++ throws inside of it
+        return None
+    return inferred
+
+
 def _is_there(path: Path) -> bool:
     try:
         return path.exists() and not path.is_dir()
@@ -225,7 +247,10 @@ def _check_attribute(attribute: onnx.AttributeProto, in_function: bool, what: st
 
 
 def _check_operator(node: onnx.NodeProto, file: File) -> None:
-    """Refuse what ONNX's inference of shapes never comes back from (1.23; it was tried on 240 odd nodes)."""
+    """Refuse what ONNX's inference of shapes (1.23) hangs at, or asks for all memory at.
+
+    It was tried on 1,500 odd nodes and 24,000 changed files.
+    """
     if node.op_type == "Einsum":
         for attribute in node.attribute:
             for term in re.split(rb",|->", attribute.s.replace(b" ", b"")) if attribute.name == "equation" else ():
@@ -235,6 +260,8 @@ def _check_operator(node: onnx.NodeProto, file: File) -> None:
         for attribute in node.attribute:
             if attribute.name == "num_outputs" and attribute.i > max(len(node.output), _MOST_PARTS):
                 file.refuse(f"{described(node)} has {len(node.output)} outputs and says it has {attribute.i}")
+    elif node.op_type == "Loop" and len(node.input) < 2:
+        file.refuse(f"{described(node)} has {len(node.input)} inputs; a loop has 2 or more")
 
 
 def _check_value(value: onnx.ValueInfoProto, file: File) -> None:

@@ -89,9 +89,8 @@ def _shapes(proto: Any) -> dict[str, Tensor]:
         return known
     light = onnx.ModelProto()
     light.CopyFrom(proto) if proto.ByteSize() < 1 << 20 else _copy_without_weights(proto, light)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError):
+    inferred = onnx_check.infer_shapes(light)
+    if inferred is None:
         return known
     return _value_infos(inferred.graph) | known
 

@@ -206,6 +206,9 @@ HOSTILE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: built([call()], functions=(
             function("f", [helper.make_node("Einsum", ["p"], ["q"], equation="i...j...->i")]),)), "'Einsum'",
     ),
+    "loop of nothing": (
+        lambda: built([helper.make_node("Loop", [], ["y"], body=branching([]).graph)]), "a loop has 2",
+    ),
     "split into all memory": (lambda: built([helper.make_node("Split", ["x"], ["y"], num_outputs=1 << 40)]), "'Split'"),
 }  # fmt: skip
 
