@@ -1,4 +1,4 @@
-"""Text of others on a terminal: what would move its cursor, change its colours or turn its lines around is shown instead.
+"""Text of others on a terminal: what would move its cursor, change its colours or turn its lines is shown instead.
 
 Names of models, nodes, files and devices come from files of others, and a terminal obeys what it is sent.
 """

