@@ -63,7 +63,7 @@ def parse(model: Path | bytes) -> onnx.ModelProto:
     name = model.name if isinstance(model, Path) else "the model"
     if isinstance(model, Path):
         if not _is_there(model):
-            raise InvalidModel(f"there is no model file {shown(str(model))}", hint="Give the path of an .onnx file.")
+            raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
         try:
             content = read_bytes(model, largest_bytes=LARGEST_BYTES)
         except InvalidData as error:
