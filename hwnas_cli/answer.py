@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from device_profiles.errors import HwnasError
+from device_profiles.terminal import visible
 
 INTERRUPTED = 130
 
@@ -70,7 +71,7 @@ def answers(name: str) -> Callable[[Callable[..., Answer]], Callable[..., None]]
                 extra = {"error": error_fields(answer.error)} if answer.error is not None else {}
                 print_json(name, {**answer.data, **extra})
             elif answer.text:
-                print(answer.text)
+                print(visible(answer.text))
             if answer.exit_code:
                 raise typer.Exit(answer.exit_code)
 
@@ -91,18 +92,20 @@ def error_fields(error: HwnasError) -> dict[str, str]:
 
 def say(text: str) -> None:
     """Talk, on standard error."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def say_error(error: HwnasError) -> None:
-    """`error:` and `hint:`."""
-    say(f"error: {error.message}")
-    if error.hint:
-        say(f"hint: {error.hint}")
+    """`error:` and `hint:`; further lines of them are set in, so that a name cannot pass for a line of ours."""
+    for head, text in (("error", error.message), ("hint", error.hint)):
+        if text:
+            say(f"{head}: {text}".replace("\n", "\n  "))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of text: the first to the left, the others to the right."""
+    heads = [visible(cell, keep="") for cell in heads]
+    rows = [[visible(cell, keep="") for cell in row] for row in rows]
     widths = [max([len(heads[i]), *(len(row[i]) for row in rows)]) for i in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:

@@ -106,7 +106,11 @@ def _figure(plan: Plan, cells: Sequence[Cell], labels: Sequence[str], score: str
         )
         dash = ("solid", "dash", "dot")[number // len(COLOURS) % 3]
         figure.add_scatter(
-            x=marks, y=middle, mode="lines+markers", name=contender.label, line={"color": colour, "dash": dash}
+            x=marks,
+            y=middle,
+            mode="lines+markers",
+            name=html.escape(contender.label),
+            line={"color": colour, "dash": dash},
         )
     height = 400 + 20 * (len(plan.strategies) // 3)  # below the axes is a line of legend for every three or so
     figure.update_layout(xaxis_title="evaluations", yaxis_title=_TITLES[score], height=height, **pages.layout())
@@ -131,7 +135,7 @@ def _ends(plan: Plan, cells: Sequence[Cell], labels: Sequence[str]) -> str:
 
 
 def _html(heads: Sequence[str], rows: Mapping[str, Sequence[tuple[float, float] | None]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ["strategy", *heads])
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ["strategy", *heads])
     body = "".join(
         f"<tr><td>{html.escape(label)}</td>" + "".join(f"<td>{shown(cell)}</td>" for cell in row) + "</tr>"
         for label, row in rows.items()

@@ -100,12 +100,12 @@ def _hover(space: Space, point: Point, objectives: Sequence[Objective], finalist
     for objective in objectives:
         value, low, high = point.result[objective.name]
         around = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
-        lines.append(f"{html.escape(objective.name)}: {value:.4g} {objective.unit}{around}, {objective.source}")
+        lines.append(html.escape(f"{objective.name}: {value:.4g} {objective.unit}{around}, {objective.source}"))
     measured = finalists.get(point.arch, {}).get("measured")
     if measured:
         latency = measured["latency_ms"]
         lines.append(f"measured: {latency['value']:.4g} ms ({latency['low']:.4g} to {latency['high']:.4g})")
-    return "<br>".join([*lines, f"found by {', '.join(point.found_by)}"])
+    return "<br>".join([*lines, html.escape(f"found by {', '.join(point.found_by)}")])
 
 
 def _front_figure(
@@ -128,9 +128,9 @@ def _front_figure(
             x=[trial.value(x.name) for trial in mine],
             y=[trial.value(y.name) for trial in mine],
             mode="markers",
-            name=f"tried by {name}",
+            name=html.escape(f"tried by {name}"),
             marker={"color": COLOURS[number % len(COLOURS)], "size": 6, "opacity": 0.35},
-            text=[space.format(np.array(trial.arch)) for trial in mine],
+            text=[html.escape(space.format(np.array(trial.arch))) for trial in mine],
             hovertemplate="%{text}<extra></extra>",
         )
     ordered = sorted(front, key=lambda point: point.result[x.name][0])
@@ -141,7 +141,7 @@ def _front_figure(
         mode="lines+markers" if len(objectives) == 2 else "markers",
         line={"shape": "hv", "color": "#888", "width": 1},
         marker={"color": "#fff", "size": 10, "line": {"color": COLOURS[1], "width": 2}},
-        name=f"front, {x.source}",
+        name=html.escape(f"front, {x.source}"),
         text=[_hover(space, point, objectives, finalists) for point in ordered],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -165,7 +165,9 @@ def _front_figure(
             text=[_hover(space, point, objectives, finalists) for point in closed],
             hovertemplate="%{text}<extra></extra>",
         )
-    figure.update_layout(xaxis_title=_label(x), yaxis_title=_label(y), height=520, **pages.layout())
+    figure.update_layout(
+        xaxis_title=html.escape(_label(x)), yaxis_title=html.escape(_label(y)), height=520, **pages.layout()
+    )
     judged = np.array([trial.value(y.name) for trial in trials if trial.result is not None])
     figure.update_yaxes(range=_window(judged[np.isfinite(judged)], y))
     return figure
@@ -187,7 +189,9 @@ def _single_figure(objective: Objective, trials: list[Trial]) -> Any:
 
     values = [trial.value(objective.name) for trial in trials if trial.result is not None]
     figure = go.Figure(go.Scatter(y=values, mode="markers", name="tried", marker={"color": COLOURS[0]}))
-    figure.update_layout(xaxis_title="evaluation", yaxis_title=_label(objective), height=420, **pages.layout())
+    figure.update_layout(
+        xaxis_title="evaluation", yaxis_title=html.escape(_label(objective)), height=420, **pages.layout()
+    )
     return figure
 
 
@@ -229,7 +233,7 @@ def _hypervolume_figure(study: Study, trials: list[Trial]) -> Any:
             y=[hypervolume(study, mine[:step]) for step in steps],
             mode="lines",
             line={"shape": "hv", "color": COLOURS[number % len(COLOURS)]},
-            name=name,
+            name=html.escape(name),
         )
     figure.update_layout(xaxis_title="evaluations", yaxis_title="hypervolume", height=360, **pages.layout())
     return figure
@@ -249,7 +253,7 @@ def _kernel_figure(study: Study, space: Space, finalists: dict[tuple[int, ...], 
             totals[kind] += ms
     largest = sorted(totals, key=lambda kind: -totals[kind])[:_KERNELS]
     figure = go.Figure()
-    names = list(profiles)
+    names, labels = list(profiles), [html.escape(name) for name in profiles]
     for kind in [*largest, "others"]:
         shown = [
             profiles[name].get(kind, 0.0)
@@ -259,7 +263,7 @@ def _kernel_figure(study: Study, space: Space, finalists: dict[tuple[int, ...], 
         ]
         if any(shown):
             colour = "#bbb" if kind == "others" else _KERNEL_COLOURS[largest.index(kind)]
-            figure.add_bar(y=names, x=shown, name=kind, orientation="h", marker={"color": colour})
+            figure.add_bar(y=labels, x=shown, name=html.escape(kind), orientation="h", marker={"color": colour})
     layout = {**pages.layout(), "legend": {"traceorder": "normal", "font": {"size": 10}}}
     figure.update_layout(barmode="stack", xaxis_title="ms under the profiler", height=300 + 30 * len(names), **layout)
     figure.update_yaxes(automargin=True, tickfont={"size": 10})

@@ -126,12 +126,12 @@ def _scatter(comparison: Comparison) -> Any:
     measured = comparison.measured
     for row in comparison.rows:
         if len(row.predicted):
-            figure.add_scatter(x=measured, y=row.predicted, mode="markers", name=row.name)
+            figure.add_scatter(x=measured, y=row.predicted, mode="markers", name=html.escape(row.name))
     ends = [float(measured.min()), float(measured.max())]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dash", "color": "#9aa7b4"}, name="equal")
     axis = {"type": "log"} if ends[1] > 5 * ends[0] else {}
-    figure.update_xaxes(title=f"measured [{comparison.unit}]", **axis)
-    figure.update_yaxes(title=f"predicted [{comparison.unit}]", **axis)
+    figure.update_xaxes(title=html.escape(f"measured [{comparison.unit}]"), **axis)
+    figure.update_yaxes(title=html.escape(f"predicted [{comparison.unit}]"), **axis)
     return _laid_out(figure)
 
 
@@ -144,7 +144,7 @@ def _calibration(comparison: Comparison) -> Any:
     figure = go.Figure()
     for row in rows:
         levels, inside = zip(*row.calibration, strict=True)
-        figure.add_scatter(x=levels, y=inside, mode="lines+markers", name=row.name)
+        figure.add_scatter(x=levels, y=inside, mode="lines+markers", name=html.escape(row.name))
     figure.add_scatter(x=[0.5, 1], y=[0.5, 1], mode="lines", line={"dash": "dash", "color": "#9aa7b4"}, name="promised")
     figure.update_xaxes(title="level of the interval", tickformat=".0%")
     figure.update_yaxes(title="measured values inside", tickformat=".0%", range=[0, 1.02])
@@ -160,8 +160,8 @@ def _kinds(comparison: Comparison) -> Any:
     figure = go.Figure()
     for row in rows:
         names = list(row.kinds)
-        labels = [f"{kind.rpartition(':')[2]} ({row.kinds[kind][1]})" for kind in names]
-        figure.add_bar(x=labels, y=[row.kinds[kind][0] for kind in names], name=row.name)
+        labels = [html.escape(f"{kind.rpartition(':')[2]} ({row.kinds[kind][1]})") for kind in names]
+        figure.add_bar(x=labels, y=[row.kinds[kind][0] for kind in names], name=html.escape(row.name))
     figure.update_yaxes(title="median error", tickformat=".0%")
     return _laid_out(figure)
 

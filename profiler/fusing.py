@@ -13,7 +13,7 @@ from device_profiles.profile import Target
 from profiler import runtimes, trial
 from profiler.drawing import draw
 from profiler.free_dims import Wanted, fix
-from profiler.onnx_graph import deciding, known_shapes, parse, read_graph
+from profiler.onnx_graph import deciding, known_shapes, read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
 
@@ -48,6 +48,8 @@ def fused_graph(
         InvalidModel: the file cannot be read.
         UnsupportedOperator: the runtime lacks an operator.
     """
+    import onnx
+
     if not model.is_file():
         raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
     name, options = target.runtime.name, runtime_options(target)
@@ -55,7 +57,7 @@ def fused_graph(
     if fused is None:
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)
-    proto = parse(fused)
+    proto = onnx.ModelProto.FromString(fused)
     if inputs is not None:  # the file may have been compiled with free dimensions
         proto, _ = fix(proto, Wanted({key: array.shape for key, array in inputs.items()}), model.name)
     unknown: list[str] = []

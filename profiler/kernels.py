@@ -15,7 +15,8 @@ from device_profiles.profile import Target
 from profiler import runtimes
 from profiler.drawing import Arrays, draw
 from profiler.measurement import Latency
-from profiler.onnx_graph import parse, read_graph
+from profiler.onnx_check import parse
+from profiler.onnx_graph import read_graph
 from profiler.operators import Node, Operator, OperatorGraph, operator_to_plain
 from profiler.store import Store
 from profiler.subjects import Subject

@@ -15,7 +15,8 @@ from device_profiles.errors import InvalidData, InvalidModel, UnsupportedOperato
 from device_profiles.reading import read_bytes
 from profiler.drawing import Arrays, draw, whole_inputs
 from profiler.free_dims import StillFree, Wanted, fix, without_shapes
-from profiler.onnx_graph import inlined, known_shapes, parse, read_graph
+from profiler.onnx_check import embed
+from profiler.onnx_graph import inlined, known_shapes, read_graph
 from profiler.operators import OperatorGraph
 from profiler.trial import run_once
 
@@ -88,9 +89,11 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
     Raises:
         InvalidModel: the file is none, has dimensions that nobody said, or cannot be run; with the runtime's words.
     """
+    import onnx
+
     asked = asked or Asked()
     name = path.name
-    proto = _whole(parse(path), path.parent)
+    proto = onnx.ModelProto.FromString(embed(path))
     own = {value.name: asked.inputs[value.name] for value in proto.graph.input if value.name in asked.inputs}
     shapes = {**{key: array.shape for key, array in own.items()}, **asked.wanted.shapes}
     wanted = replace(asked.wanted, shapes=shapes)
@@ -151,14 +154,6 @@ def _failed(name: str, words: str, loaded: bool) -> InvalidModel:
         f"ONNX Runtime cannot run {name} with the inputs drawn for it: {words}",
         hint="Give inputs that it takes with --inputs FILE.npz, or other shapes with --shape INPUT=...",
     )
-
-
-def _whole(proto: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """With the weights that lie beside the file; `parse` has checked where."""
-    import onnx
-
-    onnx.load_external_data_for_model(proto, str(folder))
-    return proto
 
 
 def _simpler(drawn: Arrays) -> list[Arrays]:

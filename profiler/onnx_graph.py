@@ -6,20 +6,19 @@ What cannot be measured is refused with the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
+from profiler import onnx_check
 from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor, Values
 from profiler.ort_shapes import output_shape
 
 if TYPE_CHECKING:
     import onnx
 
-#: Largest file that is read; a protobuf cannot be larger.
-LARGEST_BYTES = 2**31 - 1
 #: Largest number of whole numbers that are kept with a node.
 MOST_VALUES = 64
 
@@ -55,7 +54,7 @@ def read_graph(
             folder.
         ConstantNetwork: the output does not depend on the input.
     """
-    proto = inlined(parse(model))
+    proto = inlined(_parsed(model, own=bool(runtime)))
     name = name or (model.name if isinstance(model, Path) else "the model")
     inputs = _inputs(proto, name)
     tensors = known_shapes(proto) | dict(shapes or {})
@@ -134,66 +133,13 @@ def inlined(proto: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def parse(model: Any) -> Any:
-    """The file or content as a protobuf, checked.
-
-    Raises:
-        InvalidModel: it is no ONNX, or keeps weights outside of its folder.
-    """
+def _parsed(model: Any, *, own: bool) -> Any:
+    """A protobuf; what a runtime of ours wrote a moment ago is not checked again."""
     import onnx
-    from google.protobuf.message import DecodeError
 
-    if not isinstance(model, (Path, bytes)):
-        return model
-    name = model.name if isinstance(model, Path) else "the model"
-    if isinstance(model, Path):
-        if not model.is_file():
-            raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
-        size = model.stat().st_size
-        if size > LARGEST_BYTES:
-            raise InvalidModel(
-                f"{name} has {size} bytes, at most {LARGEST_BYTES} can be read", hint="Use external data."
-            )
-    content = model.read_bytes() if isinstance(model, Path) else model
-    try:
-        proto = onnx.ModelProto.FromString(content)
-    except DecodeError as error:
-        raise InvalidModel(
-            f"{name} is not an ONNX model: {error}", hint="Export it with torch.onnx.export(..., dynamo=True)."
-        ) from error
-    if not proto.graph.node and not proto.graph.output:
-        raise InvalidModel(f"{name} holds no graph: it is empty or not ONNX", hint="Export it again.")
-    _check_external(proto, model.parent if isinstance(model, Path) else None, name)
-    return proto
-
-
-def _check_external(proto: Any, folder: Path | None, name: str) -> None:
-    """External weights may lie only beside the model: a path that leads elsewhere could read any file."""
-    for weight in _stored_tensors(proto.graph):
-        if weight.data_location != 1:  # TensorProto.EXTERNAL
-            continue
-        location = next((entry.value for entry in weight.external_data if entry.key == "location"), "")
-        place = None if folder is None else (folder / location).resolve()
-        inside = place is not None and folder is not None and place.is_relative_to(folder.resolve())
-        if Path(location).is_absolute() or not inside:
-            raise InvalidModel(
-                f"{name} keeps the weight {weight.name!r} in {location!r}, outside of its folder",
-                hint="Put the data file beside the model, or save the model in one file.",
-            )
-        if place is not None and not place.is_file():
-            raise InvalidModel(
-                f"{name} needs the data file {location!r}, which is missing", hint="Copy it beside the model."
-            )
-
-
-def _stored_tensors(graph: Any) -> Iterator[Any]:
-    """Weights, constants, and those of the graphs inside of loops and branches."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _stored_tensors(inner)
+    if isinstance(model, bytes) and own:
+        return onnx.ModelProto.FromString(model)
+    return onnx_check.parse(model) if isinstance(model, (Path, bytes)) else model
 
 
 def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:
@@ -216,16 +162,13 @@ def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:
 
 def known_shapes(proto: Any) -> dict[str, Tensor]:
     """Shapes that the file has or that ONNX can infer. Weights are not copied for the inference."""
-    import onnx
-
     known = _value_infos(proto.graph)
     wanted = {output for node in proto.graph.node for output in node.output if output}
     if wanted <= known.keys():
         return known
     light = proto if proto.ByteSize() < 1 << 20 else _without_weights(proto)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError):
+    inferred = onnx_check.infer_shapes(light)
+    if inferred is None:
         return known
     return _value_infos(inferred.graph) | known
 

@@ -38,6 +38,15 @@ def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[S
         attributes: its attributes by name.
         inputs: shapes of its inputs; None where one is left out. Blocked NCHWc tensors have their logical NCHW shape.
     """
+    try:
+        shape = _by_rule(op_type, attributes, inputs)
+    except (AssertionError, IndexError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        # Attributes and ranks are what a file says: a rule that they do not fit has no answer.
+        return None
+    return None if shape is None or any(extent < 0 for extent in shape) else shape
+
+
+def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape | None]) -> Shape | None:
     first = inputs[0] if inputs else None
     if first is None:
         return None

@@ -209,7 +209,7 @@ def check_names(asked: Asked, models: Sequence[Path]) -> None:
     """
     from device_profiles.errors import InvalidModel, UsageError
     from profiler.free_dims import names_of
-    from profiler.onnx_graph import parse
+    from profiler.onnx_check import parse
 
     inputs: dict[str, None] = {}
     symbols: dict[str, None] = {}

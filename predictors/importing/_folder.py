@@ -22,6 +22,8 @@ from predictors.importing.table import Column, Finding, Floats, LeftOut, Source,
 SCHEMA = "hwnas.table/1"
 
 _FILES = ("table.csv", "table.json")
+#: A cell that begins so is a formula to spreadsheets, and may run what a stranger wrote.
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def save(table: Table, folder: Path) -> None:
@@ -88,7 +90,10 @@ def _csv_text(table: Table) -> str:
     heads = ["arch" if table.archs is not None else "key"]
     cells: list[list[str]] = [list(table.keys)]
 
+    numbers: set[int] = set()
+
     def add(head: str, values: Floats) -> None:
+        numbers.add(len(heads))
         heads.append(head)
         cells.append([_cell(value) for value in values.tolist()])
 
@@ -108,9 +113,20 @@ def _csv_text(table: Table) -> str:
                 add(f"{column.name}.repeat{i + 1}", values)
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(zip(*cells, strict=True))
+    writer.writerow([_guarded(head) for head in heads])
+    for row in zip(*cells, strict=True):
+        writer.writerow([cell if place in numbers else _guarded(cell) for place, cell in enumerate(row)])
     return out.getvalue()
+
+
+def _guarded(text: str) -> str:
+    """A text that a spreadsheet takes for a text: with a quote before what it would compute."""
+    return f"'{text}" if text.lstrip("'").startswith(_COMPUTED) else text
+
+
+def _unguarded(cell: str) -> str:
+    """What was guarded, as it was."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_COMPUTED) else cell
 
 
 def _cell(value: float) -> str:
@@ -152,7 +168,7 @@ def _facts(table: Table, digest: str) -> dict[str, Any]:
 
 
 def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Table:
-    place = {head: i for i, head in enumerate(heads)}
+    place = {_unguarded(head): i for i, head in enumerate(heads)}
 
     def values(head: str) -> Floats:
         i = place[head]
@@ -173,7 +189,7 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         )
     if len(rows) != facts["rows"]:
         raise ValueError(f"table.csv has {len(rows)} rows, table.json says {facts['rows']}")
-    keys = tuple(row[0] for row in rows)
+    keys = tuple(_unguarded(row[0]) for row in rows)
     archs = _cells.parse(keys, Path("table.csv")) if facts["space"] == _cells.SPACE else None
     left_out = facts["left_out"]
     return Table(
@@ -186,7 +202,7 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         archs=archs,
         constant=None if archs is None else _cells.constant(archs),
         exact=facts["exact"],
-        types=tuple(row[place["type"]] for row in rows) if facts["types"] else None,
+        types=tuple(_unguarded(row[place["type"]]) for row in rows) if facts["types"] else None,
         fields={name: values(f"field.{name}") for name in facts["fields"]},
         left_out=LeftOut(left_out["rows"], tuple(left_out["columns"])),
         findings=tuple(Finding(**{**finding, "sample": tuple(finding["sample"])}) for finding in facts["findings"]),

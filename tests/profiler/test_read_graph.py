@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
-from profiler import onnx_graph, subjects
+from profiler import onnx_check, subjects
 from profiler.onnx_graph import read_graph
 from profiler.operators import Tensor
 from profiler.ort_shapes import output_shape
@@ -82,7 +82,7 @@ def test_a_truncated_file(tmp_path: Path, conv_net: Callable[..., bytes]) -> Non
 def test_a_file_that_is_too_large(tmp_path: Path, conv_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(conv_net())
-    monkeypatch.setattr(onnx_graph, "LARGEST_BYTES", 100)
+    monkeypatch.setattr(onnx_check, "LARGEST_BYTES", 100)
     refused(path, "at most 100")
 
 
