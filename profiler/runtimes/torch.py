@@ -18,7 +18,7 @@ from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
 
 #: Levels of optimisation, all alike: eager mode optimises nothing.
 LEVELS = ("all", "basic", "none")
-#: Older operator sets broadcast by attributes.
+#: Older operator sets broadcast by attributes; of them, operators that did not change since are read.
 OLDEST_OPSET = 7
 #: Inferences before a profile.
 WARM_RUNS = 3
@@ -47,8 +47,7 @@ class TorchSession:
         torch.set_num_threads(options.threads)
         self._inference_mode, self._to_array = torch.inference_mode, to_array
         proto = _read(model)
-        opset = _opset(model, proto)
-        graph = _graph(model, proto)
+        graph, opset = _graph(model, proto)
         with torch.inference_mode():
             feed = _feed(model, proto, graph.inputs, inputs)
             program = Compiler(model.name, opset, _accepted(opset)).compile(graph, feed)
@@ -159,8 +158,10 @@ def _read(model: Path) -> Any:
     if not proto.graph.node and not proto.graph.output:
         raise InvalidModel(f"{model.name} holds no graph: it is empty or not ONNX", hint="Export it again.")
     if proto.functions:
+        from onnx import inliner
+
         try:
-            proto = onnx.inliner.inline_local_functions(proto)
+            proto = inliner.inline_local_functions(proto)
         except (RuntimeError, ValueError, TypeError, DecodeError) as error:
             raise InvalidModel(
                 f"the functions of {model.name} cannot be written out: {error}",
@@ -169,27 +170,24 @@ def _read(model: Path) -> Any:
     return proto
 
 
-def _opset(model: Path, proto: Any) -> int:
-    """Version of ONNX's operator set."""
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=1)
-    if opset < OLDEST_OPSET:
-        raise InvalidModel(
-            f"{model.name} uses the operator set {opset}, at least {OLDEST_OPSET} is read",
-            hint="Export it again, or use onnx.version_converter.",
-        )
-    return int(opset)
-
-
-def _graph(model: Path, proto: Any) -> Any:
-    """The graph of a file, refused by name where torch lacks an operator or a type."""
-    from profiler.runtimes._torch import control, graph
+def _graph(model: Path, proto: Any) -> tuple[Any, int]:
+    """The graph of a file and its operator set, refused by name where torch lacks an operator or a type."""
+    from profiler.runtimes._torch import control, definitions, graph
     from profiler.runtimes._torch.operators import BUILDERS
 
     hint = "Export without these operators, or measure with the runtime onnxruntime."
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in graph.OWN_DOMAINS), default=1)
+    known: set[str] = {*BUILDERS, *control.BUILDERS}
+    of_set = ""
+    if opset < OLDEST_OPSET:
+        own = known & graph.kinds(proto.graph)
+        changed = {kind for kind in own if definitions.changed_since(kind, opset, OLDEST_OPSET)}
+        known -= changed
+        of_set = f", as the operator set {opset} defines it (at least {OLDEST_OPSET} is read)" if changed else ""
     try:
-        return graph.read(proto.graph, {*BUILDERS, *control.BUILDERS})
+        return graph.read(proto.graph, known), int(opset)
     except graph.UnknownOperators as error:
-        raise UnsupportedOperator(f"the runtime torch cannot run {error} of {model.name}", hint=hint) from error
+        raise UnsupportedOperator(f"the runtime torch cannot run {error} of {model.name}{of_set}", hint=hint) from error
     except NotImplementedError as error:
         raise UnsupportedOperator(f"the runtime torch cannot run a node of {model.name}: {error}", hint=hint) from error
     except (ValueError, TypeError) as error:
@@ -219,37 +217,41 @@ def _feed(model: Path, proto: Any, names: Collection[str], inputs: Mapping[str, 
             f"{model.name} has no input {unknown[0]!r}",
             hint=f"Its inputs: {', '.join(value.name for value in values) or 'none'}.",
         )
-    feed = {}
+    feed, outputs = {}, {value.name for value in proto.graph.output}
     for value in values:
         tensor_type = value.type.tensor_type
         reader = graph.reader(proto.graph, value.name)
         if tensor_type.elem_type not in tensors.DTYPES:
-            if not reader:
+            if not reader and value.name not in outputs:
                 continue  # nobody needs it
             what = value.type.WhichOneof("value") or "nothing"
             kind = tensors.type_name(tensor_type.elem_type) if what == "tensor_type" else what.removesuffix("_type")
             raise UnsupportedOperator(
-                f"the runtime torch cannot run {reader} of {model.name}: {value.name!r} is of the type {kind}",
+                f"the runtime torch cannot run {reader or 'the graph'} of {model.name}: {value.name!r} is of the type {kind}",
                 hint="Export the model in fp32, from where its inputs are numbers.",
             )
-        drawn = _given(model, value, given[value.name]) if value.name in given else _drawn(model, value, rng)
-        feed[value.name] = tensors.from_array(drawn)
+        if value.name in given:
+            feed[value.name] = tensors.from_array(_given(model, value, given[value.name]))
+        elif _is_fixed(tensor_type):
+            feed[value.name] = tensors.from_array(_drawn(tensor_type, rng))
+        elif reader or value.name in outputs:
+            shown = [dim.dim_value or dim.dim_param or "?" for dim in tensor_type.shape.dim]
+            raise InvalidModel(
+                f"{model.name}: input {value.name!r} has the shape {shown}; every dimension must be a number",
+                hint="Export the model with fixed shapes, or give the inputs.",
+            )
     return feed
 
 
-def _drawn(model: Path, value: Any, rng: np.random.Generator) -> Any:
+def _is_fixed(tensor_type: Any) -> bool:
+    return tensor_type.HasField("shape") and all(dim.dim_value >= 1 for dim in tensor_type.shape.dim)
+
+
+def _drawn(tensor_type: Any, rng: np.random.Generator) -> Any:
     """Normal floats, or 0 and 1, of the shape that the file has."""
     import onnx
 
-    tensor_type = value.type.tensor_type
-    dims = tensor_type.shape.dim
-    shape = [int(dim.dim_value) for dim in dims]
-    if not tensor_type.HasField("shape") or any(extent < 1 for extent in shape):
-        shown = [dim.dim_value or dim.dim_param or "?" for dim in dims]
-        raise InvalidModel(
-            f"{model.name}: input {value.name!r} has the shape {shown}; every dimension must be a number",
-            hint="Export the model with fixed shapes.",
-        )
+    shape = [int(dim.dim_value) for dim in tensor_type.shape.dim]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
     floating = np.issubdtype(dtype, np.floating) or tensor_type.elem_type == onnx.TensorProto.BFLOAT16
     drawn = rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)

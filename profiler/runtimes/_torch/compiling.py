@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from device_profiles.errors import HwnasError, InvalidModel, UnsupportedOperator
-from profiler.runtimes._torch import control
+from profiler.runtimes._torch import control, definitions
 from profiler.runtimes._torch.graph import Graph, GraphNode
-from profiler.runtimes._torch.node import Call, Node
+from profiler.runtimes._torch.node import Attributes, Call, Node
 from profiler.runtimes._torch.operators import BUILDERS
 
 Step = Callable[[], None]
@@ -137,8 +137,13 @@ class Compiler:
     def _call(self, node: GraphNode, tensors: tuple[Tensor | None, ...], constant: tuple[bool, ...]) -> Call:
         if node.op_type in control.BUILDERS:
             return control.BUILDERS[node.op_type](node, tensors, constant, self.opset, self.compile)
-        operator = Node(node.op_type, node.attributes, tensors, constant, node.outputs, len(node.writes), self.opset)
-        return BUILDERS[node.op_type](operator)
+        attributes = Attributes(node.attributes)
+        operator = Node(node.op_type, attributes, tensors, constant, node.outputs, len(node.writes), self.opset)
+        call = BUILDERS[node.op_type](operator)
+        ignored = definitions.without_effect(node.op_type, self.opset, node.attributes, attributes.unseen())
+        if ignored:
+            raise NotImplementedError(f"the attribute {ignored[0]}")
+        return call
 
 
 def _as_step(call: Call, node: GraphNode, drops: tuple[str, ...], values: dict[str, Any]) -> Step:

@@ -83,10 +83,20 @@ def read(proto: Any, known: Collection[str]) -> Graph:
         NotImplementedError: a weight has a type that torch lacks; the message names it and who reads it.
         ValueError: an attribute or a weight is damaged.
     """
-    missing = {kind for kind in _kinds(proto) if kind not in known}
+    missing = kinds(proto) - set(known)
     if missing:
         raise UnknownOperators(missing)
     return _graph(proto)
+
+
+def kinds(proto: Any) -> set[str]:
+    """Operators of the nodes that outputs need, of inner graphs too."""
+    found = set[str]()
+    for node, _ in _needed(proto):
+        found.add(kind(node))
+        for inner in _inner(node):
+            found |= kinds(inner)
+    return found
 
 
 def kind(node: Any) -> str:
@@ -97,14 +107,6 @@ def kind(node: Any) -> str:
 def reader(proto: Any, name: str) -> str:
     """The operator of the first node that reads a value; empty if there is none."""
     return next((kind(node) for node in proto.node if name in _reads(node)), "")
-
-
-def _kinds(proto: Any) -> Iterator[str]:
-    """Operators of the nodes that outputs need, of inner graphs too."""
-    for node, _ in _needed(proto):
-        yield kind(node)
-        for inner in _inner(node):
-            yield from _kinds(inner)
 
 
 def _inner(node: Any) -> Iterator[Any]:

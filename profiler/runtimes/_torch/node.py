@@ -7,7 +7,7 @@ those tensors. A builder raises `NotImplementedError` where torch has no functio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -90,6 +90,32 @@ class Node:
             got = self.get(name, value)
             if got != value:
                 raise NotImplementedError(f"{name} {got!r}")
+
+
+class Attributes(Mapping[str, Any]):
+    """A node's attributes, which know what was asked for: what nobody looked at has no effect on the call.
+
+    Args:
+        values: by name.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self._seen: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self._seen.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def unseen(self) -> list[str]:
+        """Names that were not asked for."""
+        return sorted(self._values.keys() - self._seen)
 
 
 Builder = Callable[[Node], Call]

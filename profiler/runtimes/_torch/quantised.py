@@ -6,6 +6,7 @@ What ONNX defines on integers is computed with floating-point functions where th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,9 +24,8 @@ _INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32)
 def _aligned(node: Node, position: int, axis: int) -> Call:
     """What brings a scale or a zero point to the axes of the data."""
     data, factor = node.tensor(0), node.tensor(position)
-    block = node.get("block_size", 0)
+    block, extent = node.get("block_size", 0), data.shape[axis] if data.dim() else 1
     if block:
-        extent = data.shape[axis]
         return lambda factor: factor.repeat_interleave(block, axis).narrow(axis, 0, extent)
     if factor.numel() == 1:
         return lambda factor: factor.reshape(())
@@ -34,11 +34,12 @@ def _aligned(node: Node, position: int, axis: int) -> Call:
     return lambda factor: factor.reshape(shape)
 
 
-def _prepared(node: Node, position: int, turn: Call) -> Call:
-    """The same, done at load where the value is a constant."""
+def _prepared(node: Node, position: int, axis: int, dtype: torch.dtype) -> Call:
+    """The same in the type that is computed in; done at load where the value is a constant."""
+    aligned = _aligned(node, position, axis)
     if not node.constant[position]:
-        return turn
-    value = turn(node.tensor(position))
+        return lambda factor: aligned(factor).to(dtype)
+    value = aligned(node.tensor(position)).to(dtype)
     return lambda _: value
 
 
@@ -55,11 +56,11 @@ def _quantize_linear(node: Node) -> Call:
         raise NotImplementedError(f"the type {str(target).removeprefix('torch.')}")
     node.refuse(precision=0)
     working = torch.float64 if target is torch.int32 or node.tensor(0).dtype is torch.float64 else torch.float32
-    scaling = _prepared(node, 1, lambda scale: _aligned(node, 1, axis)(scale).to(working))
-    zeroing: Call = lambda _: 0.0  # noqa: E731 - of the kind of the next
-    if node.has(2):
-        zeroing = _prepared(node, 2, lambda zero: _aligned(node, 2, axis)(zero).to(working))
-    return lambda data, scale, zero=None: _quantise(data.to(working), scaling(scale), zeroing(zero), target)
+    scaling = _prepared(node, 1, axis, working)
+    if not node.has(2):
+        return lambda data, scale: _quantise(data.to(working), scaling(scale), 0.0, target)
+    zeroing = _prepared(node, 2, axis, working)
+    return lambda data, scale, zero: _quantise(data.to(working), scaling(scale), zeroing(zero), target)
 
 
 def _dequantize_linear(node: Node) -> Call:
@@ -69,10 +70,10 @@ def _dequantize_linear(node: Node) -> Call:
     source = node.tensor(1).dtype
     target = element_type(code) if code else source
     working = torch.float64 if node.tensor(0).dtype is torch.int32 else torch.float32
-    scaling = _prepared(node, 1, lambda scale: _aligned(node, 1, axis)(scale).to(torch.float32))
+    scaling = _prepared(node, 1, axis, torch.float32)
     if not node.has(2):
         return lambda data, scale: (data.to(torch.float32) * scaling(scale)).to(target)
-    zeroing = _prepared(node, 2, lambda zero: _aligned(node, 2, axis)(zero).to(working))
+    zeroing = _prepared(node, 2, axis, working)
     return lambda data, scale, zero: ((data.to(working) - zeroing(zero)).to(torch.float32) * scaling(scale)).to(target)
 
 
@@ -139,23 +140,20 @@ def _matmul_integer(node: Node) -> Call:
     return call
 
 
-def _convolution(node: Node, weight: int, dtype: torch.dtype) -> Call:
+def _convolution(node: Node, weight: int) -> Call:
     return spatial.convolution(node.attributes, node.shape, node.tensor(weight).shape)
 
 
 def _terms(shape: Any) -> int:
     """Products in one sum of a convolution with weights of this shape."""
-    terms = 1
-    for extent in shape[1:]:
-        terms *= extent
-    return terms
+    return math.prod(shape[1:])
 
 
 def _conv_integer(node: Node) -> Call:
     _small(node, 0, 1)
     dtype = _wide(_terms(node.tensor(1).shape))
     data, weights = _centred(node, 0, 2, dtype, 1), _centred(node, 1, 3, dtype, 0)
-    convolve = _convolution(node, 1, dtype)
+    convolve = _convolution(node, 1)
 
     def call(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
         return convolve(data(x, x_zero), weights(w, w_zero)).to(torch.int32)
@@ -174,7 +172,7 @@ def _qlinear_conv(node: Node) -> Call:
     if node.has(8) and dtype is torch.float32:  # the bias has 32 bits
         dtype = torch.float64
     data, weights = _centred(node, 0, 2, dtype, 1), _centred(node, 3, 5, dtype, 0)
-    convolve = _convolution(node, 3, dtype)
+    convolve = _convolution(node, 3)
     channels = (-1, *(1,) * (node.rank - 2))
 
     def call(

@@ -3,7 +3,7 @@
 `functional.interpolate` is called where it computes what the node asks for. For the rest every axis is resized by
 itself: each element is a weighted sum of elements at positions that are worked out at load.
 
-Source of the formulas: ONNX's operator specification and its reference implementation, `onnx/reference/ops/op_resize.py`.
+Source of the formulas: ONNX's operator specification and its reference, `onnx/reference/ops/op_resize.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from torch.nn import functional
 from profiler.runtimes._torch.node import Builder, Call, Node
 
 Shape = Sequence[int]
+
+#: An extent times a scale in fp32 that is nearer to a whole number than this is that number.
+_WHOLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def _resize(node: Node) -> Call:
     data, target = [axis.old for axis in axes], [axis.new for axis in axes]
     if 0 in data or 0 in target:
         raise NotImplementedError(f"from {data} to {target}")
+    if move == "align_corners" and any(abs(axis.old * axis.scale - axis.new) > _WHOLE for axis in axes):
+        raise NotImplementedError(f"{move} by scales that give no whole extents, of which there are two readings")
     mode = node.get("mode", "nearest")
     if mode == "nearest":
         return _nearest(axes, _rounding(rounding), move)
