@@ -227,7 +227,8 @@ def _feed(model: Path, proto: Any, names: Collection[str], inputs: Mapping[str, 
             what = value.type.WhichOneof("value") or "nothing"
             kind = tensors.type_name(tensor_type.elem_type) if what == "tensor_type" else what.removesuffix("_type")
             raise UnsupportedOperator(
-                f"the runtime torch cannot run {reader or 'the graph'} of {model.name}: {value.name!r} is of the type {kind}",
+                f"the runtime torch cannot run {reader or 'the graph'} of {model.name}: "
+                f"{value.name!r} is of the type {kind}",
                 hint="Export the model in fp32, from where its inputs are numbers.",
             )
         if value.name in given:

@@ -105,8 +105,8 @@ def _loop(node: GraphNode, tensors: Tensors, constant: tuple[bool, ...], _: int,
             results = program.call([number, *state, *tensors[inputs:]])
             state = list(results[: carried + 1])
             gathered.append(results[carried + 1 :])
-        results = [*state[1:], *(torch.stack(parts) for parts in zip(*gathered, strict=True))]
-        return results if several else results[0]
+        given: list[Any] = [*state[1:], *(torch.stack(parts) for parts in zip(*gathered, strict=True))]
+        return given if several else given[0]
 
     return call
 
@@ -117,11 +117,11 @@ def _scan(node: GraphNode, tensors: Tensors, constant: tuple[bool, ...], opset: 
     body: Graph = node.attributes["body"]
     inputs, scanned = node.inputs, node.attributes["num_scan_inputs"]
     carried = inputs - scanned
-    given = len(body.outputs) - carried
+    gained = len(body.outputs) - carried
     axes = list(node.attributes.get("scan_input_axes") or [0] * scanned)
     backward = list(node.attributes.get("scan_input_directions") or [0] * scanned)
-    out_axes = list(node.attributes.get("scan_output_axes") or [0] * given)
-    out_backward = list(node.attributes.get("scan_output_directions") or [0] * given)
+    out_axes = list(node.attributes.get("scan_output_axes") or [0] * gained)
+    out_backward = list(node.attributes.get("scan_output_directions") or [0] * gained)
     outer = dict(zip(node.reads[inputs:], tensors[inputs:], strict=True))
     fixed = {name for name, alike in zip(node.reads[inputs:], constant[inputs:], strict=True) if alike}
     iterations = _Iterations(body, outer, fixed, compile_graph)
@@ -155,8 +155,8 @@ def _scan(node: GraphNode, tensors: Tensors, constant: tuple[bool, ...], opset: 
             torch.stack(items[::-1] if turned else items, axis)
             for items, axis, turned in zip(zip(*gathered, strict=True), out_axes, out_backward, strict=True)
         )
-        results = [*state, *stacked]
-        return results if several else results[0]
+        given: list[Any] = [*state, *stacked]
+        return given if several else given[0]
 
     return call
 

@@ -10,7 +10,8 @@ _WITHOUT_EFFECT = frozenset(
     {
         "activation_alpha", "activation_beta", "antialias", "axes", "consumed_inputs", "cubic_coeff_a",
         "exclude_outside", "extrapolation_value", "hidden_size", "is_test", "kernel_shape", "momentum", "nearest_mode",
-        "num_outputs", "ratio", "roi", "seed", "stash_type", "storage_order",
+        "num_outputs", "pads", "ratio", "roi", "round_mode", "saturate", "seed", "sorted", "stash_type",
+        "storage_order",
     }
 )  # fmt: skip
 

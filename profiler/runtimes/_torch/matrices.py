@@ -58,7 +58,7 @@ def _attention(node: Node) -> Call:
         raise ValueError("no q_num_heads or kv_num_heads beside data with 3 axes")
 
     def split(data: Tensor, count: int) -> Tensor:
-        return data.unflatten(-1, (count, -1)).transpose(1, 2)
+        return data.reshape(*data.shape[:2], count, -1).transpose(1, 2)
 
     def call(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Any:
         tensors = split(query, heads[0]), split(key, heads[1]), split(value, heads[1])

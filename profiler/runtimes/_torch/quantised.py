@@ -21,6 +21,11 @@ _EXACT_FP32 = 1 << 24
 _INTEGERS = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int32)
 
 
+def _axis(node: Node) -> int:
+    """The axis along which scales lie; it says nothing where there is but one."""
+    return int(node.get("axis", 1)) % max(node.rank, 1)
+
+
 def _aligned(node: Node, position: int, axis: int) -> Call:
     """What brings a scale or a zero point to the axes of the data."""
     data, factor = node.tensor(0), node.tensor(position)
@@ -49,8 +54,7 @@ def _quantise(data: Tensor, scale: Tensor, zero: Tensor | float, target: torch.d
 
 
 def _quantize_linear(node: Node) -> Call:
-    axis = node.axis(1) if node.rank > 1 else 0
-    code = node.get("output_dtype", 0)
+    axis, code = _axis(node), node.get("output_dtype", 0)
     target = node.tensor(2).dtype if node.has(2) else element_type(code) if code else torch.uint8
     if target not in _INTEGERS:
         raise NotImplementedError(f"the type {str(target).removeprefix('torch.')}")
@@ -64,7 +68,7 @@ def _quantize_linear(node: Node) -> Call:
 
 
 def _dequantize_linear(node: Node) -> Call:
-    axis, code = (node.axis(1) if node.rank > 1 else 0), node.get("output_dtype", 0)
+    axis, code = _axis(node), node.get("output_dtype", 0)
     if node.tensor(0).dtype not in _INTEGERS:
         raise NotImplementedError(f"the type {str(node.tensor(0).dtype).removeprefix('torch.')}")
     source = node.tensor(1).dtype
@@ -130,7 +134,8 @@ def _rowwise(node: Node, zero: int, data: int) -> None:
 
 def _matmul_integer(node: Node) -> Call:
     _small(node, 0, 1)
-    _rowwise(node, 2, 0), _rowwise(node, 3, 1)
+    _rowwise(node, 2, 0)
+    _rowwise(node, 3, 1)
     dtype = _wide(node.shape[-1])
     left, right = _centred(node, 0, 2, dtype, -2), _centred(node, 1, 3, dtype, -1)
 
@@ -155,7 +160,7 @@ def _conv_integer(node: Node) -> Call:
     data, weights = _centred(node, 0, 2, dtype, 1), _centred(node, 1, 3, dtype, 0)
     convolve = _convolution(node, 1)
 
-    def call(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+    def call(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Any:
         return convolve(data(x, x_zero), weights(w, w_zero)).to(torch.int32)
 
     return call
@@ -195,7 +200,8 @@ def _qlinear_conv(node: Node) -> Call:
 
 def _qlinear_matmul(node: Node) -> Call:
     _small(node, 0, 3, 7)
-    _rowwise(node, 2, 0), _rowwise(node, 5, 3)
+    _rowwise(node, 2, 0)
+    _rowwise(node, 5, 3)
     if node.tensor(1).numel() > 1 or node.tensor(6).numel() > 1:
         raise NotImplementedError("scales of rows")
     dtype = _wide(node.shape[-1])

@@ -65,7 +65,8 @@ def _is_native(node: Node) -> bool:
     usual = [name.lower() for name in _USUAL[kind]] * _directions(node)
     plain = names == usual or (kind == "RNN" and set(names) == {"relu"})
     full = not node.has(_LENGTHS) or set(node.integers(_LENGTHS)) == {_extents(node)[0]}
-    rest = node.get("clip") is None and not node.get("input_forget", 0) and not node.has(_PEEPHOLES)
+    clipped, coupled = node.get("clip") is not None, bool(node.get("input_forget", 0))
+    rest = not clipped and not coupled and not node.has(_PEEPHOLES)
     fits = kind != "GRU" or bool(node.get("linear_before_reset", 0))
     return plain and full and rest and fits and 0 not in node.shape
 

@@ -50,7 +50,7 @@ def _square_sum(data: Tensor, dim: list[int], keepdim: bool) -> Tensor:
     return _sum(torch.square(data), dim, keepdim)
 
 
-def _length(data: Tensor, dim: list[int], keepdim: bool) -> Tensor:
+def _length(data: Tensor, dim: list[int], keepdim: bool) -> Any:
     if data.is_floating_point():
         return torch.linalg.vector_norm(data, dim=dim, keepdim=keepdim)
     return _square_sum(data, dim, keepdim).to(torch.float64).sqrt().to(data.dtype)

@@ -48,9 +48,9 @@ def _concat(node: Node) -> Call:
 
 
 def _split(node: Node) -> Call:
+    axis = node.get("axis", 0)
     if node.outputs == 1:
         return first
-    axis = node.get("axis", 0)
     parts = node.integers(1, "split") or math.ceil(node.shape[axis] / node.outputs)
     if node.wanted == 1:
         return lambda data, *_: torch.split(data, parts, axis)[0]
