@@ -17,7 +17,7 @@ from device_profiles.errors import InvalidModel, UnsupportedOperator, UsageError
 from profiler import runtimes
 from profiler.runtimes.protocol import RuntimeOptions
 
-CASES = sorted(Path("/work/shared/cases").glob("*.onnx"))
+CASES = sorted((Path(__file__).resolve().parents[3] / "shared" / "cases").glob("*.onnx"))
 PLAIN = RuntimeOptions(optimisation="none")
 few = settings(max_examples=25, deadline=None)
 
