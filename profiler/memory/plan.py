@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from device_profiles.facts import Unavailable
 from profiler.memory.liveness import LiveTensor, alive_at, liveness, weights
 from profiler.operators import OperatorGraph
 
@@ -21,6 +22,7 @@ class Allocation:
         notes: what the rules leave open for this graph.
         touched_bytes: what one inference writes to of the allocator's memory; the peak if None.
         replaced_bytes: weights in whose place there are packed copies.
+        unknown: operators of which the rules do not tell what they need, so that the peak is a lower bound.
     """
 
     peak_bytes: int
@@ -30,6 +32,7 @@ class Allocation:
     notes: tuple[str, ...]
     touched_bytes: int | None = None
     replaced_bytes: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class MemoryPlan:
             peak where chunks are handed out larger than asked for, or later inferences need more.
         replaced_weight_bytes: weights in whose place the allocator holds packed copies.
         notes: what the rules of the runtime leave open, for people.
+        unknown: operators of which the rules do not tell what they need; then the figures of the allocator are lower
+            bounds.
     """
 
     runtime: str
@@ -69,6 +74,14 @@ class MemoryPlan:
     allocator_touched_bytes: int
     replaced_weight_bytes: int
     notes: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def allocator(self) -> int | Unavailable:
+        """The allocator's peak, or why it cannot be told."""
+        if self.unknown:
+            return Unavailable(f"the rules of {self.runtime!r} do not tell what {', '.join(self.unknown)} allocates")
+        return self.allocator_peak_bytes
 
 
 def _onnxruntime(graph: OperatorGraph) -> Allocation:
@@ -135,4 +148,5 @@ def simulate(graph: OperatorGraph, runtime: str) -> MemoryPlan:
         allocator_touched_bytes=found.peak_bytes if found.touched_bytes is None else found.touched_bytes,
         replaced_weight_bytes=found.replaced_bytes,
         notes=notes,
+        unknown=found.unknown,
     )

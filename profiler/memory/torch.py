@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from profiler.memory.liveness import last_readers
 from profiler.memory.plan import Allocation
-from profiler.memory.torch_rules import extra_bytes
+from profiler.memory.torch_rules import UNARY, extra_bytes
 from profiler.operators import Node, OperatorGraph, Tensor
 
 Strides = tuple[int, ...]
@@ -29,13 +29,12 @@ _CONTIGUOUS = frozenset(
 #: Functions whose result is laid out as their input is.
 _LAID_OUT_ALIKE = frozenset(
     {
-        "Abs", "Add", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log",
-        "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum",
-        "Tanh", "Where",
+        "Abs", "Add", "And", "Clip", "Div", "Elu", "Equal", "Erf", "Exp", "Gelu", "Greater", "GreaterOrEqual",
+        "HardSigmoid", "HardSwish", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not",
+        "Or", "Pow", "Reciprocal", "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Where", "Xor",
+        *UNARY,
     }
 )  # fmt: skip
-#: The one operator of which the runtime writes all outputs; of others it writes the first.
-_SEVERAL = "Split"
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,9 @@ def allocate(graph: OperatorGraph) -> Allocation:
             unknown.add(node.operator.kind)
         copies = _copied_inputs(node, seen)
         written = 0
-        count = len(node.outputs) if node.operator.kind == _SEVERAL else 1
-        for position, name in enumerate(node.outputs[:count]):
+        # The runtime leaves out what nobody reads behind the last output that somebody does.
+        read = [position for position, name in enumerate(node.outputs) if name not in drops]
+        for position, name in enumerate(node.outputs[: max(read, default=0) + 1]):
             view = _result(node, position, name, seen)
             seen[name] = view
             if view.storage == name:
@@ -86,8 +86,9 @@ def allocate(graph: OperatorGraph) -> Allocation:
                 holders[view.storage] -= 1
                 if not holders[view.storage]:
                     live -= sizes[view.storage]
-    notes = tuple(f"what {kind} needs beside its result is not known and counted as 0" for kind in sorted(unknown))
-    return Allocation(peak, resident, None, tuple(timeline), notes)
+    kinds = tuple(sorted(unknown))
+    notes = tuple(f"what {kind} needs beside its result is not known and counted as 0" for kind in kinds)
+    return Allocation(peak, resident, None, tuple(timeline), notes, unknown=kinds)
 
 
 def contiguous(shape: tuple[int, ...]) -> Strides:

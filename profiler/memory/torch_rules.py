@@ -132,9 +132,19 @@ def _gemm(operator: Operator) -> Extra:
     return Extra(0, operator.outputs[0].bytes + _NUMBER_BYTES if scaled else 0)
 
 
-#: Functions that allocate their result alone, or nothing.
-_NOTHING = frozenset(
+#: Functions of one tensor that allocate a result laid out as that tensor is.
+UNARY = frozenset(
     {
+        "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Celu", "Cos", "Cosh", "Floor", "Mish", "Round",
+        "Selu", "Sign", "Sin", "Sinh", "Tan", "ThresholdedRelu",
+    }
+)  # fmt: skip
+
+#: Functions that allocate their result alone, or nothing.
+_NOTHING = UNARY | frozenset(
+    {
+        "And", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Not", "Or", "ReduceMin", "SpaceToDepth",
+        "Tile", "Trilu", "Xor",
         "Abs", "Add", "AveragePool", "Cast", "Clip", "Concat", "DepthToSpace", "Div", "Dropout", "Elu", "Equal",
         "Erf", "Exp", "Expand", "Flatten", "Gather", "Gelu", "GlobalMaxPool", "HardSwish",
         "Identity", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Mul", "Neg", "PRelu", "Pad", "Pow", "Reciprocal",

@@ -7,7 +7,7 @@ nodes that `profiler.onnx_graph.read_graph` lists, in their order.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
 
 #: Levels of optimisation, all alike: eager mode optimises nothing.
 LEVELS = ("all", "basic", "none")
-#: Older operator sets broadcast by attributes.
+#: Older operator sets broadcast by attributes; of them, operators that did not change since are read.
 OLDEST_OPSET = 7
 #: Inferences before a profile.
 WARM_RUNS = 3
@@ -28,7 +28,7 @@ _RUNS_KEPT = 0.8
 class TorchSession:
     """A model as a list of calls on named tensors, and its inputs."""
 
-    def __init__(self, model: Path, options: RuntimeOptions) -> None:
+    def __init__(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> None:
         import torch
 
         if options.precision != "fp32":
@@ -41,15 +41,18 @@ class TorchSession:
                 f"the runtime torch has no optimisation level {options.optimisation!r}",
                 hint=f"One of: {', '.join(LEVELS)}.",
             )
+        from profiler.runtimes._torch.compiling import Compiler
+        from profiler.runtimes._torch.tensors import to_array
+
         torch.set_num_threads(options.threads)
+        self._inference_mode, self._to_array = torch.inference_mode, to_array
         proto = _read(model)
-        self._inference_mode = torch.inference_mode
-        self._output_names = [value.name for value in proto.graph.output]
-        self._values: dict[str, Any] = {"": None}
-        self._steps: list[Callable[[], None]] = []
-        self._nodes: list[tuple[str, str]] = []
+        graph, opset = _graph(model, proto)
         with torch.inference_mode():
-            self._compile(model, proto)
+            feed = _feed(model, proto, graph.inputs, inputs)
+            program = Compiler(model.name, opset, _accepted(opset)).compile(graph, feed)
+        self._values, self._output_names = program.values, list(program.outputs)
+        self._steps, self._nodes = list(program.steps), list(program.nodes)
 
     def run(self) -> None:
         """One inference."""
@@ -65,7 +68,7 @@ class TorchSession:
     def outputs(self) -> list[Any]:
         """The outputs of one inference."""
         self.run()
-        return [self._values[name].numpy().copy() for name in self._output_names]
+        return [self._to_array(self._values[name]) for name in self._output_names]
 
     def profile(self, runs: int) -> Profile | None:
         """Time from node to node, what it frees included, by the clock of the host."""
@@ -95,48 +98,6 @@ class TorchSession:
         self._steps.clear()
         self._values.clear()
 
-    def _compile(self, model: Path, proto: Any) -> None:
-        """Fill `_values` and `_steps`: walk the nodes once, each built against the tensors that it reads."""
-        from profiler.runtimes._torch_operators import BUILDERS, SEVERAL_OUTPUTS, Node
-
-        values, opset = self._values, _opset(model, proto)
-        values |= _weights(model, proto)
-        constants, computed, kept = set(values), set[str](), {"", *self._output_names}
-        values |= _feed(model, proto)
-        for node, drops in _needed_nodes(proto.graph):
-            reads = tuple(node.input)
-            writes = tuple(node.output) if node.op_type in SEVERAL_OUTPUTS else tuple(node.output[:1])
-            folded = all(name in constants for name in reads)
-            (constants if folded else computed).update(writes)
-            try:
-                _check_wires(node, len(writes), drops, values)
-                inputs = tuple(values[name] for name in reads)
-                constant = tuple(name in constants for name in reads)
-                call = BUILDERS[node.op_type](
-                    Node(node.op_type, _attributes(node), inputs, constant, len(node.output), opset)
-                )
-                step = _step(call, reads, writes, tuple(name for name in drops if name in computed), values)
-                step()
-            except NotImplementedError as error:
-                raise UnsupportedOperator(
-                    f"the runtime torch cannot run {node.op_type} of {model.name} (node {node.name!r}): {error}",
-                    hint="Change the operator's attributes, or measure with the runtime onnxruntime.",
-                ) from error
-            except (RuntimeError, ValueError, TypeError, LookupError) as error:
-                raise InvalidModel(
-                    f"{model.name}: node {node.name!r} ({node.op_type}) does not run: {error}",
-                    hint="Check the file with onnx.checker.check_model, and export it again.",
-                ) from error
-            if not folded:
-                kept.update(reads)
-                self._steps.append(step)
-                self._nodes.append((node.name or writes[0], node.op_type))
-        for name in constants - kept:
-            del values[name]
-        absent = [name for name in self._output_names if name not in values]
-        if absent:
-            raise InvalidModel(f"{model.name}: nothing writes the output {absent[0]!r}", hint="Export it again.")
-
 
 class TorchRuntime:
     """PyTorch's eager mode on the CPU."""
@@ -163,9 +124,15 @@ class TorchRuntime:
         """The agent's own."""
         return None
 
-    def load(self, model: Path, options: RuntimeOptions) -> TorchSession:
-        """Translate a model; eager mode optimises nothing, so the levels of optimisation are alike."""
-        return TorchSession(model, options)
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> TorchSession:
+        """Translate a model; eager mode optimises nothing, so the levels of optimisation are alike.
+
+        Args:
+            model: the file.
+            options: how to run it.
+            inputs: arrays by name, used as they are; what is not among them is drawn.
+        """
+        return TorchSession(model, options, inputs)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
@@ -186,7 +153,7 @@ RUNTIME = TorchRuntime
 
 
 def _read(model: Path) -> Any:
-    """The parsed file, with weights that lie beside it."""
+    """The parsed file, with weights that lie beside it and its own functions written out."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -196,149 +163,158 @@ def _read(model: Path) -> Any:
         proto = onnx.load(model, format="protobuf")
     except DecodeError as error:
         raise InvalidModel(f"{model.name} is not an ONNX model: {error}", hint="Export it again.") from error
-    except (onnx.checker.ValidationError, OSError) as error:
+    except (onnx.checker.ValidationError, OSError, ValueError, TypeError) as error:
         raise InvalidModel(
             f"the weights of {model.name} cannot be read: {error}", hint="Put the data file beside the model."
         ) from error
     if not proto.graph.node and not proto.graph.output:
         raise InvalidModel(f"{model.name} holds no graph: it is empty or not ONNX", hint="Export it again.")
+    if proto.functions:
+        from onnx import inliner
+
+        try:
+            proto = inliner.inline_local_functions(proto)
+        except (RuntimeError, ValueError, TypeError, DecodeError) as error:
+            raise InvalidModel(
+                f"the functions of {model.name} cannot be written out: {error}",
+                hint="Check the file with onnx.checker.check_model, and export it again.",
+            ) from error
     return proto
 
 
-def _opset(model: Path, proto: Any) -> int:
-    """Version of ONNX's operator set, after a look at what the model asks for."""
-    from profiler.runtimes._torch_operators import BUILDERS
+def _graph(model: Path, proto: Any) -> tuple[Any, int]:
+    """The graph of a file and its operator set, refused by name where torch lacks an operator or a type."""
+    from profiler.runtimes._torch import control, definitions, graph
+    from profiler.runtimes._torch.operators import BUILDERS
 
-    own = ("", "ai.onnx")
-    kinds = {node.op_type if node.domain in own else f"{node.domain}:{node.op_type}" for node in proto.graph.node}
-    missing = sorted(kinds - BUILDERS.keys())
-    if missing:
-        raise UnsupportedOperator(
-            f"the runtime torch cannot run {', '.join(missing)} of {model.name}",
-            hint="Export without these operators, or measure with the runtime onnxruntime.",
-        )
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in own), default=1)
+    hint = "Export without these operators, or measure with the runtime onnxruntime."
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in graph.OWN_DOMAINS), default=1)
+    known: set[str] = {*BUILDERS, *control.BUILDERS}
+    of_set = ""
     if opset < OLDEST_OPSET:
+        own = known & graph.kinds(proto.graph)
+        changed = {kind for kind in own if definitions.changed_since(kind, opset, OLDEST_OPSET)}
+        known -= changed
+        of_set = f", as the operator set {opset} defines it (at least {OLDEST_OPSET} is read)" if changed else ""
+    try:
+        return graph.read(proto.graph, known), int(opset)
+    except graph.UnknownOperators as error:
+        raise UnsupportedOperator(f"the runtime torch cannot run {error} of {model.name}{of_set}", hint=hint) from error
+    except NotImplementedError as error:
+        raise UnsupportedOperator(f"the runtime torch cannot run a node of {model.name}: {error}", hint=hint) from error
+    except (ValueError, TypeError) as error:
         raise InvalidModel(
-            f"{model.name} uses the operator set {opset}, at least {OLDEST_OPSET} is read",
-            hint="Export it again, or use onnx.version_converter.",
-        )
-    return int(opset)
+            f"{model.name} has a damaged weight or attribute: {error}",
+            hint="Check the file with onnx.checker.check_model, and export it again.",
+        ) from error
 
 
-def _weights(model: Path, proto: Any) -> dict[str, Any]:
-    """The initialisers, by name."""
-    for weight in proto.graph.initializer:
-        _check_element_type(model, weight.name, weight.data_type)
-    return {weight.name: _tensor(weight) for weight in proto.graph.initializer}
+def _feed(model: Path, proto: Any, names: Collection[str], inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Tensors for the inputs: those that are given, and seeded values for the others.
 
-
-def _feed(model: Path, proto: Any) -> dict[str, Any]:
-    """Seeded values for the inputs."""
-    import onnx
-    import torch
+    Args:
+        model: the file.
+        proto: its content.
+        names: inputs of the graph; an input that has a weight of its name is none.
+        inputs: arrays by name, which may fill dimensions that the file leaves open.
+    """
+    from profiler.runtimes._torch import graph, tensors
 
     rng = np.random.default_rng(0)
-    weights = {weight.name for weight in proto.graph.initializer}
-    feed = {}
-    for value in proto.graph.input:
-        if value.name in weights:
-            continue
+    values = [value for value in proto.graph.input if value.name in names]
+    given = dict(inputs or {})
+    unknown = sorted(given.keys() - {value.name for value in values})
+    if unknown:
+        raise UsageError(
+            f"{model.name} has no input {unknown[0]!r}",
+            hint=f"Its inputs: {', '.join(value.name for value in values) or 'none'}.",
+        )
+    feed, outputs = {}, {value.name for value in proto.graph.output}
+    for value in values:
         tensor_type = value.type.tensor_type
-        dims = tensor_type.shape.dim
-        shape = [int(dim.dim_value) for dim in dims]
-        if not tensor_type.HasField("shape") or any(extent < 1 for extent in shape):
-            shown = [dim.dim_value or dim.dim_param or "?" for dim in dims]
+        reader = graph.reader(proto.graph, value.name)
+        if tensor_type.elem_type not in tensors.DTYPES:
+            if not reader and value.name not in outputs:
+                continue  # nobody needs it
+            what = value.type.WhichOneof("value") or "nothing"
+            kind = tensors.type_name(tensor_type.elem_type) if what == "tensor_type" else what.removesuffix("_type")
+            raise UnsupportedOperator(
+                f"the runtime torch cannot run {reader or 'the graph'} of {model.name}: "
+                f"{value.name!r} is of the type {kind}",
+                hint="Export the model in fp32, from where its inputs are numbers.",
+            )
+        if value.name in given:
+            feed[value.name] = tensors.from_array(_given(model, value, given[value.name]))
+        elif _is_fixed(tensor_type):
+            feed[value.name] = tensors.from_array(_drawn(tensor_type, rng))
+        elif reader or value.name in outputs:
+            shown = [dim.dim_value or dim.dim_param or "?" for dim in tensor_type.shape.dim]
             raise InvalidModel(
                 f"{model.name}: input {value.name!r} has the shape {shown}; every dimension must be a number",
-                hint="Export the model with fixed shapes.",
+                hint="Export the model with fixed shapes, or give the inputs.",
             )
-        _check_element_type(model, value.name, tensor_type.elem_type)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
-        drawn = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
-        feed[value.name] = torch.from_numpy(np.asarray(drawn, dtype=dtype))
     return feed
 
 
-def _check_element_type(model: Path, name: str, element_type: int) -> None:
+def _is_fixed(tensor_type: Any) -> bool:
+    return tensor_type.HasField("shape") and all(dim.dim_value >= 1 for dim in tensor_type.shape.dim)
+
+
+def _drawn(tensor_type: Any, rng: np.random.Generator) -> Any:
+    """Normal floats, or 0 and 1, of the shape that the file has."""
     import onnx
 
-    from profiler.runtimes._torch_operators import DTYPES
+    shape = [int(dim.dim_value) for dim in tensor_type.shape.dim]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
+    floating = np.issubdtype(dtype, np.floating) or tensor_type.elem_type == onnx.TensorProto.BFLOAT16
+    drawn = rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)
+    return np.asarray(drawn, dtype=dtype)
 
-    if element_type not in DTYPES:
-        kind = onnx.TensorProto.DataType.Name(element_type)
-        raise InvalidModel(
-            f"{model.name}: {name!r} is of the type {kind}, which the runtime torch does not read",
-            hint="Export the model in fp32.",
+
+def _given(model: Path, value: Any, array: Any) -> Any:
+    """An input of the user's, of the type and the fixed dimensions that the file has."""
+    import onnx
+
+    tensor_type = value.type.tensor_type
+    array, dtype = np.asarray(array), onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type)
+    dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor_type.shape.dim]
+    fits = len(dims) == array.ndim and all(dim in (None, have) for dim, have in zip(dims, array.shape, strict=False))
+    if array.dtype != dtype or (tensor_type.HasField("shape") and not fits):
+        shown = "x".join(str(dim or "?") for dim in dims)
+        raise UsageError(
+            f"{model.name}: input {value.name!r} is {dtype} {shown}, got {array.dtype} "
+            f"{'x'.join(map(str, array.shape))}",
+            hint="Give an array of that type and shape.",
         )
+    return array
 
 
-def _needed_nodes(graph: Any) -> list[tuple[Any, list[str]]]:
-    """The nodes that the outputs depend on, each with the values of which it is the last to need them.
+def _accepted(opset: int) -> Callable[[Any, Sequence[Any]], bool]:
+    """Whether ONNX finds nothing wrong with a node on these tensors: what fails then is torch's own limit."""
 
-    An output that nothing reads is among these values.
-    """
-    wanted = {value.name for value in graph.output}
-    needed = []
-    for node in reversed(graph.node):
-        if wanted.isdisjoint(node.output):
-            continue
-        drops = [name for name in dict.fromkeys((*node.output, *node.input)) if name and name not in wanted]
-        wanted.update(node.input)
-        needed.append((node, drops))
-    return needed[::-1]
+    def check(node: Any, inputs: Sequence[Any]) -> bool:
+        import onnx
+        from onnx import helper
 
+        from profiler.runtimes._torch.tensors import DTYPES
 
-def _check_wires(node: Any, written: int, drops: list[str], values: Mapping[str, Any]) -> None:
-    """Refuse a node whose inputs nothing wrote, or of which more outputs are read than it writes."""
-    absent = [name for name in node.input if name not in values]
-    if absent:
-        raise ValueError(f"nothing before it writes its input {absent[0]!r}")
-    if any(name and name not in drops for name in node.output[written:]):
-        raise NotImplementedError(f"more than {written} of its outputs")
+        codes = {dtype: code for code, dtype in DTYPES.items()}
+        values = {
+            name: helper.make_tensor_value_info(name, codes[tensor.dtype], list(tensor.shape))
+            for name, tensor in zip(node.message.input, inputs, strict=True)
+            if tensor is not None
+        }
+        outputs = [helper.make_empty_tensor_value_info(name) for name in node.message.output if name]
+        graph = helper.make_graph([node.message], "node", list(values.values()), outputs)
+        try:
+            onnx.shape_inference.infer_shapes(
+                helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]),
+                check_type=True,
+                strict_mode=True,
+                data_prop=True,
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+            return False
+        return True
 
-
-def _tensor(proto: Any) -> Any:
-    import onnx
-    import torch
-
-    return torch.from_numpy(np.array(onnx.numpy_helper.to_array(proto)))
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    """A node's attributes: tensors as torch's, bytes as text."""
-    import onnx
-
-    found = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, onnx.TensorProto):
-            value = _tensor(value)
-        found[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
-    return found
-
-
-def _step(
-    call: Callable[..., Any],
-    reads: tuple[str, ...],
-    writes: tuple[str, ...],
-    drops: tuple[str, ...],
-    values: dict[str, Any],
-) -> Callable[[], None]:
-    """One node as a call without arguments, so that running a model is a loop over calls."""
-    if len(writes) > 1:
-
-        def step() -> None:
-            values.update(zip(writes, call(*[values[name] for name in reads]), strict=True))
-            for name in drops:
-                del values[name]
-
-        return step
-    (write,) = writes
-
-    def step_of_one() -> None:
-        values[write] = call(*[values[name] for name in reads])
-        for name in drops:
-            del values[name]
-
-    return step_of_one
+    return check

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -168,3 +169,34 @@ def test_strides_of_row_major_order() -> None:
     assert contiguous((2, 3, 4)) == tuple(torch.empty(2, 3, 4).stride()) == (12, 4, 1)
     assert contiguous(()) == ()
     assert view_strides((2, 0), (1, 1), (0, 5)) == (5, 1)
+
+
+@pytest.mark.parametrize("op", ["Cos", "Mish", "Floor", "Celu", "Trilu", "ThresholdedRelu"])
+def test_operators_that_allocate_their_result_alone(op: str, tmp_path: Path) -> None:
+    plan = compare(single(op, [DATA], DATA), tmp_path)
+    assert plan.allocator == plan.allocator_peak_bytes
+
+
+def test_what_is_not_known_is_unavailable(tmp_path: Path) -> None:
+    plan = simulate(graph_of(single("LRN", [DATA], DATA, size=5), tmp_path), "torch")
+    assert plan.unknown == ("LRN",)
+    assert "LRN" in plan.allocator.reason
+
+
+def test_outputs_that_nobody_reads_are_not_written(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Exp", ["x"], ["a"]),
+        helper.make_node("Dropout", ["a"], ["b", "mask"]),
+        helper.make_node("MaxPool", ["b"], ["c", "positions"], kernel_shape=[2, 2]),
+        helper.make_node("Exp", ["c"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, DATA)]
+    graph = helper.make_graph(nodes, "g", values, [helper.make_empty_tensor_value_info("y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    compare(onnx.shape_inference.infer_shapes(model).SerializeToString(), tmp_path)
+
+
+def graph_of(model: bytes, folder: Path) -> Any:
+    path = folder / "m.onnx"
+    path.write_bytes(model)
+    return read_graph(path)
