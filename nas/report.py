@@ -12,7 +12,7 @@ import numpy as np
 
 from device_profiles.errors import HwnasError
 from device_profiles.profile import from_plain
-from nas import certainty, pages, spaces
+from nas import certainty, pages
 from nas.loop import hypervolume
 from nas.objectives import Objective
 from nas.pages import COLOURS, Section
@@ -47,7 +47,7 @@ def write(study: Study, path: Path) -> Path:
     Raises:
         InvalidData: the run has no study.
     """
-    space = spaces.load(study.fact("space"))
+    space = study.space()
     objectives, trials, front = study.objectives(), study.trials(), study.front()
     finalists = study.finalists()
     sections = [
