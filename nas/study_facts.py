@@ -31,15 +31,19 @@ def is_finalist(facts: Any) -> bool:
     latency = measured.get("latency_ms") if isinstance(measured, dict) else None
     return (
         (measured is None or isinstance(measured, dict))
-        and (latency is None or (isinstance(latency, dict) and all(map(is_number, _ends(latency)))))
+        and (latency is None or is_latency(latency))
         and (onnx is None or (isinstance(onnx, str) and not onnx.startswith("/") and ".." not in onnx.split("/")))
         and (accuracy is None or is_number(accuracy))
         and isinstance(facts.get("model", ""), str)
     )
 
 
-def _ends(latency: dict[str, Any]) -> list[Any]:
-    return [latency.get(name) for name in ("value", "low", "high")]
+def is_latency(plain: Any, *, whole: bool = False) -> bool:
+    """Whether it is a measured latency; `whole`: with its interval."""
+    if not isinstance(plain, dict) or not is_number(plain.get("value")):
+        return False
+    ends = [plain.get(name) for name in ("low", "high")]
+    return all(is_number(end) or (end is None and not whole) for end in ends)
 
 
 def _is_objective(plain: Any) -> bool:
