@@ -5,8 +5,9 @@ Trials are raw and in order, so a search is resumed by replay: a strategy made a
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -497,14 +498,25 @@ def open_study(run: str | Path) -> Study:
     """
     path = Path(run) / DATABASE
     try:
-        study = Study(Store(path, create=False))
+        store = Store(path, create=False)
     except NoStore as error:
         reason = "an empty" if path.exists() else "no"
         raise InvalidData(
             f"{run} is not the folder of a run: it has {reason} {DATABASE}", hint="hwnas search ... -o RUN"
         ) from error
-    study.objectives()
+    with _closed_on_error(store):
+        study = Study(store)
+        study.objectives()
     return study
+
+
+@contextlib.contextmanager
+def _closed_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
 
 
 def begin_study(folder: Path) -> Study:
@@ -514,13 +526,13 @@ def begin_study(folder: Path) -> Study:
         SchemaMismatch: its database holds measurements, but no study any more.
     """
     store = Store(folder / DATABASE)
-    study = Study(store)
-    if study.fact("version") is None and store.targets():
-        raise SchemaMismatch(
-            f"{store.url} holds measurements, but no search",
-            hint="Give another folder with -o, or restore the run from a copy; nothing was changed.",
-        )
-    return study
+    with _closed_on_error(store):
+        if not sa.inspect(store.engine).has_table(STUDY.name) and store.targets():
+            raise SchemaMismatch(
+                f"{store.url} holds measurements, but no search",
+                hint="Give another folder with -o, or restore the run from a copy; nothing was changed.",
+            )
+        return Study(store)
 
 
 def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) -> NDArray[np.float64]:
