@@ -222,6 +222,8 @@ def check_file(path: Path, *, create: bool) -> None:
     """
     hint = f"Make one with: hwnas profile TARGET --store {path}"
     try:
+        if "\0" in str(path):
+            raise ValueError("its name holds a NUL")
         if not path.exists():
             if not create:
                 raise NoStore(f"there is no store at {path}", hint=hint)
