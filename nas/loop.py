@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InfeasibleBudget, UsageError
+from device_profiles.passwords import without_password
 from device_profiles.profile import Target
 from nas import finalists, gradient, indicators, judging, resolve, spaces, strategies
 from nas.evaluators import Context, Evaluator, open_objective
@@ -20,7 +21,7 @@ from nas.objectives import Constraint, parse_constraint, violations
 from nas.plan import SearchPlan, check, facts
 from nas.spaces.protocol import Space
 from nas.strategies.protocol import Strategy
-from nas.study import DATABASE, Point, Result, Study, Trial, costs_of
+from nas.study import Point, Result, Study, Trial, begin_study, costs_of
 from profiler.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -144,7 +145,7 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
     check(plan)
     place = Path(folder)
     space = spaces.load(plan.space)
-    study = Study(Store(place / DATABASE))
+    study = begin_study(place)
     context = Context(
         space=space,
         folder=place,
@@ -164,7 +165,7 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
         judging.repeatable(evaluators, plan.replicates)
     study.bind(facts(plan, space, evaluators, constraints))
     if store is not None and study.fact("store") is None:
-        study.set_fact("store", str(store))
+        study.set_fact("store", without_password(str(store), instead=""))
     _check_feasible(space, evaluators, constraints)
     loop = _Loop(plan, space, study, context, evaluators, constraints)
     for name in plan.strategies:
@@ -225,7 +226,9 @@ class _Loop:
         strategy = self._strategy(name)
         total = self.plan.evaluations
         recorded: dict[int, list[Trial]] = {}
-        for trial in self.study.trials(search):
+        known = self.study.trials(search)
+        self.study.require_genes(known, self.space.choices)
+        for trial in known:
             recorded.setdefault(trial.batch, []).append(trial)
         done = batch = 0
         while done < total:

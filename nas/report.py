@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import HwnasError
+from device_profiles.errors import HwnasError, SchemaMismatch
 from device_profiles.profile import from_plain
-from nas import certainty, pages, spaces
+from nas import certainty, pages, study_facts
 from nas.loop import hypervolume
 from nas.objectives import Objective
 from nas.pages import COLOURS, Section
@@ -47,9 +47,12 @@ def write(study: Study, path: Path) -> Path:
     Raises:
         InvalidData: the run has no study.
     """
-    space = spaces.load(study.fact("space"))
+    space = study.space()
     objectives, trials, front = study.objectives(), study.trials(), study.front()
     finalists = study.finalists()
+    for arch, facts in finalists.items():
+        if "measured" in facts and not study_facts.is_latency(facts["measured"].get("latency_ms"), whole=True):
+            raise SchemaMismatch(f"finalist {','.join(map(str, arch))} of {study.store.url} has no measured latency")
     sections = [
         ("Front", _front_note(objectives, finalists), _front_figure(space, objectives, trials, front, finalists)),
         ("Hypervolume over evaluations", _hypervolume_note(study), _hypervolume_figure(study, trials)),

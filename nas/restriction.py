@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import moo, spaces
+from nas import moo
 from nas.objectives import violations as violations_of
 from nas.spaces.product import Option, ProductSpace
 from nas.spaces.protocol import Archs, Space
@@ -130,7 +130,7 @@ def of_study(study: Study, *, share: float = 0.2, rate: float = 0.05) -> tuple[P
         UsageError: the space's genes have no names, or a share is not one.
     """
     objectives, constraints = study.objectives(), study.constraints()
-    space = spaces.load(study.fact("space"))
+    space = study.space()
     trials = [trial for trial in study.trials() if trial.result is not None]
     archs = np.array([trial.arch for trial in trials], dtype=np.int64).reshape(-1, len(space.choices))
     values = {c.name: np.array([trial.value(c.name) for trial in trials]) for c in constraints}

@@ -5,8 +5,9 @@ Trials are raw and in order, so a search is resumed by replay: a strategy made a
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,16 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
-from nas import moo, noise, spaces
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
+from device_profiles.reading import parse_json
+from nas import moo, noise, spaces, study_facts
 from nas.objectives import Constraint, Objective
-from profiler.store import Store
+from nas.spaces.protocol import Space
+from profiler import database, row_checks
+from profiler.store import NoStore, Store
 
-#: Version of the tables below. 1: first (2026-11).
-STUDY_VERSION = 1
+#: Version of the tables below. 1: first (2026-11). 2: columns `seal` (2026-11); runs of version 1 are taken along.
+STUDY_VERSION = 2
 DATABASE = "run.db"
 
 METADATA = sa.MetaData()
@@ -80,6 +84,13 @@ REPLICATES = sa.Table(
     sa.Column("replicate", sa.Integer, primary_key=True),
     sa.Column("value", sa.Float),
 )
+
+for _table in METADATA.sorted_tables:
+    _table.append_column(sa.Column("seal", sa.BigInteger, info={"least": 0}))
+for _column in (SEARCHES.c.strategy, TRIALS.c.arch, FINALISTS.c.arch, REPLICATES.c.objective):
+    _column.info["least"] = 1
+for _column in (SEARCHES.c.id, TRIALS.c.id, TRIALS.c.batch, REPLICATES.c.replicate):
+    _column.info["least"] = 0
 
 Result = dict[str, tuple[float, float | None, float | None]]
 Replicates = dict[str, list[float]]
@@ -144,19 +155,63 @@ class Study:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        version = self.fact("version") if sa.inspect(store.engine).has_table(STUDY.name) else None
-        if version not in (None, STUDY_VERSION):
+        known = self._known_version()
+        if known in (None, 1):
+            with store.transaction() as connection:
+                database.complete(connection, METADATA)
+                if known == 1:
+                    store.rewrite(connection, STUDY, STUDY.c.key == "version", value=json.dumps(STUDY_VERSION))
+        with store.reading() as connection:
+            database.require_tables(connection, METADATA, store.url)
+
+    def _known_version(self) -> int | None:
+        """Version of the study; None if there is none yet.
+
+        Raises:
+            SchemaMismatch: it is another one, or there are trials without a study.
+        """
+        with self.store.reading() as connection:
+            tables = set(sa.inspect(connection).get_table_names())
+            text = (
+                connection.scalar(sa.select(STUDY.c.value).where(STUDY.c.key == "version"))
+                if STUDY.name in tables
+                else None
+            )
+            rest = [table for table in METADATA.sorted_tables if table.name in tables]
+            lost = text is None and any(
+                connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() for table in rest
+            )
+        if lost:
             raise SchemaMismatch(
-                f"{store.url} holds a study of version {version}; this version reads {STUDY_VERSION}",
+                f"{self.store.url} holds rows of a search, but nothing says of which: table 'study' lost its rows",
+                hint="Restore it from a copy, or give another folder; nothing was changed.",
+            )
+        if text is None:
+            return None
+        version = parse_json(text, f"version of table 'study' in {self.store.url}", kind=SchemaMismatch)
+        if version not in range(1, STUDY_VERSION + 1) or isinstance(version, bool):
+            raise SchemaMismatch(
+                f"{self.store.url} holds a study of version {version}; this version reads {STUDY_VERSION}",
                 hint="Use the version that wrote it; nothing was changed.",
             )
-        METADATA.create_all(store.engine)
+        return int(version)
 
     def fact(self, key: str) -> Any:
         """A fact about the study, or None."""
-        with self.store.engine.connect() as connection:
-            text = connection.scalar(sa.select(STUDY.c.value).where(STUDY.c.key == key))
-        return None if text is None else json.loads(text)
+        rows = self.store.rows(STUDY, sa.select(STUDY).where(STUDY.c.key == key))
+        if not rows:
+            return None
+        value = self._json(STUDY, rows[0], "value")
+        check = study_facts.CHECKS.get(key)
+        if check is not None and not check(value):
+            raise row_checks.damaged(STUDY, rows[0], self.store.url, f"it says {str(value)[:60]!r}")
+        return value
+
+    def _json(self, table: sa.Table, row: Mapping[str, Any], column: str) -> Any:
+        """What a column of a row holds as JSON."""
+        key = row[next(iter(table.primary_key)).name]
+        where = f"{column} of row {str(key)[:40]} of table {table.name!r} in {self.store.url}"
+        return parse_json(row[column], where, kind=SchemaMismatch)
 
     def bind(self, facts: Mapping[str, Any]) -> None:
         """State what the study is about, or check that it is about the same.
@@ -168,9 +223,10 @@ class Study:
         known = {key: self.fact(key) for key in wanted}
         if all(value is None for value in known.values()):
             with self.store.transaction() as connection:
-                rows = [{"key": key, "value": json.dumps(value)} for key, value in wanted.items()]
-                connection.execute(STUDY.insert(), rows)
-            return
+                if connection.execute(sa.select(STUDY.c.key)).first() is None:
+                    for key, value in wanted.items():
+                        self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
+            known = {key: self.fact(key) for key in wanted}  # another search may have been first
         different = [key for key in wanted if known[key] != wanted[key]]
         if different:
             raise ConditionMismatch(
@@ -183,7 +239,7 @@ class Study:
     def set_fact(self, key: str, value: Any) -> None:
         """State a further fact, once."""
         with self.store.transaction() as connection:
-            connection.execute(STUDY.insert().values(key=key, value=json.dumps(value)))
+            self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
 
     def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
         """The number of a search; the same strategy with the same settings is the same search."""
@@ -192,11 +248,7 @@ class Study:
         with self.store.transaction() as connection:
             found = connection.scalar(query)
             if found is None:
-                key = connection.execute(
-                    SEARCHES.insert().values(strategy=strategy, settings=text)
-                ).inserted_primary_key
-                assert key is not None
-                found = key[0]
+                found = self.store.insert(connection, SEARCHES, strategy=strategy, settings=text)
         return int(found)
 
     def add_batch(
@@ -206,7 +258,13 @@ class Study:
         texts = [_text(arch) for arch in archs]
         if not texts:
             return []
-        rows = [{"search": search, "batch": batch, "arch": text, "note": note, "result": None} for text in texts]
+        where = self.store.url
+        rows = [
+            row_checks.sealed(
+                TRIALS, {"search": search, "batch": batch, "arch": text, "note": note, "result": None}, where
+            )
+            for text in texts
+        ]
         insert = TRIALS.insert().returning(TRIALS.c.id, sort_by_parameter_order=True)
         with self.store.transaction() as connection:
             ids = connection.scalars(insert, rows).all()
@@ -225,11 +283,12 @@ class Study:
         with self.store.transaction() as connection:
             for trial, result in results.items():
                 text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
-                connection.execute(TRIALS.update().where(TRIALS.c.id == trial).values(result=text))
+                self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, result=text)
             for trial, reason in (reasons or {}).items():
-                connection.execute(FAILURES.insert().values(trial=trial, reason=reason[:2000]))
+                words = reason[:2000].encode(errors="backslashreplace").decode()
+                self.store.insert(connection, FAILURES, trial=trial, reason=words)
             for trial, single in (replicates or {}).items():
-                _add_replicates(connection, trial, single, 0)
+                self._add_replicates(connection, trial, single, 0)
 
     def add_replicate(self, point: Point, values: Mapping[str, float]) -> None:
         """Commit one further evaluation of a point; what strategies were told stays as it is."""
@@ -237,72 +296,96 @@ class Study:
             for name, value in values.items():
                 known = point.replicates.get(name)
                 if known is None:
-                    _add_replicates(connection, point.trial, {name: [point.result[name][0]]}, 0)
-                _add_replicates(connection, point.trial, {name: [value]}, 1 if known is None else len(known))
+                    self._add_replicates(connection, point.trial, {name: [point.result[name][0]]}, 0)
+                self._add_replicates(connection, point.trial, {name: [value]}, 1 if known is None else len(known))
 
     @property
     def evaluated_again(self) -> int:
         """How many further evaluations of one architecture were made after the search."""
         settings = self.fact("settings") or {}
-        rows = sa.select(REPLICATES.c.trial, REPLICATES.c.replicate).distinct()
-        rows = rows.where(REPLICATES.c.replicate >= settings.get("replicates", 1))
-        with self.store.engine.connect() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(rows.subquery())) or 0
+        least = settings.get("replicates", 1)
+        rows = self.store.rows(REPLICATES, sa.select(REPLICATES).where(REPLICATES.c.replicate >= least))
+        return len({(row["trial"], row["replicate"]) for row in rows})
 
     def replicates(self) -> dict[int, Replicates]:
         """Single values by trial and objective, of those that were evaluated more than once."""
         columns = REPLICATES.c
-        query = sa.select(columns.trial, columns.objective, columns.value).order_by(
-            columns.trial, columns.objective, columns.replicate
-        )
+        query = sa.select(REPLICATES).order_by(columns.trial, columns.objective, columns.replicate)
         found: dict[int, Replicates] = {}
-        with self.store.engine.connect() as connection:
-            for trial, name, value in connection.execute(query):
-                found.setdefault(trial, {}).setdefault(name, []).append(float("nan") if value is None else value)
+        for row in self.store.rows(REPLICATES, query):
+            single = found.setdefault(row["trial"], {}).setdefault(row["objective"], [])
+            if row["replicate"] != len(single):
+                raise row_checks.damaged(REPLICATES, row, self.store.url, f"replicate {len(single)} is missing")
+            single.append(float("nan") if row["value"] is None else float(row["value"]))
         return found
 
     def failures(self) -> dict[int, str]:
         """Why trials have no value, by their ids."""
-        with self.store.engine.connect() as connection:
-            return dict(connection.execute(sa.select(FAILURES.c.trial, FAILURES.c.reason)).tuples().all())
+        return {row["trial"]: row["reason"] for row in self.store.rows(FAILURES)}
 
     def trials(self, search: int | None = None) -> list[Trial]:
         """Trials in order, of one search or of all."""
-        columns = TRIALS.c
-        query = (
-            sa.select(
-                columns.id,
-                columns.search,
-                SEARCHES.c.strategy,
-                columns.batch,
-                columns.arch,
-                columns.note,
-                columns.result,
-            )
-            .join(SEARCHES, SEARCHES.c.id == columns.search)
-            .order_by(columns.id)
-        )
+        query = sa.select(TRIALS).order_by(TRIALS.c.id)
         if search is not None:
-            query = query.where(columns.search == search)
-        with self.store.engine.connect() as connection:
-            return [Trial(*row[:4], _genes(row[4]), row[5], _result(row[6])) for row in connection.execute(query)]
+            query = query.where(TRIALS.c.search == search)
+        strategies = {row["id"]: row["strategy"] for row in self.store.rows(SEARCHES)}
+        names = [o["name"] for o in self.fact("objectives") or ()]
+        genes: int | None = None
+        found = []
+        for row in self.store.rows(TRIALS, query):
+            arch = self._genes(TRIALS, row)
+            genes = genes or len(arch)
+            if row["search"] not in strategies or len(arch) != genes:
+                wrong = f"{len(arch)} genes" if len(arch) != genes else f"no search {row['search']}"
+                raise row_checks.damaged(TRIALS, row, self.store.url, wrong)
+            result = None if row["result"] is None else self._result(row, names)
+            strategy = strategies[row["search"]]
+            found.append(Trial(row["id"], row["search"], strategy, row["batch"], arch, row["note"], result))
+        return found
+
+    def _genes(self, table: sa.Table, row: Mapping[str, Any]) -> tuple[int, ...]:
+        parts = row["arch"].split(",")
+        if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+            raise row_checks.damaged(table, row, self.store.url, f"{row['arch'][:40]!r} are no genes")
+        return tuple(map(int, parts))
+
+    def _result(self, row: Mapping[str, Any], names: Sequence[str]) -> Result:
+        """The result of a trial: for each objective value, low and high."""
+        plain = self._json(TRIALS, row, "result")
+        if not study_facts.is_result(plain) or any(name not in plain for name in names):
+            raise row_checks.damaged(TRIALS, row, self.store.url, "its result is none")
+        return {
+            name: (float("nan") if value is None else value, low, high) for name, (value, low, high) in plain.items()
+        }
+
+    def _add_replicates(
+        self, connection: sa.Connection, trial: int, single: Mapping[str, Sequence[float]], first: int
+    ) -> None:
+        for name, values in single.items():
+            for place, value in enumerate(values):
+                row = {"objective": name, "replicate": first + place, "value": _plain(value)}
+                self.store.insert(connection, REPLICATES, trial=trial, **row)
 
     def set_finalist(self, arch: Sequence[int], facts: Mapping[str, Any]) -> None:
         """State facts about a chosen architecture; what is known of it already stays."""
         text = _text(arch)
         with self.store.transaction() as connection:
-            known = connection.scalar(sa.select(FINALISTS.c.facts).where(FINALISTS.c.arch == text))
-            merged = json.dumps({**(json.loads(known) if known else {}), **facts})
-            if known is None:
-                connection.execute(FINALISTS.insert().values(arch=text, facts=merged))
+            row = connection.execute(sa.select(FINALISTS).where(FINALISTS.c.arch == text)).mappings().first()
+            if row is None:
+                self.store.insert(connection, FINALISTS, arch=text, facts=json.dumps(dict(facts)))
             else:
-                connection.execute(FINALISTS.update().where(FINALISTS.c.arch == text).values(facts=merged))
+                merged = json.dumps({**self._finalist(dict(row)), **facts})
+                self.store.rewrite(connection, FINALISTS, FINALISTS.c.arch == text, facts=merged)
 
     def finalists(self) -> dict[tuple[int, ...], dict[str, Any]]:
         """Facts about the chosen architectures."""
-        with self.store.engine.connect() as connection:
-            rows = connection.execute(sa.select(FINALISTS.c.arch, FINALISTS.c.facts))
-            return {_genes(arch): json.loads(facts) for arch, facts in rows}
+        return {self._genes(FINALISTS, row): self._finalist(row) for row in self.store.rows(FINALISTS)}
+
+    def _finalist(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        facts: dict[str, Any] = self._json(FINALISTS, row, "facts")
+        if not study_facts.is_finalist(facts):
+            raise row_checks.damaged(FINALISTS, row, self.store.url, "its facts are none of a finalist")
+        return facts
 
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, in order.
@@ -319,6 +402,32 @@ class Study:
         """The constraints."""
         return tuple(Constraint(**plain) for plain in self.fact("constraints") or ())
 
+    def space(self) -> Space:
+        """The space that was searched.
+
+        Raises:
+            InvalidData: the run does not name one that can be loaded.
+        """
+        spec = self.fact("space")
+        try:
+            return spaces.load(spec if isinstance(spec, str) else "")
+        except UsageError as error:
+            raise InvalidData(
+                f"the space of {self.store.url} cannot be loaded: {error.message}", hint=error.hint
+            ) from error
+
+    def require_genes(self, trials: Sequence[Trial], choices: Sequence[int]) -> None:
+        """Refuse trials that are no architectures of a space with these options per gene.
+
+        Raises:
+            SchemaMismatch: with the first that is none.
+        """
+        for trial in trials:
+            fits = len(trial.arch) == len(choices)
+            if not fits or any(gene >= count for gene, count in zip(trial.arch, choices, strict=True)):
+                row = {"id": trial.id}
+                raise row_checks.damaged(TRIALS, row, self.store.url, f"{trial.arch} is no architecture of the space")
+
     def points(self) -> list[Point]:
         """The feasible architectures that were judged, each once, in the order in which they were asked for.
 
@@ -332,7 +441,8 @@ class Study:
         ]
         if not judged:
             return []
-        space = spaces.load(self.fact("space"))
+        space = self.space()
+        self.require_genes(judged, space.choices)
         networks = space.canonical(np.array([trial.arch for trial in judged], dtype=np.int64))
         found: dict[tuple[object, ...], Point] = {}
         for trial, network in zip(judged, networks, strict=True):
@@ -384,14 +494,45 @@ def open_study(run: str | Path) -> Study:
 
     Raises:
         InvalidData: the folder holds no run.
-        SchemaMismatch: the run cannot be read by this version.
+        SchemaMismatch: the run cannot be read by this version, or is damaged.
     """
     path = Path(run) / DATABASE
-    if not path.exists():
-        raise InvalidData(f"{run} is not the folder of a run: it has no {DATABASE}", hint="hwnas search ... -o RUN")
-    study = Study(Store(path, create=False))
-    study.objectives()
+    try:
+        store = Store(path, create=False)
+    except NoStore as error:
+        reason = "an empty" if path.exists() else "no"
+        raise InvalidData(
+            f"{run} is not the folder of a run: it has {reason} {DATABASE}", hint="hwnas search ... -o RUN"
+        ) from error
+    with _closed_on_error(store):
+        study = Study(store)
+        study.objectives()
     return study
+
+
+@contextlib.contextmanager
+def _closed_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
+
+
+def begin_study(folder: Path) -> Study:
+    """The study of a search in its folder, made if there is none.
+
+    Raises:
+        SchemaMismatch: its database holds measurements, but no study any more.
+    """
+    store = Store(folder / DATABASE)
+    with _closed_on_error(store):
+        if not sa.inspect(store.engine).has_table(STUDY.name) and store.targets():
+            raise SchemaMismatch(
+                f"{store.url} holds measurements, but no search",
+                hint="Give another folder with -o, or restore the run from a copy; nothing was changed.",
+            )
+        return Study(store)
 
 
 def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -399,16 +540,6 @@ def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) 
     rows = [[np.nan if result is None else result[o.name][0] for o in objectives] for result in results]
     values = np.array(rows, dtype=np.float64).reshape(len(results), len(objectives))
     return np.stack([o.cost(values[:, i]) for i, o in enumerate(objectives)], axis=1)
-
-
-def _add_replicates(connection: sa.Connection, trial: int, single: Mapping[str, Sequence[float]], first: int) -> None:
-    rows = [
-        {"trial": trial, "objective": name, "replicate": first + place, "value": _plain(value)}
-        for name, values in single.items()
-        for place, value in enumerate(values)
-    ]
-    if rows:
-        connection.execute(REPLICATES.insert(), rows)
 
 
 def _text(arch: Sequence[int] | NDArray[np.int64]) -> str:
@@ -422,12 +553,3 @@ def _genes(text: str) -> tuple[int, ...]:
 def _plain(value: float | None) -> float | None:
     """A number for JSON, which has no NaN."""
     return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _result(text: str | None) -> Result | None:
-    if text is None:
-        return None
-    return {
-        name: (float("nan") if value is None else value, low, high)
-        for name, (value, low, high) in json.loads(text).items()
-    }

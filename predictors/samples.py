@@ -212,7 +212,11 @@ def device_facts(store: Store, conditions: Conditions) -> DeviceFacts:
     Raises:
         InvalidData: no worker reported any.
     """
-    states = [fact for fact in store.process_facts(conditions) if fact.get("event") == "state"]
+    states = [
+        fact
+        for fact in store.process_facts(conditions)
+        if fact.get("event") == "state" and {"gemm_ns", "memory_ns"} <= fact.keys()
+    ]
     if not states:
         raise InvalidData("the store has no sentinels of this device", hint="Profile some networks first.")
     gemm_ns = min(float(state["gemm_ns"]) for state in states)

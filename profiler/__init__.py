@@ -19,16 +19,28 @@ if TYPE_CHECKING:
     from profiler.campaign import Budget, Outcome, measure
     from profiler.comparison import compare
     from profiler.measurement import Failure, Latency, Measurement, Memory
-    from profiler.store import Store
+    from profiler.store import NoStore, Store
     from profiler.subjects import Subject
 
-__all__ = ["Budget", "Failure", "Latency", "Measurement", "Memory", "Outcome", "Store", "Subject", "compare", "measure"]
+__all__ = [
+    "Budget",
+    "Failure",
+    "Latency",
+    "Measurement",
+    "Memory",
+    "NoStore",
+    "Outcome",
+    "Store",
+    "Subject",
+    "compare",
+    "measure",
+]
 
 _HOMES = {
     "campaign": ("Budget", "Outcome", "measure"),
     "comparison": ("compare",),
     "measurement": ("Failure", "Latency", "Measurement", "Memory"),
-    "store": ("Store",),
+    "store": ("NoStore", "Store"),
     "subjects": ("Subject",),
 }
 

@@ -20,7 +20,7 @@ from profiler import events, meters, reference, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
 from profiler.fusing import as_it_is, fused_graph
-from profiler.lock import device_lock
+from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
@@ -106,7 +106,7 @@ def measure(
     unique: dict[str, Subject] = {}
     for subject in subjects:
         unique.setdefault(subject.id, subject)
-    with device_lock(target.device_id), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
+    with device_lock(device_of(target, store)), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
         accepted, refused = _compile(unique, target, store, conditions, Path(folder))
         for failure in refused:
             listener(events.ModelFailed(failure.model, failure.name, failure.reason))

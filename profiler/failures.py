@@ -21,7 +21,7 @@ TRANSIENT = {
     "DeviceBusy": "others were measuring",
     "BrokenProtocol": "the worker's answer was cut off",
     "StoreFull": "there was no space",
-    "TimeOut": "it took too long, which a busy machine does as well",
+    "TimedOut": "it took too long, which a busy machine does as well",
     "NoSuchFile": "a file was lost",
 }
 

@@ -1,53 +1,133 @@
-"""Measuring is exclusive per device: a lock file with its owner and age."""
+"""Measuring is exclusive per device: a lock file with its owner and age, in one place for all who share the machine."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from device_profiles.cache import cache_folder
-from device_profiles.errors import DeviceBusy
+from device_profiles.errors import DeviceBusy, DeviceError
+
+if TYPE_CHECKING:
+    from device_profiles.profile import Target
+    from profiler.store import Store
+
+#: Runtimes that no device runs: two of them at once disturb nobody.
+SIMULATED = ("fake", "replay")
+#: Another user's new lock file is closed to us until its owner has opened it to all.
+_OPENING_S = 1.0
+_POLL_S = 0.2
+
+
+def lock_folder() -> Path:
+    """`$HWNAS_LOCKS`, else a folder in `/tmp`: not in the cache, which two users of a device do not share."""
+    return Path(os.environ.get("HWNAS_LOCKS") or "/tmp/hwnas-locks")  # noqa: S108  # checked in `_opened_folder`
+
+
+def device_of(target: Target, store: Store) -> str:
+    """What is to be held while a target is measured: its device; of a simulated one, the store that it fills."""
+    return f"simulated in {store.identity}" if target.runtime.name in SIMULATED else target.device_id
 
 
 @contextlib.contextmanager
-def device_lock(device_id: str, *, folder: Path | None = None) -> Iterator[None]:
+def device_lock(device_id: str, *, folder: Path | None = None, wait: bool = False) -> Iterator[None]:
     """Hold a device while measuring.
 
     The lock is an operating-system lock on the file, so it ends with its process, however that ends.
 
     Args:
-        device_id: see `Target.device_id`.
-        folder: where the lock file lies; the cache folder if None.
+        device_id: see `device_of`.
+        folder: where the lock file lies; `lock_folder()` if None.
+        wait: until it is free.
 
     Raises:
         DeviceBusy: another process holds it; the message says which and since when.
+        DeviceError: no lock file can be made.
     """
     import fcntl
 
-    place = folder or cache_folder() / "locks"
-    place.mkdir(parents=True, exist_ok=True)
-    path = place / f"{hashlib.sha256(device_id.encode()).hexdigest()[:16]}.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise DeviceBusy(
-                f"device {device_id!r} is being measured by {_owner(file.read())}",
-                hint="Wait for it: two measurements at once would both be wrong.",
-            ) from None
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "since_s": time.time()}))
-        file.flush()
+    name = f"{hashlib.sha256(device_id.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
+    with os.fdopen(_opened(folder or lock_folder(), name), "r+") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not wait:
+                    file.seek(0)
+                    raise DeviceBusy(
+                        f"device {device_id!r} is being measured by {_owner(file.read())}",
+                        hint="Wait for it: two measurements at once would both be wrong.",
+                    ) from None
+            except OSError as error:  # a file system without locks
+                raise _no_lock(folder or lock_folder(), error) from error
+            time.sleep(_POLL_S)
+        with contextlib.suppress(OSError):  # a full disk costs the signature, not the lock
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "since_s": time.time()}))
+            file.flush()
         try:
             yield
         finally:
             file.truncate(0)
+
+
+def _opened(place: Path, name: str) -> int:
+    """A descriptor of the lock file, which all users may open, whatever the umask of who made it."""
+    try:
+        folder = _opened_folder(place)
+    except OSError as error:
+        raise _no_lock(place, error) from error
+    deadline = time.monotonic() + _OPENING_S
+    try:
+        while True:
+            try:
+                # Without O_CREAT first: Linux refuses it for files of others in a folder that all may write to.
+                return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            except FileNotFoundError:
+                with contextlib.suppress(FileExistsError):
+                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                    made = os.open(name, flags, 0o666, dir_fd=folder)
+                    os.fchmod(made, 0o666)
+                    return made
+            except PermissionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+    except OSError as error:
+        raise _no_lock(place, error) from error
+    finally:
+        os.close(folder)
+
+
+def _opened_folder(place: Path) -> int:
+    """A descriptor of the folder of locks; all may make files in it, nobody may take away those of others."""
+    try:
+        place.mkdir(parents=True)
+        place.chmod(0o1777)
+    except FileExistsError:
+        pass
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    facts = os.fstat(folder)
+    open_to_all = bool(facts.st_mode & stat.S_IWOTH)
+    if open_to_all and not facts.st_mode & stat.S_ISVTX:
+        os.close(folder)
+        raise PermissionError(errno.EPERM, "others may replace the files in it")
+    return folder
+
+
+def _no_lock(place: Path, error: OSError) -> DeviceError:
+    return DeviceError(
+        f"cannot lock the device in {place}: {error.strerror or error}",
+        hint="Set HWNAS_LOCKS to a folder that all who measure on this machine can write to.",
+    )
 
 
 def _owner(text: str) -> str:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from device_profiles.errors import SchemaMismatch
+from device_profiles.reading import parse_json
 
 #: Versions of graphs as text. 1: first (2026-11). 2: nodes have their `values` beside (2026-11); written if there are.
 _SCHEMAS = ("hwnas.graph/1", "hwnas.graph/2")
@@ -200,19 +201,19 @@ class OperatorGraph:
         Raises:
             SchemaMismatch: the text is not a graph of this version.
         """
+        data = parse_json(text, "an operator graph", kind=SchemaMismatch)
         try:
-            data = json.loads(text)
             if data["schema"] not in _SCHEMAS:
                 raise SchemaMismatch(f"expected a graph of schema {' or '.join(_SCHEMAS)}, got {data['schema']!r}")
             operators = [operator_from_plain(plain) for plain in data["operators"]]
             return OperatorGraph(
                 nodes=tuple(
-                    Node(operators[i], tuple(ins), tuple(outs), name, _values(rest))
+                    Node(operators[_index(i, len(operators))], _texts(ins), _texts(outs), _text(name), _values(rest))
                     for i, ins, outs, name, *rest in _nodes(data)
                 ),
-                inputs=tuple((name, tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
-                outputs=tuple(data["outputs"]),
-                runtime=data["runtime"],
+                inputs=tuple((_text(name), tensor_from_plain(tensor)) for name, tensor in data["inputs"]),
+                outputs=_texts(data["outputs"]),
+                runtime=_text(data["runtime"]),
             )
         except (ValueError, LookupError, TypeError) as error:
             raise SchemaMismatch(f"cannot read an operator graph: {error}") from error
@@ -237,16 +238,23 @@ def operator_to_plain(operator: Operator) -> list[Any]:
     return [operator.domain, operator.op_type, attributes, inputs, [tensor_to_plain(t) for t in operator.outputs]]
 
 
-def operator_from_plain(plain: list[Any]) -> Operator:
-    """Read what `operator_to_plain` made."""
-    domain, op_type, attributes, inputs, outputs = plain
-    return Operator(
-        domain=domain,
-        op_type=op_type,
-        attributes=tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in attributes),
-        inputs=tuple(None if tensor is None else tensor_from_plain(tensor) for tensor in inputs),
-        outputs=tuple(tensor_from_plain(tensor) for tensor in outputs),
-    )
+def operator_from_plain(plain: Any) -> Operator:
+    """Read what `operator_to_plain` made.
+
+    Raises:
+        SchemaMismatch: it is no operator.
+    """
+    try:
+        domain, op_type, attributes, inputs, outputs = plain
+        return Operator(
+            domain=_text(domain),
+            op_type=_text(op_type),
+            attributes=tuple((_text(name), _attribute(value)) for name, value in attributes),
+            inputs=tuple(None if tensor is None else tensor_from_plain(tensor) for tensor in inputs),
+            outputs=tuple(tensor_from_plain(tensor) for tensor in outputs),
+        )
+    except (ValueError, TypeError) as error:
+        raise SchemaMismatch(f"cannot read an operator: {error}") from error
 
 
 def tensor_to_plain(tensor: Tensor) -> list[Any]:
@@ -254,10 +262,46 @@ def tensor_to_plain(tensor: Tensor) -> list[Any]:
     return [list(tensor.shape), tensor.dtype, tensor.constant]
 
 
-def tensor_from_plain(plain: list[Any]) -> Tensor:
-    """Read what `tensor_to_plain` made."""
-    shape, dtype, constant = plain
+def tensor_from_plain(plain: Any) -> Tensor:
+    """Read what `tensor_to_plain` made.
+
+    Raises:
+        SchemaMismatch: it is no tensor.
+    """
+    try:
+        shape, dtype, constant = plain
+    except (ValueError, TypeError) as error:
+        raise SchemaMismatch(f"cannot read a tensor: {error}") from error
+    if not (isinstance(shape, list) and isinstance(dtype, str) and isinstance(constant, bool)) or any(
+        type(extent) is not int or extent < 0 for extent in shape
+    ):
+        raise SchemaMismatch(f"cannot read a tensor: {str(plain)[:80]} is none")
     return Tensor(tuple(shape), dtype, constant)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:80]} is no name")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{str(values)[:80]} are no names")
+    return tuple(map(_text, values))
+
+
+def _index(value: Any, count: int) -> int:
+    if type(value) is not int or not 0 <= value < count:
+        raise ValueError(f"{str(value)[:40]} is no index of {count} operators")
+    return value
+
+
+def _attribute(value: Any) -> AttributeValue:
+    parts = value if isinstance(value, list) else [value]
+    if not all(isinstance(part, (int, float, str)) for part in parts):
+        raise TypeError(f"{str(value)[:80]} is no attribute")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _plain(value: AttributeValue) -> str:

@@ -2,9 +2,9 @@
 
 History of the version:
     1 (2026-11): first.
-    2 (2026-11): table `energy`. Stores of version 1 are taken along when they are opened.
-    3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, and `run_ns` of `profiles`, empty in rows of before.
-       Stores of versions 1 and 2 are taken along.
+    2 (2026-11): table `energy`. Stores of older versions are taken along when they are opened.
+    3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, and `run_ns` of `profiles`, empty in rows of before;
+       columns `seal`, and `graph_seal` of models: checksums of rows (`profiler.row_checks`).
 """
 
 from __future__ import annotations
@@ -136,3 +136,22 @@ FAILURES = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("hint", sa.Text, nullable=False),
 )
+
+#: Every row carries the checksum of what was written.
+for _table in METADATA.sorted_tables:
+    _table.append_column(sa.Column("seal", sa.BigInteger, info={"least": 0}))
+MODELS.append_column(sa.Column("graph_seal", sa.BigInteger, info={"least": 0}))
+
+#: Least values of columns, or least lengths of texts: below them a row is damaged.
+for _table, _least in (
+    (CONDITIONS, {"id": 1}),
+    (TARGETS, {"name": 1}),
+    (MODELS, {"id": 1, "copies": 1}),
+    (PROCESSES, {"id": 1, "device_s": 0}),
+    (BLOCKS, {"id": 1, "round": 0, "retry": 0, "calls": 1, "ns": 1, "sentinel_before_ns": 1, "sentinel_after_ns": 1}),
+    (PROFILES, {"allocator_peak_bytes": 0, "sentinel_ns": 1}),
+    (MEMORY, {"process_peak_bytes": 0}),
+    (ENERGY, {"id": 1, "gross_mj": 0, "net_mj": 0, "update_ms": 0}),
+):
+    for _name, _value in _least.items():
+        _table.c[_name].info["least"] = _value

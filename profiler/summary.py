@@ -33,7 +33,11 @@ def _reference_ns(rows: Sequence[BlockRow], store: Store, conditions: Conditions
     if not rows:
         return None
     shown = reference.of_sentinels([row.sentinel_ns for row in rows])
-    known = [float(fact["sentinel_ns"]) for fact in store.process_facts(conditions) if fact.get("event") == "reference"]
+    known = [
+        float(fact["sentinel_ns"])
+        for fact in store.process_facts(conditions)
+        if fact.get("event") == "reference" and "sentinel_ns" in fact
+    ]
     return min([shown, *known[-1:]])
 
 

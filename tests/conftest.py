@@ -14,13 +14,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start what ru
 def cache(tmp_path_factory):
     """Exports and catalogues of the tests; `HWNAS_TEST_CACHE` keeps them between runs."""
     folder = Path(os.environ.get("HWNAS_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
-    before = os.environ.get("HWNAS_CACHE")
-    os.environ["HWNAS_CACHE"] = str(folder)
+    # Locks of their own as well: two runs of the tests side by side measure nothing that counts.
+    mine = {"HWNAS_CACHE": str(folder), "HWNAS_LOCKS": str(tmp_path_factory.mktemp("locks"))}
+    before = {name: os.environ.get(name) for name in mine}
+    os.environ.update(mine)
     yield folder
-    if before is None:
-        del os.environ["HWNAS_CACHE"]
-    else:
-        os.environ["HWNAS_CACHE"] = before
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

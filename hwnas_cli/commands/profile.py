@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -80,7 +81,7 @@ def profile(
     chosen = device_profiles.load(target)
     asked = asked_of(shape, dim, batch or (chosen.batch if chosen.batch > 1 else None), inputs, model)
     place = store or f"runs/{chosen.name}.db"
-    if Path(place).exists():
+    with contextlib.suppress(profiler.NoStore):
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
     with Live() as live:
         if wanted is not None and space is not None and samples is None and not arch:
@@ -95,6 +96,7 @@ def profile(
             else:
                 active = _until(wanted, subjects, chosen, opened, limits, seed, live)
                 outcome = active.outcome
+            place = opened.url  # without a password
             alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else None
     answer = _answer(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)

@@ -25,6 +25,7 @@ from device_profiles.facts import Unavailable
 from device_profiles.profile import Access, Target, load
 from profiler import Budget, Store, campaign, events, measure
 from profiler.conditions import conditions_of
+from profiler.lock import device_lock
 from profiler.measurement import Measurement
 from profiler.runtimes.fake import node_costs_ns
 from profiler.subjects import Subject, from_bytes
@@ -560,13 +561,25 @@ def test_an_agent_that_measures_nothing_ends_the_campaign(
 def test_a_second_campaign_on_the_device_is_refused_with_its_owner(
     store: Store, tmp_path: Path, fake: Make, subject: Make
 ) -> None:
+    with device_lock("local"), Store(tmp_path / "b.db") as other:
+        with pytest.raises(DeviceBusy) as busy:
+            measure([subject(8)], target=load("local-onnxruntime"), store=other)
+        assert other.targets() == ()
+        assert f"process {os.getpid()}" in busy.value.message and busy.value.hint
+        measure([subject(8)], target=fake(), store=store, budget=QUICK)
+
+
+def test_a_simulated_device_is_held_by_the_store_that_it_fills(
+    store: Store, tmp_path: Path, fake: Make, subject: Make
+) -> None:
     caught: list[DeviceBusy] = []
 
     def second(event: events.Event) -> None:
         if isinstance(event, events.ProcessStarted):
-            with Store(tmp_path / "b.db") as other, pytest.raises(DeviceBusy) as refused:
-                measure([subject(8)], target=load("local-onnxruntime"), store=other)
-            assert other.targets() == ()
+            with Store(tmp_path / "b.db") as other:
+                measure([subject(8)], target=fake(), store=other, budget=QUICK)
+            with pytest.raises(DeviceBusy) as refused:
+                measure([subject(8)], target=fake(), store=store)
             caught.append(refused.value)
 
     outcome = measure([subject(4)], target=fake(), store=store, budget=QUICK, listener=second)
