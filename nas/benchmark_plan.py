@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import InvalidData, UnknownName, UsageError
+from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes
 from nas import problems, strategies
 from nas.problems.protocol import Problem
 
@@ -88,12 +89,14 @@ def read(path: Path) -> Plan:
         UnknownName: a key is not one, or names what is not there.
         UsageError: a value is of another kind or out of range.
     """
+    hint = "hwnas benchmark FILE.toml"
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidData(f"there is no benchmark file {path}", hint="hwnas benchmark FILE.toml") from error
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidData(f"{path} is no TOML: {error}", hint="hwnas benchmark FILE.toml") from error
+        content = read_bytes(path, largest_bytes=LARGEST_TOML_BYTES, hint=hint)
+    except InvalidData as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InvalidData(f"there is no benchmark file {path}", hint=hint) from error
+        raise
+    plain = parse_toml(content, str(path), hint=hint)
     _require_known("key of a benchmark file", plain, _KEYS)
     for name in ("problem", "strategy", "output"):
         if not plain.get(name):
@@ -145,7 +148,7 @@ def _require(kind: type, name: str, value: Any) -> Any:
     """The value, if it is of that kind and not an empty text."""
     if not isinstance(value, kind) or value == "":
         hint = f"Write [[{name}]]." if name in ("problem", "strategy") else ""
-        raise UsageError(f"{name} must be {_KINDS[kind]}, got {value!r}", hint=hint)
+        raise UsageError(f"{name} must be {_KINDS[kind]}, got {reprlib.repr(value)}", hint=hint)
     return value
 
 
