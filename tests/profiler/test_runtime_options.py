@@ -48,7 +48,7 @@ def test_an_option_that_a_runtime_does_not_have_is_refused(
     (tmp_path / "m.onnx").write_bytes(conv_net())
     runtime, chosen = runtimes.load(name), RuntimeOptions(options=options)
     for call in (runtime.load, runtime.fuse):
-        with pytest.raises(UsageError, match="option|must be"):
+        with pytest.raises(UsageError, match=r"option|must be"):
             call(tmp_path / "m.onnx", chosen)
 
 
