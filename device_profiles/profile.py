@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from device_profiles.errors import InvalidData, UnknownName
-from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes
+from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes, shown
 
 Scalar = bool | int | FiniteFloat | str
 
@@ -153,7 +152,7 @@ def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any
     if parent is None:
         return data, source
     if not isinstance(parent, str):
-        raise InvalidData(f"{source}: extends must be a text, got {reprlib.repr(parent)}", hint=_HINT)
+        raise InvalidData(f"{source}: extends must be a text, got {shown(parent)}", hint=_HINT)
     merged, _ = _merged(parent, folder, (*seen, this))
     return _overlaid(merged, data), source
 
@@ -184,9 +183,9 @@ def _validated(data: dict[str, Any], source: str) -> Target:
         first = error.errors()[0]
         field = ".".join(str(part)[:100] for part in first["loc"]) or "the file"
         field = field if field.isprintable() else ascii(field)
-        raise InvalidData(
-            f"{source}: {field}: {first['msg']}, got {reprlib.repr(first.get('input'))}", hint=_HINT
-        ) from (error)
+        raise InvalidData(f"{source}: {field}: {first['msg']}, got {shown(first.get('input'))}", hint=_HINT) from (
+            error
+        )
 
 
 def _toml_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import stat
 import tomllib
 from collections import Counter
@@ -34,6 +35,15 @@ MOST_PARTS = 16
 _NO_STRUCTURE = re.compile(
     r"""#[^\n]*|\"{3}(?:\\.|[^\\])*?(?:\"{3}|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?""", re.DOTALL
 )
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 100
+
+
+def shown(value: object) -> str:
+    """A value of others for a message: as Python writes it, cut where it is long."""
+    return _BRIEF.repr(value)
 
 
 def read_bytes(path: Path, *, largest_bytes: int = LARGEST_TEXT_BYTES, hint: str = "") -> bytes:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import reprlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, InvalidData, SchemaMismatch
-from device_profiles.reading import parse_json, read_bytes
+from device_profiles.reading import parse_json, read_bytes, shown
 
 #: Largest head, and largest file of a folder that is read.
 _LARGEST_HEAD_BYTES = 64 << 20
@@ -96,7 +95,7 @@ def read_head(folder: Path, kind: Kind) -> dict[str, Any]:
         known = by is not None
         by = by or head.get("written_by")
         raise SchemaMismatch(
-            f"{folder}/{kind.head} has schema {reprlib.repr(schema)}{f', of {reprlib.repr(by)}' if by else ''}; this "
+            f"{folder}/{kind.head} has schema {shown(schema)}{f', of {shown(by)}' if by else ''}; this "
             f"version reads {kind.schema!r}",
             hint=kind.hint(folder) if known else kind.remedy,
         )
@@ -121,7 +120,7 @@ def unsealed_facts(folder: Path, kind: Kind) -> dict[str, Any]:
     head = _parsed(folder, kind)
     if head["schema"] not in (kind.schema, *kind.older):
         raise SchemaMismatch(
-            f"{folder}/{kind.head} has schema {reprlib.repr(head.get('schema'))}; this version reads {kind.schema!r}",
+            f"{folder}/{kind.head} has schema {shown(head.get('schema'))}; this version reads {kind.schema!r}",
             hint=kind.remedy,
         )
     return {name: value for name, value in head.items() if name not in _OWN}
@@ -153,8 +152,9 @@ def understood(what: str, remedy: str) -> Iterator[None]:
     except HwnasError as error:
         raise SchemaMismatch(f"{what}: {error.message}", hint=remedy) from error
     except KeyError as error:
-        raise SchemaMismatch(f"{what}: {reprlib.repr(error.args[0])} is missing", hint=remedy) from error
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise SchemaMismatch(f"{what}: {shown(error.args[0])} is missing", hint=remedy) from error
+    # RuntimeError: nested too deep, or links in a circle
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
         raise SchemaMismatch(f"{what}: {str(error)[:300]}", hint=remedy) from error
 
 
@@ -168,7 +168,7 @@ def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
         data = parse_json(read_bytes(path), path.name)
         found = data.pop("schema") if isinstance(data, dict) else None
         if found != schema:
-            raise SchemaMismatch(f"{path} has schema {reprlib.repr(found)}; this version reads {schema!r}", hint=remedy)
+            raise SchemaMismatch(f"{path} has schema {shown(found)}; this version reads {schema!r}", hint=remedy)
         return dict(data)
 
 
@@ -218,7 +218,7 @@ def check_numbers(name: str, values: Sequence[Any] | None, count: int, *, least:
     ]
     if values is None or len(values) != count or len(numbers) != count:
         limit = "" if least == -math.inf else f" of at least {least:g}"
-        raise ValueError(f"{name} must be {count} finite numbers{limit}, got {reprlib.repr(values)}")
+        raise ValueError(f"{name} must be {count} finite numbers{limit}, got {shown(values)}")
 
 
 def _parsed(folder: Path, kind: Kind) -> dict[str, Any]:

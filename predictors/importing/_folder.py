@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import reprlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import UsageError
+from device_profiles.reading import shown
 from predictors.folders import replacing
 from predictors.importing import _cells
 from predictors.importing._files import number, read_csv, read_raw
@@ -189,12 +189,12 @@ def _check(facts: dict[str, Any]) -> None:
     def texts(entry: dict[str, Any], names: tuple[str, ...], *, none: bool = False) -> None:
         for name in names:
             if not isinstance(entry[name], str) and not (none and entry[name] is None):
-                raise ValueError(f"{name} must be a text, got {reprlib.repr(entry[name])}")
+                raise ValueError(f"{name} must be a text, got {shown(entry[name])}")
 
     def flags(entry: dict[str, Any], *names: str) -> None:
         for name in names:
             if not isinstance(entry[name], bool):
-                raise ValueError(f"{name} must be true or false, got {reprlib.repr(entry[name])}")
+                raise ValueError(f"{name} must be true or false, got {shown(entry[name])}")
 
     texts(facts, ("kind",))
     flags(facts, "exact", "types")
@@ -213,7 +213,7 @@ def _check(facts: dict[str, Any]) -> None:
     if choices is not None:
         check_numbers("choices", choices, len(choices), least=1)
     if facts["space"] == _cells.SPACE and tuple(choices or ()) != _cells.CHOICES:
-        raise ValueError(f"{_cells.SPACE} has options {_cells.CHOICES}, not {reprlib.repr(choices)}")
+        raise ValueError(f"{_cells.SPACE} has options {_cells.CHOICES}, not {shown(choices)}")
     for finding in facts["findings"]:
         if finding["severity"] not in SEVERITIES:
-            raise ValueError(f"a finding of severity {reprlib.repr(finding['severity'])}")
+            raise ValueError(f"a finding of severity {shown(finding['severity'])}")
