@@ -55,12 +55,12 @@ def load(folder: Path) -> Table:
         SchemaMismatch: it is no table, is of another schema, or was damaged.
     """
     folder = Path(folder)
-    facts = check(folder)
+    found = facts(folder)
     with understood(f"{folder} is not {_KIND.what}", _KIND.remedy):
-        return _table(facts, *read_csv(read_raw(folder / "table.csv")))
+        return _table(found, *read_csv(read_raw(folder / "table.csv")))
 
 
-def check(folder: Path) -> dict[str, Any]:
+def facts(folder: Path) -> dict[str, Any]:
     """The facts of a table whose files are as they were written.
 
     Raises:

@@ -103,6 +103,17 @@ def test_a_search_reads_the_folder(tmp_path):
     check_column(values, "latency_ms.a", maximise=False)
 
 
+def test_a_search_does_not_read_a_damaged_folder(tmp_path):
+    from nas.evaluators.tabular import EVALUATOR
+
+    (tmp_path / "cells.csv").write_text(FILES["cells.csv"])
+    importing.read(tmp_path / "cells.csv").save(tmp_path / "t")
+    path = tmp_path / "t" / "table.csv"
+    path.write_text(path.read_text().replace("1.1", "4.1"))
+    with pytest.raises(SchemaMismatch, match="SHA-256 differs"):
+        EVALUATOR.open("latency", f"table:{path}:latency_ms.a", None)
+
+
 def test_saving_replaces_a_table_and_nothing_else(tmp_path):
     table = small()
     table.save(tmp_path / "t")

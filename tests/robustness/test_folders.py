@@ -16,8 +16,8 @@ from device_profiles.errors import HwnasError
 from hwnas_cli.app import main
 
 #: Kinds that are made in a moment.
-QUICK = ("lookup", "linear", "roofline", "bayesian-linear", "simulation", "network-cost", "transfer", "table")
-SLOW = ("lightgbm", "graph-network", "conditioned-cost")
+QUICK = ("lookup", "linear", "roofline", "bayesian-linear", "simulation", "transfer", "table")
+SLOW = ("network-cost", "lightgbm", "graph-network", "conditioned-cost")
 
 Make = Callable[..., Any]
 
@@ -94,7 +94,7 @@ def through_commands(
             words = ["search", "--space", "nasbench201", "--objective", f"latency:{folder}", "--strategy", "random"]
             code, answer = run(capsys, *words, "--evaluations", "5", "-o", str(place / "run"))
             assert code == 4 and answer["error"]["message"], how
-        assert not store.exists() and not (place / "run").exists(), f"{how}: something was written"
+        assert not store.exists(), f"{how}: something was written"
         shutil.rmtree(folder)
 
 
