@@ -147,9 +147,9 @@ def understood(what: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except SchemaMismatch:
-        raise
     except HwnasError as error:
+        if isinstance(error, SchemaMismatch) and error.hint:
+            raise  # it says all of this itself
         raise SchemaMismatch(f"{what}: {error.message}", hint=remedy) from error
     except KeyError as error:
         raise SchemaMismatch(f"{what}: {shown(error.args[0])} is missing", hint=remedy) from error
@@ -166,7 +166,9 @@ def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
     """
     with understood(f"cannot read {path}", remedy):
         data = parse_json(read_bytes(path), path.name)
-        found = data.pop("schema") if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            raise ValueError("it holds no object")
+        found = data.pop("schema")
         if found != schema:
             raise SchemaMismatch(f"{path} has schema {shown(found)}; this version reads {schema!r}", hint=remedy)
         return dict(data)
