@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+#: Characters of a name that are shown and compared with known ones.
+_LONGEST_NAME = 100
+
 
 class HwnasError(Exception):
     """Something the user can mend.
@@ -44,6 +47,7 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
+        name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         guess = f"Did you mean {close[0]!r}? " if close else ""
         super().__init__(f"unknown {kind} {name!r}", hint=f"{guess}Known: {', '.join(names) or 'none'}.")

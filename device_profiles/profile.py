@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from device_profiles.errors import InvalidData, UnknownName
+from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes, shown
 
-Scalar = bool | int | float | str
+Scalar = bool | int | FiniteFloat | str
+
+#: What becomes part of a path (of a store, say) or is looked up in a registry: it cannot leave its folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+#: Most targets that extend each other in a row.
+_LONGEST_CHAIN = 8
+_HINT = "Compare it with: hwnas devices show local-onnxruntime"
 
 
 class _Frozen(BaseModel):
@@ -29,16 +36,16 @@ class Fact(_Frozen):
 class Access(_Frozen):
     """How a device is reached: the name of a transport, and what that transport needs."""
 
-    transport: str = "local"
-    address: str = ""
+    transport: Name = "local"
+    address: str = Field(default="", pattern=r"^([A-Za-z0-9_\[][^\s\x00-\x1f\x7f]*)?$", max_length=300)
     options: dict[str, Scalar] = Field(default_factory=dict)
 
 
 class RuntimeChoice(_Frozen):
     """What runs the models: a registered runtime and its settings."""
 
-    name: str
-    threads: int = Field(default=1, ge=1)
+    name: Name
+    threads: int = Field(default=1, ge=1, le=4096)
     precision: str = "fp32"
     optimisation: str = "all"
     options: dict[str, Scalar] = Field(default_factory=dict)
@@ -48,7 +55,7 @@ class Target(_Frozen):
     """A device plus the way it runs models.
 
     Attributes:
-        name: how commands call it.
+        name: how commands call it: letters, digits, and `.`, `_`, `-` after the first; at most 100.
         description: for people.
         access: how it is reached.
         runtime: what runs the models.
@@ -57,12 +64,12 @@ class Target(_Frozen):
         hardware: facts, each with a source.
     """
 
-    name: str
+    name: Name
     description: str = ""
     access: Access = Access()
     runtime: RuntimeChoice
-    batch: int = Field(default=1, ge=1)
-    energy: str = "none"
+    batch: int = Field(default=1, ge=1, le=2**31)
+    energy: Name = "none"
     hardware: dict[str, Fact] = Field(default_factory=dict)
 
     @property
@@ -124,9 +131,7 @@ def _shipped() -> Any:
 def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     if name.endswith(".toml"):
         path = base / name
-        if not path.is_file():
-            raise InvalidData(f"there is no target file {path}", hint="`hwnas devices list` shows the shipped targets.")
-        content, source, folder = path.read_bytes(), str(path), path.parent
+        content, source, folder = _content(path), str(path), path.parent
         this = str(path.resolve())
     else:
         if name not in names():
@@ -137,17 +142,30 @@ def _merged(name: str, base: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any
         raise InvalidData(
             f"targets extend each other in a circle: {' -> '.join((*seen, this))}", hint="Remove one 'extends'."
         )
-    try:
-        data = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if len(seen) >= _LONGEST_CHAIN:
         raise InvalidData(
-            f"{source} is not TOML: {error}", hint="Compare it with: hwnas devices show local-onnxruntime"
-        ) from error
+            f"more than {_LONGEST_CHAIN} targets extend each other: {seen[0]} ... {this}",
+            hint="Write what is common into one file.",
+        )
+    data = parse_toml(content, source, hint=_HINT)
     parent = data.pop("extends", None)
     if parent is None:
         return data, source
-    merged, _ = _merged(str(parent), folder, (*seen, this))
+    if not isinstance(parent, str):
+        raise InvalidData(f"{source}: extends must be a text, got {shown(parent)}", hint=_HINT)
+    merged, _ = _merged(parent, folder, (*seen, this))
     return _overlaid(merged, data), source
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path, largest_bytes=LARGEST_TOML_BYTES, hint=_HINT)
+    except InvalidData as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InvalidData(
+                f"there is no target file {path}", hint="`hwnas devices list` shows the shipped targets."
+            ) from error
+        raise
 
 
 def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -163,11 +181,11 @@ def _validated(data: dict[str, Any], source: str) -> Target:
         return Target.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise InvalidData(
-            f"{source}: {field}: {first['msg']}, got {first.get('input')!r}",
-            hint="Compare it with: hwnas devices show local-onnxruntime",
-        ) from error
+        field = ".".join(str(part)[:100] for part in first["loc"]) or "the file"
+        field = field if field.isprintable() else ascii(field)
+        raise InvalidData(f"{source}: {field}: {first['msg']}, got {shown(first.get('input'))}", hint=_HINT) from (
+            error
+        )
 
 
 def _toml_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

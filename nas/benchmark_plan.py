@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import InvalidData, UnknownName, UsageError
+from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes, shown
 from nas import problems, strategies
 from nas.problems.protocol import Problem
 
 _KEYS = ("problem", "strategy", "output", "seeds", "evaluations", "batch", "checkpoints", "plugins")
+#: Largest number that a plan may hold: evaluations, genes, sizes of populations.
+LARGEST_NUMBER = 1_000_000
+
 _KINDS = {str: "a text", bool: "true or false", dict: "a table", list: "a list"}
 
 
@@ -88,12 +91,14 @@ def read(path: Path) -> Plan:
         UnknownName: a key is not one, or names what is not there.
         UsageError: a value is of another kind or out of range.
     """
+    hint = "hwnas benchmark FILE.toml"
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InvalidData(f"there is no benchmark file {path}", hint="hwnas benchmark FILE.toml") from error
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidData(f"{path} is no TOML: {error}", hint="hwnas benchmark FILE.toml") from error
+        content = read_bytes(path, largest_bytes=LARGEST_TOML_BYTES, hint=hint)
+    except InvalidData as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InvalidData(f"there is no benchmark file {path}", hint=hint) from error
+        raise
+    plain = parse_toml(content, str(path), hint=hint)
     _require_known("key of a benchmark file", plain, _KEYS)
     for name in ("problem", "strategy", "output"):
         if not plain.get(name):
@@ -108,16 +113,16 @@ def read(path: Path) -> Plan:
             raise UsageError(f"[[problem]] {number} of {path} has no kind", hint=f"{', '.join(problems.names())}.")
         label = _require(str, "label", options.pop("label", options["kind"]))
         if label in chosen:
-            raise UsageError(f"two problems of {path} are called {label!r}", hint="Give each a label.")
+            raise UsageError(f"two problems of {path} are called {shown(label)}", hint="Give each a label.")
         groups[label] = _require(str, "group", options.pop("group", label))
         if "file" in options:
-            options["file"] = str((path.parent / _require(str, "file", options["file"])).resolve())
+            options["file"] = _beside(path, "file", options["file"])
         chosen[label] = options
     numbers = {name: plain[name] for name in ("seeds", "evaluations", "batch") if name in plain}
     plan = Plan(
         chosen,
         tuple(_contender(number, entry) for number, entry in enumerate(plain["strategy"], start=1)),
-        str((path.parent / _require(str, "output", plain["output"])).resolve()),
+        _beside(path, "output", plain["output"]),
         checkpoints=tuple(plain.get("checkpoints", ())),
         plugins=tuple(_require(str, "a plugin", plugin) for plugin in plain.get("plugins", ())),
         groups=groups,
@@ -145,8 +150,17 @@ def _require(kind: type, name: str, value: Any) -> Any:
     """The value, if it is of that kind and not an empty text."""
     if not isinstance(value, kind) or value == "":
         hint = f"Write [[{name}]]." if name in ("problem", "strategy") else ""
-        raise UsageError(f"{name} must be {_KINDS[kind]}, got {value!r}", hint=hint)
+        raise UsageError(f"{name} must be {_KINDS[kind]}, got {shown(value)}", hint=hint)
     return value
+
+
+def _beside(plan: Path, name: str, value: Any) -> str:
+    """A path in a plan, which is relative to the plan."""
+    text = _require(str, name, value)
+    try:
+        return str((plan.parent / text).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+        raise UsageError(f"{name} of {plan} is no path: {shown(text)}") from error
 
 
 def _require_known(kind: str, given: Mapping[str, Any], known: Any) -> None:
@@ -164,18 +178,38 @@ def check(plan: Plan) -> None:
     """
     for name, value in (("seeds", plan.seeds), ("evaluations", plan.evaluations), ("batch", plan.batch)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
+            raise UsageError(f"{name} must be a whole number of at least 1, got {shown(value)}")
     for mark in plan.checkpoints:
         if not isinstance(mark, int) or isinstance(mark, bool) or not 1 <= mark <= plan.evaluations:
-            raise UsageError(f"checkpoints must be whole numbers in 1..{plan.evaluations} (evaluations), got {mark!r}")
+            raise UsageError(
+                f"checkpoints must be whole numbers in 1..{plan.evaluations} (evaluations), got {shown(mark)}"
+            )
+    for contender in plan.strategies:
+        _require_small("a setting", contender.settings)
+    for label, options in plan.problems.items():
+        _require_small(label, options)
+    for name, value in (("seeds", plan.seeds), ("evaluations", plan.evaluations), ("batch", plan.batch)):
+        _require_small(name, value)
     labels = [contender.label for contender in plan.strategies]
     if len(set(labels)) < len(labels):
-        raise UsageError(f"two strategies have one label: {', '.join(labels)}", hint="Give each a label.")
+        raise UsageError(f"two strategies have one label: {', '.join(labels)[:200]}", hint="Give each a label.")
     import_plugins(plan.plugins)
     for options in plan.problems.values():
         problem = problems.load(**options)
         for contender in plan.strategies:
             strategy_of(contender, problem, 0)
+
+
+def _require_small(what: str, value: Any) -> None:
+    """Refuse numbers, also in lists and tables, that would keep this machine busy for days or fill it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _require_small(name, inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _require_small(what, inner)
+    elif isinstance(value, (int, float)) and abs(value) > LARGEST_NUMBER:
+        raise UsageError(f"{what[:60]} is {shown(value)}; numbers of a plan are at most {LARGEST_NUMBER}")
 
 
 def import_plugins(plugins: Sequence[str]) -> None:
@@ -185,10 +219,19 @@ def import_plugins(plugins: Sequence[str]) -> None:
         UsageError: one cannot be imported.
     """
     for module in plugins:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(
+                f"a plugin is the name of a module, got {shown(module)}", hint="Such as my_strategies.fast."
+            )
         try:
             import_module(module)
         except ImportError as error:
             raise UsageError(f"cannot import the plugin {module!r}: {error}", hint="Is it on PYTHONPATH?") from error
+        except Exception as error:  # a module of somebody else may do whatever it likes
+            raise UsageError(
+                f"the plugin {module!r} fails where it is imported: {type(error).__name__}: {error}",
+                hint=f"Mend it, or leave it out; python -c 'import {module}' shows where.",
+            ) from error
 
 
 def strategy_of(contender: Contender, problem: Problem, seed: int) -> strategies.Strategy:

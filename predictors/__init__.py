@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from predictors import testing, transfer
     from predictors.evaluation import Evaluation, evaluate
     from predictors.prediction import Prediction
-    from predictors.predictor import Predictor, fit, load
+    from predictors.predictor import Predictor, fit, load, sign
 
-__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "testing", "transfer"]
+__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "sign", "testing", "transfer"]
 
 _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
     "prediction": ("Prediction",),
-    "predictor": ("Predictor", "fit", "load"),
+    "predictor": ("Predictor", "fit", "load", "sign"),
 }
 
 

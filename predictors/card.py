@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device_profiles.errors import SchemaMismatch
+from device_profiles.conditions import Conditions
 from device_profiles.profile import from_plain
+from predictors.samples import UNITS
+from predictors.sealed import Kind, check_numbers, is_own, read_head, understood, unsealed_facts, write_head
 
 #: Version of the predictor folder. 1: first (2026-11). 2: what a model learned moved into its own files (2026-11).
-SCHEMA = "hwnas.predictor/2"
+#: 3: digests of all files, and of the card (2026-11).
+SCHEMA = "hwnas.predictor/3"
+
+_EARLY = "a version of 2026-11 that kept no digests"
+_KIND = Kind(
+    "card.json",
+    SCHEMA,
+    "a predictor's folder",
+    "Make one with: hwnas fit.",
+    older={"hwnas.predictor/1": _EARLY, "hwnas.predictor/2": _EARLY},
+    sign="If you know what it says to be right: python -c 'import predictors, sys; predictors.sign(sys.argv[1])' {}",
+)
 
 
 @dataclass(frozen=True)
@@ -49,42 +59,70 @@ class Card:
     half_width: float | None
 
     def write(self, folder: Path) -> None:
-        """Write `card.json`."""
-        (folder / "card.json").write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
+        """Write `card.json`, with the digests of all files that are in the folder."""
+        write_head(folder, _KIND, asdict(self))
 
     @staticmethod
     def read(folder: Path) -> Card:
-        """Read `card.json`.
+        """Read `card.json`, and hold all files of the folder against it.
 
         Raises:
-            SchemaMismatch: there is none, or it is of another schema.
+            SchemaMismatch: there is none, it is of another schema, or a file is not as it was written.
         """
-        path = folder / "card.json"
-        try:
-            data = json.loads(path.read_text())
-            schema = data.pop("schema")
-            if schema != SCHEMA:
-                raise SchemaMismatch(
-                    f"{path} has schema {schema!r}; this version reads {SCHEMA!r}", hint="Fit the predictor again."
-                )
-            for name in ("choices", "trained_on"):
-                data[name] = None if data[name] is None else tuple(data[name])
-            if data["half_width"] is not None:
-                check_numbers("half_width", (data["half_width"],), 1)
-            from_plain(data["profile"])
-            return Card(**data)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(
-                f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit"
-            ) from error
+        return _card(folder, read_head(folder, _KIND))
+
+    @staticmethod
+    def read_unsigned(folder: Path) -> Card:
+        """Read a `card.json` that was changed by hand, or was written by a version that knew no digests.
+
+        Raises:
+            SchemaMismatch: it is no card.
+        """
+        return _card(folder, unsealed_facts(folder, _KIND))
 
 
-def check_numbers(name: str, values: Sequence[Any] | None, count: int) -> None:
-    """Refuse what is not so many finite numbers.
+def is_predictor(folder: Path) -> bool:
+    """Whether a folder was written as a predictor, and holds nothing beside it."""
+    return is_own(folder, _KIND)
+
+
+def _card(folder: Path, data: dict[str, Any]) -> Card:
+    with understood(f"{folder} is not {_KIND.what}", _KIND.remedy):
+        for name in ("choices", "trained_on"):
+            data[name] = None if data[name] is None else tuple(data[name])
+        card = Card(**data)
+        _check(card)
+        return card
+
+
+def _check(card: Card) -> None:
+    """Refuse a card that says what cannot be, or contradicts itself.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it does.
     """
-    numbers = [value for value in values or () if isinstance(value, (int, float)) and math.isfinite(value)]
-    if values is None or len(values) != count or len(numbers) != count:
-        raise ValueError(f"{name} must be {count} finite numbers, got {values!r}")
+    for name in ("predictor", "cost", "unit", "target", "space"):
+        value = getattr(card, name)
+        if not isinstance(value, str) and not (name == "space" and value is None):
+            raise ValueError(f"{name} must be a text, got {value!r}")
+    if UNITS.get(card.cost) != card.unit:
+        raise ValueError(f"{card.cost!r} is not a cost in {card.unit!r}")
+    if card.choices is not None and (
+        not card.choices or not all(type(count) is int and count >= 1 for count in card.choices)
+    ):
+        raise ValueError(f"choices must be options per gene, got {card.choices!r}")
+    if (card.space is None) != (card.choices is None):
+        raise ValueError("space and choices must both be there, or neither")
+    if card.trained_on is None or not all(isinstance(model, str) for model in card.trained_on):
+        raise ValueError("trained_on must be ids of networks")
+    if type(card.kernels) is not int or card.kernels < 0:
+        raise ValueError(f"kernels must be their number, got {card.kernels!r}")
+    check_numbers("device_s", (card.device_s,), 1, least=0.0)
+    if card.half_width is not None:
+        check_numbers("half_width", (card.half_width,), 1, least=0.0)
+    profile, conditions = from_plain(card.profile), Conditions.from_plain(card.conditions)
+    said = {"target": card.target, "runtime": profile.runtime.name, "threads": profile.runtime.threads}
+    meant = {"target": profile.name, "runtime": conditions.runtime, "threads": conditions.threads}
+    for name, value in said.items():
+        if value != meant[name]:
+            raise ValueError(f"it contradicts itself: {name} is {value!r} and {meant[name]!r}")

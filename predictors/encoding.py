@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Archs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+#: Sums and quotients may be this far beyond their bounds, relatively.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class CostTable:
@@ -51,7 +54,9 @@ class CostTable:
 
     def __post_init__(self) -> None:
         genes = [gene for part in self.genes for gene in part]
-        if not all(self.genes) or not all(0 <= gene < len(self.choices) for gene in genes):
+        placed = all(type(gene) is int and 0 <= gene < len(self.choices) for gene in genes)
+        ascending = placed and all(sorted(set(part)) == list(part) for part in self.genes)
+        if not self.genes or not all(self.genes) or not ascending:
             raise InvalidTable(f"the parts of a table depend on genes {self.genes}; it has {len(self.choices)}")
         wanted = [tuple(self.choices[gene] for gene in part) for part in self.genes]
         shapes = [cost.shape for cost in self.costs]
@@ -63,6 +68,35 @@ class CostTable:
                 raise InvalidTable(f"{name} has shape {tensor.shape}, the space has options {self.choices}")
         if self.lacking is not None and not (self.lacking.min() >= 0 and self.lacking.max() < len(self.missing)):
             raise InvalidTable(f"an architecture lacks set {self.lacking.max()} of {len(self.missing)}")
+
+    def require_ranges(self) -> None:
+        """Refuse a table of what no measured cost can be.
+
+        Raises:
+            InvalidTable: a cost is not above 0 and finite, an interval does not hold its value, or a coverage is
+                outside of 0..1.
+        """
+        least = sum(float(cost.min(initial=np.inf)) for cost in self.costs)
+        if not (0 < least < np.inf) or not all(np.isfinite(cost).all() for cost in self.costs):
+            raise InvalidTable(f"costs must be above 0 and finite; the least is {least}")
+        if self.coverage is not None and not _within(self.coverage, 0.0, 1.0, _ROUNDING):
+            raise InvalidTable(f"coverage must be in 0..1, got {self.coverage.min()} to {self.coverage.max()}")
+        if (self.low is None) != (self.high is None):
+            raise InvalidTable("low and high must both be there, or neither")
+        if self.low is not None and self.high is not None:
+            value = self._whole()
+            slack = _ROUNDING * value
+            if not (_within(self.low, 0.0, value, slack) and _within(self.high, value, np.inf, slack)):
+                raise InvalidTable("an interval does not hold its value: low <= value <= high, low >= 0")
+            if not np.isfinite(self.high).all():
+                raise InvalidTable("the upper end of an interval is not finite")
+
+    def _whole(self) -> Floats:
+        """Cost of all architectures, one axis for each gene."""
+        total = np.zeros(self.choices)
+        for cost, part in zip(self.costs, self.genes, strict=True):
+            total += cost.reshape([count if gene in part else 1 for gene, count in enumerate(self.choices)])
+        return total
 
     def predict(self, archs: Archs) -> Floats:
         """Cost of `(n, d)` architectures, `(n,)`.
@@ -130,6 +164,10 @@ class CostTable:
         for stride, gene in zip(strides[1:], genes[1:], strict=True):
             index += archs[:, gene] * stride
         return np.asarray(index, dtype=np.int64)
+
+
+def _within(values: Floats, low: float | Floats, high: float | Floats, slack: float | Floats) -> bool:
+    return bool(((values >= low - slack) & (values <= high + slack)).all())
 
 
 class DifferentiableTable:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from predictors.features import LAUNCH_MS, work_columns
 from predictors.models.protocol import Floats, KernelSamples
+from predictors.sealed import check_numbers
 from profiler.operators import Operator
 
 #: Kinds with fewer kernels than this share one line.
@@ -68,8 +69,19 @@ class Lines:
 
     @staticmethod
     def from_plain(data: dict[str, Any]) -> Lines:
-        """Read what `to_plain` made."""
-        return Lines(tuple(data["kinds"]), np.array(data["lines"], dtype=np.float64).reshape(-1, 4))
+        """Read what `to_plain` made.
+
+        Raises:
+            ValueError: the lines are no finite numbers of at least 0, or not one for each kind and one for all others.
+        """
+        kinds, rows = tuple(data["kinds"]), data["lines"]
+        if not all(isinstance(kind, str) for kind in kinds) or len(set(kinds)) != len(kinds):
+            raise ValueError("kinds of kernels must be distinct texts")
+        if len(rows) != len(kinds) + 1:
+            raise ValueError(f"there are {len(rows)} lines for {len(kinds)} kinds and all others")
+        for row in rows:
+            check_numbers("a line", row, 4, least=0.0)
+        return Lines(kinds, np.array(rows, dtype=np.float64))
 
 
 def _line(columns: Floats, cost: Floats, prior: Floats) -> Floats:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import MissingKernel, SchemaMismatch, UsageError
+from device_profiles.errors import MissingKernel, UsageError
 from predictors import composition, doubt, intervals, samples
-from predictors.card import check_numbers
 from predictors.composition import Composition
 from predictors.doubt import Doubt, LeftOut
 from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples
+from predictors.sealed import check_numbers, read_json, understood
 from profiler.operators import Operator, OperatorGraph
 
 if TYPE_CHECKING:
@@ -128,26 +128,26 @@ def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
         SchemaMismatch: the files are missing, damaged, or of another schema.
     """
     path = folder / "network.json"
-    try:
-        data = json.loads(path.read_text())
-        if data["schema"] != _SCHEMA:
-            raise SchemaMismatch(f"{path} is of schema {data['schema']!r}", hint="Fit the predictor again.")
+    remedy = "Fit the predictor again."
+    data = read_json(path, _SCHEMA, remedy)
+    with understood(f"cannot read {path}", remedy):
         half_width, believed, extra = data["half_width"], data["doubt"], data["extra"]
         check_numbers("composition", data["composition"], 3)
-        check_numbers("half_width", (half_width or 0.0,), 1)
+        if half_width is not None:
+            check_numbers("half_width", (half_width,), 1, least=0.0)
         check_numbers("extra", tuple(extra.values()), len(extra))
         widths = [believed[name] for name in ("same_kind", "other_kind", "shared")]
-        check_numbers("doubt", widths, 3)
+        check_numbers("doubt", widths, 3, least=0.0)
+        if data["unit"] not in samples.UNITS.values():
+            raise ValueError(f"unit is {data['unit']!r}")
         return NetworkModel(
             kernels=make.load(folder),
             composition=Composition(*data["composition"]),
             half_width=half_width,
-            doubt=Doubt(frozenset(believed["kinds"]), *widths),
+            doubt=Doubt(frozenset(map(str, believed["kinds"])), *widths),
             extra=extra,
-            unit=str(data["unit"]),
+            unit=data["unit"],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SchemaMismatch(f"cannot read {path}: {error}", hint="Fit the predictor again.") from error
 
 
 def check_missing(missing: str) -> None:

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import ConditionMismatch, InvalidData, InvalidTable, SchemaMismatch, UsageError
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
+from device_profiles.reading import parse_json
 from predictors import makers, network, samples
-from predictors.card import Card
+from predictors.card import Card, is_predictor
 from predictors.encoding import CostTable, DifferentiableTable
 from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
+from predictors.sealed import floats, read_tensors, understood
 from profiler.assembly import Assembly
 from profiler.catalogue import compile_all
 from profiler.fusing import fused_graph
@@ -35,6 +37,11 @@ Progress = Callable[[int, int], None]
 
 #: Tensors of a table beside its costs, with one axis for each gene.
 _TENSORS = ("coverage", "lacking", "low", "high")
+
+_TABLE = "table.safetensors"
+
+#: A coverage is a quotient of sums, and may be this far beyond 0..1.
+_ROUNDING = 1e-6
 
 
 class TabulatedSpace(Protocol):
@@ -97,7 +104,7 @@ class Predictor:
         items = [what] if isinstance(what, (str, Path, OperatorGraph)) else list(what)
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
             return self._predict_archs(np.asarray(items), missing)
-        return self.model.predict([self._graph(item) for item in items], missing=missing)
+        return self._believed(self.model.predict([self._graph(item) for item in items], missing=missing))
 
     def differentiable(self) -> DifferentiableTable:
         """The expected cost under independent choices (DESIGN: `DifferentiableCost`).
@@ -125,8 +132,7 @@ class Predictor:
         """Write the predictor into `folder`, whole or not at all; what was there before is replaced."""
         from safetensors.numpy import save_file
 
-        with replacing(Path(folder), "a predictor", lambda place: (place / "card.json").exists()) as work:
-            self.card.write(work)
+        with replacing(Path(folder), "a predictor", is_predictor) as work:
             self.model.save(work)
             if self.table is not None:
                 tensors = {f"cost{i}": np.ascontiguousarray(cost) for i, cost in enumerate(self.table.costs)}
@@ -135,7 +141,8 @@ class Predictor:
                     if tensor is not None:
                         tensors[name] = np.ascontiguousarray(tensor)
                 facts = {"genes": json.dumps(self.table.genes), "missing": json.dumps(self.table.missing)}
-                save_file(tensors, work / "table.safetensors", metadata=facts)
+                save_file(tensors, work / _TABLE, metadata=facts)
+            self.card.write(work)
 
     def _predict_archs(self, archs: Archs, missing: str) -> Prediction:
         table = self._require_table()
@@ -146,6 +153,23 @@ class Predictor:
             network.require_known(unknown)
         low, high = table.interval(archs)
         return Prediction(value, low, high, self.card.unit, coverage, unknown)
+
+    def _believed(self, found: Prediction) -> Prediction:
+        """The prediction, if it is one: damage that no file shows must not pass for a number."""
+        low, high = (found.value if end is None else end for end in (found.low, found.high))
+        sane = np.isfinite(found.value) & np.isfinite(high) & (found.value > 0)
+        sane &= (low >= 0) & (low <= found.value) & (found.value <= high)
+        sane &= (found.coverage >= -_ROUNDING) & (found.coverage <= 1 + _ROUNDING)
+        if found.unit != self.card.unit or not sane.all():
+            worst = int(np.argmin(sane))
+            raise InvalidData(
+                f"the predictor says {found.value[worst]} [{low[worst]}, {high[worst]}] {found.unit} at a coverage of "
+                f"{found.coverage[worst]}: that is no {self.card.cost} in {self.card.unit}"
+                if len(sane)
+                else f"the predictor speaks of {found.unit}, its card of {self.card.unit}",
+                hint="Fit the predictor again.",
+            )
+        return found
 
     def _require_table(self) -> CostTable:
         if self.table is None:
@@ -283,28 +307,59 @@ def load(folder: str | Path) -> Predictor:
     """Read a predictor's folder.
 
     Raises:
-        SchemaMismatch: it is none, or of another schema.
+        SchemaMismatch: it is none, of another schema, a file is not as it was written, or they contradict each other.
     """
-    from safetensors import SafetensorError, safe_open
-
     place = Path(folder)
-    card = Card.read(place)
-    model = makers.get(card.predictor).load(place)
-    table = None
-    if card.choices is not None:
-        try:
-            with safe_open(place / "table.safetensors", framework="numpy") as file:
-                genes = tuple(tuple(part) for part in json.loads(file.metadata()["genes"]))
-                costs = tuple(file.get_tensor(f"cost{i}") for i in range(len(genes)))
-                missing = tuple(tuple(keys) for keys in json.loads(file.metadata()["missing"]))
-                names = set(file.keys())
-                others = {name: file.get_tensor(name) for name in _TENSORS if name in names}
-            table = CostTable(card.choices, genes, costs, missing=missing, **others)
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, InvalidTable) as error:
-            raise SchemaMismatch(
-                f"cannot read {place}/table.safetensors: {error}", hint="Fit the predictor again."
-            ) from error
-    return Predictor(card, model, table)
+    return _read(place, Card.read(place))
+
+
+def sign(folder: str | Path) -> None:
+    """Take a folder for right that was changed by hand, or written before there were digests.
+
+    Raises:
+        SchemaMismatch: what it holds makes no predictor; nothing is changed then.
+    """
+    place = Path(folder)
+    card = Card.read_unsigned(place)
+    _read(place, card)
+    card.write(place)
+
+
+def _read(place: Path, card: Card) -> Predictor:
+    if card.predictor not in makers.names():
+        raise SchemaMismatch(
+            f"{place} is of the predictor {card.predictor[:60]!r}, which is not installed here",
+            hint=f"Install what it comes from, or fit one of: {', '.join(makers.names())}.",
+        )
+    make = makers.get(card.predictor)
+    remedy = "Fit the predictor again."
+    with understood(f"cannot read {place}", remedy):
+        if card.cost not in make.costs:
+            raise ValueError(f"{card.predictor} does not predict {card.cost}")
+        model = make.load(place)
+        if model.half_width != card.half_width:
+            raise ValueError(f"half_width is {card.half_width} in the card and {model.half_width} in the model")
+    with understood(f"cannot read {place}/{_TABLE}", remedy):
+        if card.choices is None and (place / _TABLE).exists():
+            raise ValueError("the card knows of no table")
+        return Predictor(card, model, None if card.choices is None else _read_table(place / _TABLE, card.choices))
+
+
+def _read_table(path: Path, choices: tuple[int, ...]) -> CostTable:
+    tensors, facts = read_tensors(path)
+    genes = tuple(tuple(part) for part in parse_json(facts["genes"], "genes"))
+    missing = tuple(tuple(keys) for keys in parse_json(facts["missing"], "missing"))
+    costs = [f"cost{i}" for i in range(len(genes))]
+    if not set(tensors) <= {*costs, *_TENSORS} or not all(isinstance(key, str) for keys in missing for key in keys):
+        raise ValueError(f"it holds {', '.join(sorted(tensors))[:200]}, or keys that are no texts")
+    parts = tuple(floats(tensors, name) for name in costs)
+    others = {name: floats(tensors, name) for name in ("coverage", "low", "high") if name in tensors}
+    lacking = tensors.get("lacking")
+    if lacking is not None and lacking.dtype.kind != "i":
+        raise ValueError(f"lacking holds {lacking.dtype}, not whole numbers")
+    table = CostTable(choices, genes, parts, missing=missing, lacking=lacking, **others)
+    table.require_ranges()
+    return table
 
 
 def same_conditions(predictor: Predictor, conditions: Conditions) -> None:

@@ -101,6 +101,7 @@ def measure(
         DeviceError: the device or its runtime is missing, or its agent failed repeatedly.
     """
     meters.load(target.energy)  # a meter that nobody has is found before anything is measured
+    transports.load(target.access.transport, target.access.address, dict(target.access.options))  # and an option, too
     conditions = conditions_of(target)
     store.check(target.name, conditions)
     unique: dict[str, Subject] = {}

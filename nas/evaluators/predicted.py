@@ -63,6 +63,13 @@ class PredictedKind:
                 got={"space": context.space.spec},
                 hint="Fit one with --space " + context.space.spec,
             )
+        if card.choices != context.space.choices:
+            raise ConditionMismatch(
+                f"the predictor in {folder} speaks of another version of {card.space}",
+                expected={"choices": card.choices},
+                got={"choices": context.space.choices},
+                hint="Fit it again with --space " + context.space.spec,
+            )
         if context.target is not None:
             predictor.require_target(context.target.name)
         return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor, digest(Path(folder)))

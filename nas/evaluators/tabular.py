@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import HwnasError, InvalidTable, UsageError
 from nas.evaluators.protocol import Archs, Context, Repeatable, digest
 from nas.objectives import Objective, Values
+from predictors.importing import check
 
 Floats = NDArray[np.float64]
 
@@ -83,9 +84,12 @@ class TabularKind:
         """Read the columns and check them.
 
         Raises:
+            SchemaMismatch: it is an imported table that is not as it was written.
             InvalidTable: the file or a column is missing, values are unusable, or an architecture is there twice.
         """
         path, names, maximise = _parts(spec)
+        if path.name == "table.csv" and (path.parent / "table.json").is_file():
+            check(path.parent)  # an imported table says what it holds
         columns, texts = read_columns(path, names)
         for column, values in zip(names, columns.T, strict=True):
             check_column(values, column, maximise=maximise)

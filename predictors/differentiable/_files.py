@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,55 +11,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import SchemaMismatch
 from predictors.differentiable.surface import Network, Surface
+from predictors.folders import replacing
+from predictors.sealed import Kind, is_own, read_head, read_tensors, understood, write_head
 
 Facts = dict[str, Any]
 Tensors = dict[str, NDArray[Any]]
 
-_HINT = "Fit the cost again, or load it with the version that saved it."
+
+def kind(schema: str, *older: str) -> Kind:
+    """The folder of a learned cost."""
+    remedy = "Fit the cost again, or load it with the version that saved it."
+    return Kind("cost.json", schema, "a learned cost's folder", remedy, dict.fromkeys(older, "2026-11"))
 
 
-def write(folder: Path, schema: str, facts: Facts, tensors: Tensors) -> None:
-    """Write both files; the first holds the digest of the second, so that no two of different costs are read as one."""
-    from safetensors.numpy import save
+def write(folder: Path, form: Kind, facts: Facts, tensors: Tensors) -> None:
+    """Write both files, whole or not at all; a cost that was there before is replaced.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, {"schema": schema})
-    text = json.dumps({"schema": schema, "digest": hashlib.sha256(content).hexdigest(), **facts}, indent=1) + "\n"
-    for name, data in (("cost.safetensors", content), ("cost.json", text.encode())):
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    from safetensors.numpy import save_file
+
+    with replacing(folder, "a learned cost", lambda place: is_own(place, form), hint="Give another folder.") as work:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, work / "cost.safetensors")
+        write_head(work, form, facts)
 
 
 @contextmanager
-def reading(folder: Path, schema: str) -> Iterator[tuple[Facts, Tensors]]:
+def reading(folder: Path, form: Kind) -> Iterator[tuple[Facts, Tensors]]:
     """What `write` wrote, while the cost is built from it.
 
     Raises:
         SchemaMismatch: a file is missing, damaged or of another schema, or what it holds makes no cost.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        facts = json.loads((folder / "cost.json").read_text())
-        found = facts.pop("schema")
-        if found != schema:
-            raise SchemaMismatch(f"{folder}/cost.json has schema {found!r}; this reads {schema!r}", hint=_HINT)
-        content = (folder / "cost.safetensors").read_bytes()
-        if hashlib.sha256(content).hexdigest() != facts.pop("digest"):
-            raise ValueError("cost.safetensors is damaged, or was saved with another cost.json")
-        tensors = load(content)
+    facts = read_head(folder, form)
+    with understood(f"cannot read the cost in {folder}", form.remedy):
+        tensors, _ = read_tensors(folder / "cost.safetensors")
         for name, tensor in tensors.items():
-            if not np.isfinite(tensor).all():
+            if tensor.dtype.kind not in "fi" or not np.isfinite(tensor).all():
                 raise ValueError(f"{name} holds values that are not finite")
         yield facts, tensors
-    except SchemaMismatch:
-        raise
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise SchemaMismatch(f"cannot read the cost in {folder}: {error}", hint=_HINT) from error
 
 
 def number(facts: Mapping[str, Any], name: str, least: float = 0.0) -> float:

@@ -19,8 +19,9 @@ from predictors.prediction import Prediction
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: 1: first (2026-11).
-SCHEMA = "hwnas.conditioned-cost/1"
+#: 1: first (2026-11). 2: digests of both files (2026-11).
+SCHEMA = "hwnas.conditioned-cost/2"
+_FORM = _files.kind(SCHEMA, "hwnas.conditioned-cost/1")
 #: References that are chosen where none are given.
 REFERENCES = 10
 #: Where the cost bends away from 0, as a share of the least latency that is believed on any source.
@@ -212,7 +213,7 @@ class ConditionedCost:
         }
         if learned:
             tensors |= {"side": learned.side, "center": self.joint.center, "width": self.joint.width}
-        _files.write(Path(folder), SCHEMA, facts, tensors)
+        _files.write(Path(folder), _FORM, facts, tensors)
 
     @staticmethod
     def load(folder: str | Path) -> ConditionedCost:
@@ -221,7 +222,7 @@ class ConditionedCost:
         Raises:
             SchemaMismatch: there is none, it is damaged, or it is of another schema.
         """
-        with _files.reading(Path(folder), SCHEMA) as (facts, tensors):
+        with _files.reading(Path(folder), _FORM) as (facts, tensors):
             return _from_plain(facts, tensors)
 
 

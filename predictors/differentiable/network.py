@@ -19,8 +19,9 @@ from predictors.prediction import Prediction
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: 1: first (2026-11).
-SCHEMA = "hwnas.network-cost/1"
+#: 1: first (2026-11). 2: digests of both files (2026-11).
+SCHEMA = "hwnas.network-cost/2"
+_FORM = _files.kind(SCHEMA, "hwnas.network-cost/1")
 #: Fewest distinct architectures that anything is learned from.
 LEAST_ROWS = 20
 #: Shares of the distinct architectures that stop the training and that calibrate the interval, and the most of each.
@@ -163,7 +164,7 @@ class NetworkCost:
             "trained_on": self.trained_on,
         }
         own, tensors = _files.of_surface(self.surface)
-        _files.write(Path(folder), SCHEMA, facts | own, tensors)
+        _files.write(Path(folder), _FORM, facts | own, tensors)
 
     @staticmethod
     def load(folder: str | Path) -> NetworkCost:
@@ -172,7 +173,7 @@ class NetworkCost:
         Raises:
             SchemaMismatch: there is none, it is damaged, or it is of another schema.
         """
-        with _files.reading(Path(folder), SCHEMA) as (facts, tensors):
+        with _files.reading(Path(folder), _FORM) as (facts, tensors):
             return NetworkCost(
                 _files.to_surface(facts, tensors),
                 _files.text(facts, "unit"),

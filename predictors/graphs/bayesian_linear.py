@@ -7,6 +7,7 @@ as energy.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,20 +16,21 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
 from predictors import intervals
-from predictors.card import check_numbers
 from predictors.features import roofline_ms
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.network import check_missing, kernel_counts, require_known
 from predictors.prediction import Prediction
-from predictors.samples import NetworkSamples, require_costs
+from predictors.samples import UNITS, NetworkSamples, require_costs
+from predictors.sealed import check_numbers, read_json, understood
 from profiler.catalogue import Catalogue
 from profiler.operators import Operator, OperatorGraph
 
 Floats = NDArray[np.float64]
 
 _SCHEMA = "hwnas.bayesian-linear/1"
+_REMEDY = "Fit the predictor again."
 
 LEAST_NETWORKS = 3
 FOLDS = 10
@@ -128,19 +130,19 @@ class BayesianLinear:
             SchemaMismatch: it is missing, damaged, or of another schema.
         """
         path = folder / "bayesian-linear.json"
-        try:
-            data = json.loads(path.read_text())
-            if data["schema"] != _SCHEMA:
-                raise SchemaMismatch(f"{path} is of another schema", hint="Fit the predictor again.")
-            check_numbers("factors", (data["factor"], data["half_width"] or 0.0), 2)
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
+            check_numbers("factor", (data["factor"],), 1, least=sys.float_info.min)
+            if data["half_width"] is not None:
+                check_numbers("half_width", (data["half_width"],), 1, least=0.0)
             for name in ("kinds", "kernels"):
                 check_numbers(name, tuple(data[name].values()), len(data[name]))
-            device = DeviceFacts(**data["device"])
+            if data["unit"] not in UNITS.values():
+                raise ValueError(f"unit is {data['unit']!r}")
+            device = DeviceFacts.from_plain(data["device"])
             return BayesianLinear(
-                device, str(data["unit"]), data["factor"], data["kinds"], data["kernels"], data["half_width"]
+                device, data["unit"], data["factor"], data["kinds"], data["kernels"], data["half_width"]
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(f"cannot read {path}: {error}", hint="Fit the predictor again.") from error
 
     def _costs(self, operators: Sequence[Operator]) -> Floats:
         """Costs of kernels, never below a twentieth of what the common factor gives."""

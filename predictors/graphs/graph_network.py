@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
 from predictors import features, intervals, network
-from predictors.card import check_numbers
 from predictors.graphs import _message_passing as passing
 from predictors.models.lightgbm import MODEL as KERNEL_MODEL
 from predictors.models.protocol import KernelSamples
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples
+from predictors.sealed import check_numbers, floats, read_json, read_tensors, understood
 from profiler.catalogue import Catalogue
 from profiler.operators import Operator, OperatorGraph
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _SCHEMA = "hwnas.graph-network/1"
+_REMEDY = "Fit the predictor again."
 
 #: Fewest networks to learn from.
 LEAST_NETWORKS = 20
@@ -152,22 +154,21 @@ class GraphNetwork:
         Raises:
             SchemaMismatch: the files are missing, damaged, or of another schema.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        import torch
 
-        try:
-            data = json.loads((folder / "graph-network.json").read_text())
-            if data["schema"] != _SCHEMA or data["features"] != features.SCHEMA:
-                raise SchemaMismatch(
-                    f"{folder}/graph-network.json has schema {data['schema']!r} and features {data['features']!r}; "
-                    f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
-                    hint="Fit the predictor again.",
-                )
+        path = folder / "graph-network.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path} and its weights", _REMEDY):
+            if data["features"] != features.SCHEMA:
+                raise ValueError(f"features are {data['features']!r}; this version reads {features.SCHEMA!r}")
             inputs = len(features.NAMES) + 1 + KIND_BITS
             check_numbers("center", data["center"], inputs)
-            check_numbers("scale", data["scale"], inputs)
-            check_numbers("trust and half_width", (data["trust"], data["half_width"] or 0.0), 2)
-            tensors = load_file(folder / "graph-network.safetensors")
+            check_numbers("scale", data["scale"], inputs, least=sys.float_info.min)
+            check_numbers("trust", (data["trust"],), 1, least=0.0)
+            if data["half_width"] is not None:
+                check_numbers("half_width", (data["half_width"],), 1, least=0.0)
+            raw, _ = read_tensors(folder / "graph-network.safetensors")
+            tensors = {name: torch.from_numpy(floats(raw, name).copy()) for name in raw}
             wanted = {name: weight.shape for name, weight in passing.initial(inputs, 0).items()}
             count = len({name.partition(".")[0] for name in tensors})
             members = tuple({name: tensors[f"{i}.{name}"] for name in wanted} for i in range(count))
@@ -176,10 +177,6 @@ class GraphNetwork:
             base = network.load(folder, KERNEL_MODEL)
             center, scale = np.array(data["center"]), np.array(data["scale"])
             return GraphNetwork(base, members, center, scale, data["trust"], data["half_width"])
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/graph-network.json and its weights: {error}", hint="Fit the predictor again."
-            ) from error
 
     def _factors(self, catalogue: tuple[Operator, ...], graphs: Graphs, count: int) -> Floats:
         """By which factor each graph's cost differs from the composition's, `(count,)`."""

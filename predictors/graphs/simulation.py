@@ -11,18 +11,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import SchemaMismatch
 from predictors import intervals
-from predictors.card import check_numbers
 from predictors.models.protocol import KernelSamples
 from predictors.network import check_missing
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples, require_costs
+from predictors.sealed import check_numbers, read_json, understood
 from profiler.catalogue import Catalogue
 from profiler.memory import simulate
 from profiler.operators import OperatorGraph
 
 _SCHEMA = "hwnas.simulation/1"
+_REMEDY = "Fit the predictor again."
 
 #: Graphs of a catalogue that are made at once.
 _CHUNK = 256
@@ -78,17 +78,12 @@ class Simulation:
         Raises:
             SchemaMismatch: it is missing, damaged, or of another schema.
         """
-        try:
-            data = json.loads((folder / "simulation.json").read_text())
-            if data["schema"] != _SCHEMA:
-                raise SchemaMismatch(f"{folder}/simulation.json is of another schema", hint="Fit the predictor again.")
+        path = folder / "simulation.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
             if data["half_width"] is not None:
-                check_numbers("half_width", (data["half_width"],), 1)
+                check_numbers("half_width", (data["half_width"],), 1, least=0.0)
             return Simulation(data["half_width"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/simulation.json: {error}", hint="Fit the predictor again."
-            ) from error
 
     def _around(self, values: Sequence[float]) -> Prediction:
         value: NDArray[np.float64] = np.array(values, dtype=np.float64)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from predictors.importing.linter import lint
 from predictors.importing.protocol import Importer, Options, RawFile
 from predictors.importing.reading import REGISTRY, detect, names, read
-from predictors.importing.table import Column, Finding, LeftOut, Source, Table, load
+from predictors.importing.table import Column, Finding, LeftOut, Source, Table, check, load
 
 __all__ = [
     "REGISTRY",
@@ -26,6 +26,7 @@ __all__ = [
     "RawFile",
     "Source",
     "Table",
+    "check",
     "detect",
     "lint",
     "load",

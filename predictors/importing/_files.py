@@ -7,9 +7,11 @@ import gzip
 import hashlib
 import io
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from device_profiles.errors import InvalidData, InvalidTable
+from device_profiles.reading import read_bytes
 from predictors.importing.protocol import RawFile
 
 #: Bytes of a file, after decompression; the largest published table that we know has 40 MB.
@@ -29,15 +31,7 @@ def read_raw(path: str | Path, limit: int = LIMIT_BYTES) -> RawFile:
         InvalidData: it is missing, empty, damaged, or larger than `limit` bytes.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise InvalidData(f"{path} is not a file", hint="Give the file of a table.")
-        size = path.stat().st_size
-        if size > limit:
-            raise _too_large(path, size, limit)
-        stored = path.read_bytes()
-    except OSError as error:
-        raise InvalidData(f"cannot read {path}: {error}", hint="Give a file that can be read.") from error
+    stored = read_bytes(path, largest_bytes=limit, hint="Give the file of a table.")
     data = _unzipped(path, stored, limit) if stored.startswith(_GZIP) else stored
     if not data.strip():
         raise InvalidTable(f"{path} is empty", hint="Give a file with values in it.")
@@ -70,7 +64,7 @@ def read_csv(file: RawFile) -> tuple[list[str], list[list[str]]]:
     except csv.Error as error:
         raise InvalidTable(f"cannot read {file.path} as CSV: {error}", hint="Repair the file.") from error
     if len(set(heads)) != len(heads):
-        twice = next(head for i, head in enumerate(heads) if head in heads[:i])
+        twice = next(head for head, times in Counter(heads).items() if times > 1)
         raise InvalidTable(f"{file.path} has column {twice!r} twice", hint="Give each column a name of its own.")
     if not rows:
         raise InvalidTable(f"{file.path} has a head and no rows", hint="Give a file with values in it.")
@@ -106,10 +100,8 @@ def _unzipped(path: Path, stored: bytes, limit: int) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidData(f"cannot decompress {path}: {error}", hint="Fetch the file again.") from error
     if len(data) > limit:
-        raise _too_large(path, None, limit)
+        raise InvalidData(
+            f"{path} decompresses to more than {limit} bytes; {limit} are allowed",
+            hint="Cut the table down to what you need.",
+        )
     return data
-
-
-def _too_large(path: Path, size: int | None, limit: int) -> InvalidData:
-    got = f"has {size} bytes" if size is not None else f"decompresses to more than {limit} bytes"
-    return InvalidData(f"{path} {got}; {limit} are allowed", hint="Cut the table down to what you need.")

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import HwnasError, SchemaMismatch, UsageError
+from device_profiles.errors import UsageError
+from device_profiles.reading import shown
 from predictors.folders import replacing
 from predictors.importing import _cells
 from predictors.importing._files import number, read_csv, read_raw
-from predictors.importing.table import Column, Finding, Floats, LeftOut, Source, Table
+from predictors.importing.table import SEVERITIES, Column, Finding, Floats, LeftOut, Source, Table
+from predictors.sealed import Kind, check_numbers, is_own, read_head, understood, write_head
 
-#: Version of the folder. 1: first (2026-11).
-SCHEMA = "hwnas.table/1"
+#: Version of the folder. 1: first (2026-11). 2: digests of both files (2026-11).
+SCHEMA = "hwnas.table/2"
 
-_FILES = ("table.csv", "table.json")
 #: A cell that begins so is a formula to spreadsheets, and may run what a stranger wrote.
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r", "\n")
+_KIND = Kind(
+    "table.json",
+    SCHEMA,
+    "a table's folder",
+    "Make one with: hwnas import. What was changed by hand is a table of kind `plain`.",
+    {"hwnas.table/1": "a version of 2026-11"},
+)
 
 
 def save(table: Table, folder: Path) -> None:
@@ -34,11 +40,10 @@ def save(table: Table, folder: Path) -> None:
     """
     folder = Path(folder)
     text = _csv_text(table)
-    facts = _facts(table, hashlib.sha256(text.encode()).hexdigest())
     try:
-        with replacing(folder, "a table", _is_table) as work:
+        with replacing(folder, "a table", lambda place: is_own(place, _KIND)) as work:
             (work / "table.csv").write_text(text, encoding="utf-8", newline="")
-            (work / "table.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_head(work, _KIND, _facts(table))
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error}", hint="Give a folder that can be written with -o."
@@ -52,38 +57,18 @@ def load(folder: Path) -> Table:
         SchemaMismatch: it is no table, is of another schema, or was damaged.
     """
     folder = Path(folder)
-    try:
-        facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-        schema = facts["schema"]
-        if schema != SCHEMA:
-            raise SchemaMismatch(
-                f"{folder}/table.json has schema {schema!r}; this version reads {SCHEMA!r}",
-                hint="Import the table again.",
-            )
-        raw = read_raw(folder / "table.csv")
-        if raw.sha256 != facts["table_sha256"]:
-            raise SchemaMismatch(
-                f"{folder}/table.csv is not the file that was written: its SHA-256 differs",
-                hint="Import the table again. What was changed by hand is a table of kind `plain`.",
-            )
-        return _table(facts, *read_csv(raw))
-    except SchemaMismatch:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, HwnasError) as error:
-        raise SchemaMismatch(
-            f"{folder} is not a table's folder: {error}", hint="Make one with: hwnas import"
-        ) from error
+    found = facts(folder)
+    with understood(f"{folder} is not {_KIND.what}", _KIND.remedy):
+        return _table(found, *read_csv(read_raw(folder / "table.csv")))
 
 
-def _is_table(folder: Path) -> bool:
-    """Whether a folder was written here: no other files, and the facts say so."""
-    if {path.name for path in folder.iterdir()} - set(_FILES):
-        return False
-    try:
-        schema = json.loads((folder / "table.json").read_text(encoding="utf-8"))["schema"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return str(schema).startswith("hwnas.table/")
+def facts(folder: Path) -> dict[str, Any]:
+    """The facts of a table whose files are as they were written.
+
+    Raises:
+        SchemaMismatch: it is no table, is of another schema, or was damaged.
+    """
+    return read_head(folder, _KIND)
 
 
 def _csv_text(table: Table) -> str:
@@ -136,9 +121,8 @@ def _cell(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
-def _facts(table: Table, digest: str) -> dict[str, Any]:
+def _facts(table: Table) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
         "kind": table.kind,
         "rows": len(table),
         "space": table.space,
@@ -163,7 +147,6 @@ def _facts(table: Table, digest: str) -> dict[str, Any]:
         "source": asdict(table.source),
         "left_out": asdict(table.left_out),
         "findings": [finding.to_plain() for finding in table.findings],
-        "table_sha256": digest,
     }
 
 
@@ -174,6 +157,7 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         i = place[head]
         return np.array([number(row[i], f"table.csv, row {r + 1}") for r, row in enumerate(rows)])
 
+    _check(facts)
     columns = []
     for entry in facts["columns"]:
         name = entry["name"]
@@ -189,6 +173,8 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         )
     if len(rows) != facts["rows"]:
         raise ValueError(f"table.csv has {len(rows)} rows, table.json says {facts['rows']}")
+    if heads[0] not in ("key", "arch") or (heads[0] != "arch" and facts["space"] == _cells.SPACE):
+        raise ValueError(f"the first column is {heads[0]!r} in a table of space {facts['space']!r}")
     keys = tuple(_unguarded(row[0]) for row in rows)
     archs = _cells.parse(keys, Path("table.csv")) if facts["space"] == _cells.SPACE else None
     left_out = facts["left_out"]
@@ -207,3 +193,43 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         left_out=LeftOut(left_out["rows"], tuple(left_out["columns"])),
         findings=tuple(Finding(**{**finding, "sample": tuple(finding["sample"])}) for finding in facts["findings"]),
     )
+
+
+def _check(facts: dict[str, Any]) -> None:
+    """Refuse facts of other types, or of a space that is not known.
+
+    Raises:
+        ValueError: they are.
+    """
+
+    def texts(entry: dict[str, Any], names: tuple[str, ...], *, none: bool = False) -> None:
+        for name in names:
+            if not isinstance(entry[name], str) and not (none and entry[name] is None):
+                raise ValueError(f"{name} must be a text, got {shown(entry[name])}")
+
+    def flags(entry: dict[str, Any], *names: str) -> None:
+        for name in names:
+            if not isinstance(entry[name], bool):
+                raise ValueError(f"{name} must be true or false, got {shown(entry[name])}")
+
+    texts(facts, ("kind",))
+    flags(facts, "exact", "types")
+    for entry in facts["columns"]:
+        texts(entry, ("name", "cost", "unit"))
+        texts(entry, ("device", "workload", "stated_unit"), none=True)
+        flags(entry, "std", "count")
+        check_numbers("repeats", (entry["repeats"],), 1, least=0)
+    check_numbers(
+        "rows and sizes", (facts["rows"], facts["source"]["size_bytes"], facts["left_out"]["rows"]), 3, least=0
+    )
+    texts(facts["source"], ("file", "sha256"))
+    texts(facts["source"], ("licence",), none=True)
+    texts(facts, ("space",), none=True)
+    choices = facts["choices"]
+    if choices is not None:
+        check_numbers("choices", choices, len(choices), least=1)
+    if facts["space"] == _cells.SPACE and tuple(choices or ()) != _cells.CHOICES:
+        raise ValueError(f"{_cells.SPACE} has options {_cells.CHOICES}, not {shown(choices)}")
+    for finding in facts["findings"]:
+        if finding["severity"] not in SEVERITIES:
+            raise ValueError(f"a finding of severity {shown(finding['severity'])}")

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidData, InvalidTable, UsageError
-from predictors.importing import _json_reader
+from device_profiles.reading import parse_json
 from predictors.importing._columns import UNITS
 from predictors.importing._files import number, read_csv
 from predictors.importing.protocol import Options, RawFile
@@ -181,7 +181,7 @@ def _parsed(data: bytes, where: str) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidTable(f"cannot read {where} as JSON: {error}", hint="Fetch the file again.") from error
-    return _json_reader.read(text, where)
+    return parse_json(text, where, kind=InvalidTable, hint="Fetch the file again.")
 
 
 def _flat(result: Any, file: RawFile, name: str) -> _Row:

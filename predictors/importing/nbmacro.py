@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidTable, UsageError
-from predictors.importing import _json_reader
+from device_profiles.reading import parse_json
 from predictors.importing._files import number
 from predictors.importing.protocol import Options, RawFile
 from predictors.importing.table import Archs, Column, Floats, Table
@@ -103,7 +103,7 @@ def _entries(file: RawFile) -> dict[str, Mapping[str, Any]]:
     """The entries by their text; each has the mean accuracy and no field that is not known."""
     if len(file.data) > LIMIT_BYTES:
         raise _no_layout(file, f"it has {len(file.data)} bytes, and {LIMIT_BYTES} are allowed")
-    data = _json_reader.read(file.text, str(file.path))
+    data = parse_json(file.text, str(file.path), kind=InvalidTable, hint="Fetch the file again.")
     if not isinstance(data, Mapping) or not data:
         raise _no_layout(file, "it is no object with entries")
     for key, entry in data.items():

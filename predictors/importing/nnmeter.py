@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidTable
-from predictors.importing import _json_reader
+from device_profiles.reading import parse_json
 from predictors.importing._files import number, read_csv
 from predictors.importing.protocol import Options, RawFile
 from predictors.importing.table import Column, Table
@@ -109,7 +109,7 @@ def _key(kernel: _Kernel) -> str:
 
 def _from_json(file: RawFile) -> list[_Kernel]:
     _check_depth(file)
-    data = _json_reader.read(file.text, str(file.path))
+    data = parse_json(file.text, str(file.path), kind=InvalidTable, hint="Fetch the file again.")
     kernels = []
     for kind, entries in data.items():
         if not isinstance(entries, Mapping):

@@ -291,6 +291,17 @@ def load(folder: str | Path) -> Table:
     return read_folder(Path(folder))
 
 
+def check(folder: str | Path) -> None:
+    """Refuse a table's folder that is not as it was written, without reading its values.
+
+    Raises:
+        SchemaMismatch: it is none, is of another schema, or was damaged.
+    """
+    from predictors.importing._folder import facts
+
+    facts(Path(folder))
+
+
 def _condemned(table: Table, findings: Sequence[Finding]) -> tuple[set[str], set[int]]:
     """Names of columns and numbers of rows to leave out."""
     errors = [finding for finding in findings if finding.severity == "error"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +14,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
+from device_profiles.reading import read_bytes
 from predictors import features, smooth
 from predictors.lines import Lines
 from predictors.models.protocol import DeviceFacts, Floats, KernelPrediction, KernelSamples, require_costs
+from predictors.sealed import check_numbers, floats, read_json, read_tensors, understood
 from predictors.smooth import Surface
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lightgbm/2"
+_REMEDY = "Fit the predictor again."
 ROUNDS = 250
 LEAST_KERNELS = 8
 #: Fewest kernels for quantiles of their own; with fewer all kernels are taken as equally unsure.
@@ -145,42 +149,29 @@ class LightGbm:
     @staticmethod
     def load(folder: Path) -> LightGbm:
         """Read what `save` wrote."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            data = json.loads((folder / "lightgbm.json").read_text())
-            if data["schema"] != _SCHEMA or data["features"] != features.SCHEMA:
-                raise SchemaMismatch(
-                    f"{folder}/lightgbm.json has schema {data['schema']!r} and features {data['features']!r}; "
-                    f"this version reads {_SCHEMA!r} and {features.SCHEMA!r}",
-                    hint="Fit the predictor again.",
-                )
+        path = folder / "lightgbm.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
+            if data["features"] != features.SCHEMA:
+                raise ValueError(f"features are {data['features']!r}; this version reads {features.SCHEMA!r}")
             names = [name for name in _BOOSTERS if name in data["sha256"]]
-            if names[:2] != list(_BOOSTERS[:2]):
-                raise KeyError(f"boosters {_BOOSTERS[:2]}, has {names}")
-            texts = {name: (folder / f"lightgbm-{name}.txt").read_text() for name in names}
+            if names[:2] != list(_BOOSTERS[:2]) or len(names) == 3:
+                raise ValueError(f"boosters are {_BOOSTERS[:2]} or all of {_BOOSTERS}, not {names}")
+            texts = {name: read_bytes(folder / f"lightgbm-{name}.txt").decode() for name in names}
             # LightGBM ends the process, not the call, where a model's text is cut short.
             for name, text in texts.items():
                 if _digest(text) != data["sha256"][name]:
-                    raise SchemaMismatch(f"{folder}/lightgbm-{name}.txt is damaged", hint="Fit the predictor again.")
-            tensors = load_file(folder / "lightgbm.safetensors")
-            surfaces = {
-                str(kind): Surface(**{name: tensors[f"{i}.{name}"] for name in _PARTS}, length=length)
-                for i, (kind, length) in enumerate(sorted(data["lengths"].items()))
-            }
+                    raise ValueError(f"lightgbm-{name}.txt is damaged")
+            table = data["table"]
+            check_numbers("costs of kernels", tuple(table.values()), len(table), least=sys.float_info.min)
             return LightGbm(
                 texts,
                 Lines.from_plain(data["lines"]),
-                surfaces,
-                tuple(data["kinds"]),
-                {str(key): float(cost) for key, cost in data["table"].items()},
-                DeviceFacts(**data["device"]),
+                _surfaces(folder, data["lengths"]),
+                tuple(map(str, data["kinds"])),
+                {key: float(cost) for key, cost in table.items()},
+                DeviceFacts.from_plain(data["device"]),
             )
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/lightgbm.json: {error}", hint="Fit the predictor again."
-            ) from error
 
     def _ask(self, name: str, columns: Floats) -> Floats:
         return np.asarray(self._boosters[name].predict(columns, num_threads=1), dtype=np.float64)
@@ -193,6 +184,30 @@ class LightGbm:
 
 
 MODEL = LightGbm
+
+
+def _surfaces(folder: Path, lengths: Mapping[str, Any]) -> dict[str, Surface]:
+    """The surfaces by kind, in the order in which they were written.
+
+    Raises:
+        ValueError: a tensor has another shape, or holds what is no finite number.
+    """
+    tensors, _ = read_tensors(folder / "lightgbm.safetensors")
+    check_numbers("lengths", tuple(lengths.values()), len(lengths), least=sys.float_info.min)
+    if len(tensors) != len(lengths) * len(_PARTS):
+        raise ValueError(f"there are {len(tensors)} tensors for {len(lengths)} surfaces")
+    found = {}
+    for number, (kind, length) in enumerate(sorted(lengths.items())):
+        points, weights, center = (floats(tensors, f"{number}.{name}") for name in ("points", "weights", "center"))
+        scale = tensors[f"{number}.scale"]  # infinite where a column does not differ
+        if scale.dtype.kind != "f" or not (scale > 0).all():
+            raise ValueError(f"scales of {kind} are not above 0")
+        count, columns = len(weights), len(center)
+        if weights.ndim != 1 or points.shape != (count, columns) or center.shape != scale.shape or center.ndim != 1:
+            raise ValueError(f"the surface of {kind} has parts of other shapes")
+        found[kind] = Surface(points, weights, center, scale, float(length))
+    return found
+
 
 #: Columns: the features, the log of the line, the kind.
 _LIGHT, _LINE = features.NAMES.index("log_roofline_ms"), len(features.NAMES)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
 from predictors.lines import Lines
 from predictors.models.protocol import KernelPrediction, KernelSamples, require_costs
+from predictors.sealed import read_json, understood
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.linear/1"
+_REMEDY = "Fit the predictor again."
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,10 @@ class Linear:
     @staticmethod
     def load(folder: Path) -> Linear:
         """Read `linear.json`."""
-        try:
-            data = json.loads((folder / "linear.json").read_text())
-            if data["schema"] != _SCHEMA:
-                raise SchemaMismatch(f"{folder}/linear.json is of another schema", hint="Fit the predictor again.")
+        path = folder / "linear.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
             return Linear(Lines.from_plain(data))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/linear.json: {error}", hint="Fit the predictor again."
-            ) from error
 
 
 MODEL = Linear

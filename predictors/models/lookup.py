@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from device_profiles.errors import InvalidTable, SchemaMismatch
+from device_profiles.errors import InvalidTable
 from predictors.lines import Lines
 from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, require_costs
+from predictors.sealed import check_numbers, read_json, understood
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lookup/1"
+_REMEDY = "Fit the predictor again."
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,13 @@ class Lookup:
     @staticmethod
     def load(folder: Path) -> Lookup:
         """Read `lookup.json`."""
-        try:
-            data = json.loads((folder / "lookup.json").read_text())
-            if data["schema"] != _SCHEMA:
-                raise SchemaMismatch(
-                    f"{folder}/lookup.json has schema {data['schema']!r}; this version reads {_SCHEMA!r}"
-                )
-            times = np.array(list(data["kernels"].values()), dtype=np.float64)
-            return Lookup(tuple(data["kernels"]), times, Lines.from_plain(data["others"]), str(data["unit"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/lookup.json: {error}", hint="Fit the predictor again."
-            ) from error
+        path = folder / "lookup.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
+            kernels, unit = data["kernels"], data["unit"]
+            check_numbers("costs of kernels", tuple(kernels.values()), max(len(kernels), 1), least=sys.float_info.min)
+            costs = np.array(list(kernels.values()), dtype=np.float64)
+            return Lookup(tuple(kernels), costs, Lines.from_plain(data["others"]), str(unit))
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -5,15 +5,17 @@ A cost is a time in ms or an energy in mJ; a model need not know which.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable
+from predictors.sealed import check_numbers
 from profiler.operators import Operator
 
 Floats = NDArray[np.float64]
@@ -30,6 +32,16 @@ class DeviceFacts:
 
     flops_per_s: float
     bytes_per_s: float
+
+    @staticmethod
+    def from_plain(data: Mapping[str, Any]) -> DeviceFacts:
+        """Read the two numbers.
+
+        Raises:
+            ValueError: one is not finite and above 0, or there is another.
+        """
+        check_numbers("the speed of light", tuple(data.values()), 2, least=sys.float_info.min)
+        return DeviceFacts(**data)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from device_profiles.errors import SchemaMismatch
 from predictors.features import roofline_ms
 from predictors.models.protocol import DeviceFacts, KernelPrediction, KernelSamples
+from predictors.sealed import read_json, understood
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.roofline/1"
+_REMEDY = "Fit the predictor again."
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,10 @@ class Roofline:
     @staticmethod
     def load(folder: Path) -> Roofline:
         """Read `roofline.json`."""
-        try:
-            data = json.loads((folder / "roofline.json").read_text())
-            if data.pop("schema") != _SCHEMA:
-                raise SchemaMismatch(f"{folder}/roofline.json is of another schema", hint="Fit the predictor again.")
-            return Roofline(DeviceFacts(**data))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SchemaMismatch(
-                f"cannot read {folder}/roofline.json: {error}", hint="Fit the predictor again."
-            ) from error
+        path = folder / "roofline.json"
+        data = read_json(path, _SCHEMA, _REMEDY)
+        with understood(f"cannot read {path}", _REMEDY):
+            return Roofline(DeviceFacts.from_plain(data))
 
 
 MODEL = Roofline

@@ -1,26 +1,29 @@
 """A saved transfer predictor: `transfer.json` says what it is, `transfer.safetensors` holds its numbers.
 
-`transfer.json`: `schema`, `choices`, `seed`, `sources` (names that count, or null before any were fitted).
+`transfer.json`: `choices`, `seed`, `sources` (names that count, or null before any were fitted).
 `transfer.safetensors`: `mean` `(p,)` and `factors` `(k, p)` of the sources, `archs` `(n, d)` and `latency_ms` `(n,)` of
 the samples, and with structural features `probe` `(8, f)`: their values on eight genomes.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from device_profiles.errors import HwnasError, SchemaMismatch
+from device_profiles.errors import SchemaMismatch
 from predictors.folders import replacing
+from predictors.sealed import Kind, floats, is_own, read_head, read_tensors, understood, write_head
 from predictors.transfer.genes import Archs, Floats, Genes
 from predictors.transfer.sources import Prior, latencies
 
-#: Version of the folder. 1: first (2026-11).
-SCHEMA = "hwnas.transfer/1"
+#: Version of the folder. 1: first (2026-11). 2: digests of both files (2026-11).
+SCHEMA = "hwnas.transfer/2"
 _HINT = "Make one with TransferPredictor.save(folder)."
+_KIND = Kind(
+    "transfer.json", SCHEMA, "a transfer predictor's folder", _HINT, {"hwnas.transfer/1": "a version of 2026-11"}
+)
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,15 @@ def write(folder: Path, state: State) -> None:
     if state.probe is not None:
         tensors["probe"] = np.ascontiguousarray(state.probe)
     facts = {
-        "schema": SCHEMA,
         "choices": list(state.choices),
         "seed": state.seed,
         "sources": None if state.prior is None else list(state.prior.names),
     }
     with replacing(
-        folder, "a transfer predictor", lambda place: (place / "transfer.json").exists(), hint="Give another folder."
+        folder, "a transfer predictor", lambda place: is_own(place, _KIND), hint="Give another folder."
     ) as work:
         save_file(tensors, work / "transfer.safetensors")
-        (work / "transfer.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_head(work, _KIND, facts)
 
 
 def read(folder: Path) -> State:
@@ -70,29 +72,24 @@ def read(folder: Path) -> State:
     Raises:
         SchemaMismatch: they are missing, of another version, or cut short.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = folder / "transfer.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["schema"] != SCHEMA:
-            raise SchemaMismatch(
-                f"{path} has schema {facts['schema']!r}; this version reads {SCHEMA!r}",
-                hint="Fit the predictor again.",
-            )
-        tensors = load_file(folder / "transfer.safetensors")
+    facts = read_head(folder, _KIND)
+    with understood(f"cannot read {folder}", _HINT):
+        tensors, _ = read_tensors(folder / "transfer.safetensors")
         genes = Genes.of(facts["choices"])
         archs = genes.checked(tensors["archs"])
+        seed, sources = facts["seed"], facts["sources"]
+        if type(seed) is not int or seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
         prior = None
-        if facts["sources"] is not None:
-            prior = Prior(tuple(map(str, facts["sources"])), tensors["mean"], tensors["factors"])
-        ms = latencies(tensors["latency_ms"], len(archs), "the samples")
-        return State(genes.choices, int(facts["seed"]), prior, archs, ms, tensors.get("probe"))
-    except SchemaMismatch:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, HwnasError) as error:
-        raise SchemaMismatch(f"{folder} is not a transfer predictor's folder: {error}", hint=_HINT) from error
+        if sources is not None:
+            if not isinstance(sources, list) or not all(isinstance(name, str) for name in sources):
+                raise ValueError("sources must be names")
+            prior = Prior(tuple(sources), floats(tensors, "mean"), floats(tensors, "factors"))
+            if prior.mean.ndim != 1 or prior.factors.ndim != 2:
+                raise ValueError("the surfaces of the sources have other shapes")
+        ms = latencies(floats(tensors, "latency_ms"), len(archs), "the samples")
+        probe = floats(tensors, "probe") if "probe" in tensors else None
+        return State(genes.choices, seed, prior, archs, ms, probe)
 
 
 def check_widths(folder: Path, prior: Prior | None, width: int) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from device_profiles.errors import UsageError
+
 
 @dataclass(frozen=True)
 class RuntimeOptions:
@@ -131,3 +133,35 @@ class Runtime(Protocol):
 
 
 MakeRuntime = Callable[[], Runtime]
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a runtime.
+
+    Attributes:
+        allowed: what it may be, for people.
+        takes: whether it may be this value.
+    """
+
+    allowed: str
+    takes: Callable[[Any], bool]
+
+
+def require_options(runtime: str, given: Mapping[str, Any], known: Mapping[str, Option]) -> None:
+    """Refuse options that a runtime does not have or that are out of range: a misspelt one would do nothing.
+
+    Raises:
+        UsageError: one is.
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(
+                f"the runtime {runtime} has no option {name[:60]!r}; it has {', '.join(known) or 'none'}",
+                hint="Remove it from the target's [runtime.options].",
+            )
+        if not known[name].takes(value):
+            raise UsageError(
+                f"{name} of the runtime {runtime} must be {known[name].allowed}, got {str(value)[:60]!r}",
+                hint="Change it in the target's [runtime.options].",
+            )

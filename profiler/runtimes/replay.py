@@ -7,13 +7,16 @@ is the stem of its file. `profiler.store.Store.recording` makes one.
 from __future__ import annotations
 
 import itertools
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import InvalidData
-from profiler.runtimes.protocol import Profile, RuntimeOptions
+from device_profiles.reading import parse_json, read_bytes
+from profiler.runtimes.protocol import Option, Profile, RuntimeOptions, require_options
+
+_OPTIONS = {"recording": Option("the path of a recording", lambda value: isinstance(value, str) and value != "")}
 
 
 class ReplaySession:
@@ -72,21 +75,24 @@ class ReplayRuntime:
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> ReplaySession:
         """Find the model in the recording."""
+        require_options("replay", options.options, _OPTIONS)
         path = Path(str(options.options.get("recording", "")))
+        hint = "Set the target's option 'recording' to a recording of it."
+        recording = parse_json(read_bytes(path, hint=hint), str(path), hint=hint)
         try:
-            recording = json.loads(path.read_text())
-            times = recording["models"][model.stem]
-        except (OSError, ValueError, KeyError) as error:
-            raise InvalidData(
-                f"no recorded times of {model.stem} in {path}",
-                hint="Set the target's option 'recording' to a recording of it.",
-            ) from error
-        if recording.get("sentinel"):
-            self._sentinel = itertools.cycle(recording["sentinel"])
+            times, sentinel = recording["models"][model.stem], recording.get("sentinel", [])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidData(f"no recorded times of {model.stem} in {path}", hint=hint) from error
+        for name, series in ((model.stem, times), ("the sentinel", sentinel)):
+            if not isinstance(series, list) or not all(map(_is_time, series)) or not (series or series is sentinel):
+                raise InvalidData(f"the recorded times of {name} in {path} are not a list of ns above 0", hint=hint)
+        if sentinel:
+            self._sentinel = itertools.cycle(sentinel)
         return ReplaySession(itertools.cycle(times), self._spend)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
+        require_options("replay", options.options, _OPTIONS)
         return None
 
     def empty_model(self) -> bytes | None:
@@ -102,3 +108,7 @@ class ReplayRuntime:
 
 
 RUNTIME = ReplayRuntime
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
-from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
+from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions, require_options
 
 #: Levels of optimisation, all alike: eager mode optimises nothing.
 LEVELS = ("all", "basic", "none")
@@ -31,16 +31,7 @@ class TorchSession:
     def __init__(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> None:
         import torch
 
-        if options.precision != "fp32":
-            raise UsageError(
-                f"the runtime torch runs fp32 alone, got the precision {options.precision!r}",
-                hint='Set precision = "fp32" in the target\'s runtime.',
-            )
-        if options.optimisation not in LEVELS:
-            raise UsageError(
-                f"the runtime torch has no optimisation level {options.optimisation!r}",
-                hint=f"One of: {', '.join(LEVELS)}.",
-            )
+        _require_options(options)
         from profiler.runtimes._torch.compiling import Compiler
         from profiler.runtimes._torch.tensors import to_array
 
@@ -136,6 +127,7 @@ class TorchRuntime:
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
+        _require_options(options)
         return None
 
     def empty_model(self) -> bytes | None:
@@ -150,6 +142,20 @@ class TorchRuntime:
 
 
 RUNTIME = TorchRuntime
+
+
+def _require_options(options: RuntimeOptions) -> None:
+    require_options("torch", options.options, {})
+    if options.precision != "fp32":
+        raise UsageError(
+            f"the runtime torch runs fp32 alone, got the precision {options.precision!r}",
+            hint='Set precision = "fp32" in the target\'s runtime.',
+        )
+    if options.optimisation not in LEVELS:
+        raise UsageError(
+            f"the runtime torch has no optimisation level {options.optimisation!r}",
+            hint=f"One of: {', '.join(LEVELS)}.",
+        )
 
 
 def _read(model: Path) -> Any:

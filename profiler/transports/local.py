@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from device_profiles.errors import DeviceError
 from profiler.transports.protocol import TimedOut
@@ -22,10 +23,18 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class LocalTransport:
-    """Starts the agent as a child process."""
+    """Starts the agent as a child process.
 
-    def __init__(self, address: str = "", options: Mapping[str, object] | None = None) -> None:
-        self._root = Path(str((options or {}).get("root", _ROOT)))
+    Args:
+        address: of no meaning here.
+        options: none.
+        root: folder of the packages that the agent is imported from; no profile can give it, since that is code.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, address: str = "", options: Mapping[str, object] | None = None, *, root: Path = _ROOT) -> None:
+        self._root = root
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent and yield its lines."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from device_profiles.errors import DeviceError
 
@@ -15,6 +15,9 @@ class TimedOut(DeviceError):
 
 class Transport(Protocol):
     """A way to one device. Timing happens there, never across the link."""
+
+    #: Names of the options that a profile may give; a profile may come from anybody, so none may name code that runs.
+    options: ClassVar[tuple[str, ...]]
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent on `folder/job.json` and yield its lines as they come.
@@ -32,4 +35,12 @@ class Transport(Protocol):
         """
 
 
-MakeTransport = Callable[[str, Mapping[str, object]], Transport]
+class MakeTransport(Protocol):
+    """A module's `TRANSPORT`: the class of the transport."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """See `Transport`."""
+
+    def __call__(self, address: str, options: Mapping[str, object]) -> Transport:
+        """A way to the device at `address`."""

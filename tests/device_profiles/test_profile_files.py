@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,22 +23,25 @@ from device_profiles.profile import (
 )
 
 WORDS = st.text(max_size=12)
-SCALARS = st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | WORDS
+NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,11}\Z")
+SCALARS = st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
 TARGETS = st.builds(
     Target,
-    name=WORDS,
+    name=NAMES,
     description=WORDS,
-    access=st.builds(Access, transport=WORDS, address=WORDS, options=st.dictionaries(WORDS, SCALARS, max_size=3)),
+    access=st.builds(
+        Access, transport=NAMES, address=st.just("") | NAMES, options=st.dictionaries(WORDS, SCALARS, max_size=3)
+    ),
     runtime=st.builds(
         RuntimeChoice,
-        name=WORDS,
+        name=NAMES,
         threads=st.integers(1, 64),
         precision=WORDS,
         optimisation=WORDS,
         options=st.dictionaries(WORDS, SCALARS, max_size=3),
     ),
     batch=st.integers(1, 64),
-    energy=WORDS,
+    energy=NAMES,
     hardware=st.dictionaries(WORDS, st.builds(Fact, value=SCALARS, source=WORDS), max_size=3),
 )
 
@@ -172,6 +176,50 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> No
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidData, match="there is no target file"):
         load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../../x", "/etc/x", "a/b", "a\\b", "a b", "-a", ".a", "a\0b", "a\nb", "a\n", "é", "a" * 101],
+)
+def test_a_name_that_is_none_is_refused_wherever_it_stands(name: str) -> None:
+    plain = {"name": "t", "runtime": {"name": "fake"}}
+    for changed in (
+        {**plain, "name": name},
+        {**plain, "runtime": {"name": name}},
+        {**plain, "energy": name},
+        {**plain, "access": {"transport": name}},
+    ):
+        with pytest.raises(InvalidData):
+            from_plain(changed)
+
+
+@pytest.mark.parametrize("address", ["-oProxyCommand=x", "a b", "a\nb", "a\0", "é" * 301])
+def test_an_address_that_would_be_an_option_is_refused(address: str) -> None:
+    with pytest.raises(InvalidData, match=r"access\.address"):
+        from_plain({"name": "t", "runtime": {"name": "fake"}, "access": {"address": address}})
+
+
+def test_a_long_chain_of_files_is_refused(tmp_path: Path) -> None:
+    for number in range(1000):
+        write(tmp_path, f"{number}.toml", f'extends = "{number + 1}.toml"\n')
+    write(tmp_path, "1000.toml", 'name = "t"\n[runtime]\nname = "fake"\n')
+    with pytest.raises(InvalidData, match="extend each other"):
+        load(tmp_path / "0.toml")
+    assert load(tmp_path / "993.toml").name == "t"
+    with pytest.raises(InvalidData, match="extends must be a text"):
+        load(write(tmp_path, "list.toml", 'extends = ["a.toml"]\n'))
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    (tmp_path / "large.toml").write_bytes(b"#" * (2 << 20))
+    for name in ("pipe", "folder", "zero", "loop", "large", "x" * 300, "nul\0"):
+        with pytest.raises(InvalidData):
+            load(tmp_path / f"{name}.toml")
 
 
 def test_plain_data_that_breaks_a_rule_is_refused() -> None:

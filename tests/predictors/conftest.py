@@ -1,5 +1,6 @@
 """What the tests of predictors share: small graphs, stores made by hand, and one store of the simulated device."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import nas
 import predictors
 import profiler
 from nas.networks import subject
+from predictors.sealed import Kind, write_head
 from predictors.testing import convolution
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
@@ -153,6 +155,22 @@ def fitted(measured, corner):
     """The table of kernels, fitted on all networks and the corner."""
     with Store(measured.path, create=False) as opened:
         return predictors.fit("lookup", opened, target=measured.target, space=corner)
+
+
+@pytest.fixture(scope="session")
+def forge():
+    """Signs a folder again that was changed: `forge(folder, head="card.json", **changed)`.
+
+    So that each change is refused for what it says, and not for the digests.
+    """
+
+    def make(folder, head="card.json", **changed):
+        facts = json.loads((folder / head).read_text())
+        schema = changed.pop("schema", facts["schema"])
+        kept = {name: value for name, value in facts.items() if name not in ("schema", "files", "digest", "written_by")}
+        write_head(folder, Kind(head, schema, "", ""), {**kept, **changed})
+
+    return make
 
 
 @pytest.fixture

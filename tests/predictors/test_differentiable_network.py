@@ -214,20 +214,29 @@ def test_damaged_files_are_refused(crossed, tmp_path):
         ("unit", 3),
     ],
 )
-def test_facts_that_make_no_cost_are_refused(crossed, tmp_path, name, value):
+def test_facts_that_make_no_cost_are_refused(crossed, tmp_path, forge, name, value):
     crossed.save(tmp_path)
     facts = json.loads((tmp_path / "cost.json").read_text())
     for content in ({**facts, name: value}, {key: other for key, other in facts.items() if key != name}):
         (tmp_path / "cost.json").write_text(json.dumps(content))
+        if value == value and "schema" in content:  # JSON has no NaN to sign
+            forge(tmp_path, "cost.json")
         with pytest.raises(SchemaMismatch):
             NetworkCost.load(tmp_path)
+
+
+def test_a_folder_of_something_else_is_left_alone(crossed, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not a learned cost"):
+        crossed.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_tensors_of_another_cost_are_refused(crossed, additive, tmp_path):
     crossed.save(tmp_path / "a")
     additive.save(tmp_path / "b")
     (tmp_path / "a" / "cost.safetensors").write_bytes((tmp_path / "b" / "cost.safetensors").read_bytes())
-    with pytest.raises(SchemaMismatch, match="another"):
+    with pytest.raises(SchemaMismatch, match="SHA-256 differs"):
         NetworkCost.load(tmp_path / "a")
 
 

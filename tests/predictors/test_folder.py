@@ -1,6 +1,7 @@
 """A predictor's folder: what is saved is loaded, and what is damaged or strange is refused."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import predictors
-from device_profiles.errors import HwnasError, InvalidData, SchemaMismatch, UsageError
+from device_profiles.errors import InvalidData, SchemaMismatch, UsageError
 from predictors import makers
 from profiler.store import Store
 
@@ -166,17 +167,28 @@ def test_what_is_no_predictors_folder_is_refused(tmp_path):
         assert str(place) in caught.value.message and "hwnas fit" in caught.value.hint
 
 
-@pytest.mark.parametrize("schema", ["hwnas.predictor/1", "hwnas.predictor/99", "hwnas.store/1", None, 1])
-def test_a_card_of_another_schema_is_refused(folder, schema):
+@pytest.mark.parametrize("schema", ["hwnas.predictor/1", "hwnas.predictor/2", "hwnas.predictor/99", "hwnas.store/1"])
+def test_a_card_of_another_schema_is_refused_with_who_wrote_it(folder, forge, schema):
+    forge(folder, schema=schema)
+    with pytest.raises(SchemaMismatch) as caught:
+        predictors.load(folder)
+    assert repr(schema) in caught.value.message and "hwnas.predictor/3" in caught.value.message
+    old = schema in ("hwnas.predictor/1", "hwnas.predictor/2")
+    assert ("2026-11" if old else "hwnas 0.") in caught.value.message
+    assert ("predictors.sign" in caught.value.hint) == old
+
+
+@pytest.mark.parametrize("schema", [None, 1, [], "x" * 10_000])
+def test_a_card_with_a_schema_that_is_none_is_refused(folder, schema):
     data = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**data, "schema": schema}))
     with pytest.raises(SchemaMismatch) as caught:
         predictors.load(folder)
-    assert repr(schema) in caught.value.message and "hwnas.predictor/2" in caught.value.message
+    assert "hwnas.predictor/3" in caught.value.message and len(caught.value.message) < 500
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "null", "3", '"card"', '{"schema": "hwnas.predictor/2"}', "\0"]
+    "content", ["", "{", "[]", "{}", "null", "3", '"card"', '{"schema": "hwnas.predictor/3"}', "\0"]
 )
 def test_a_card_that_is_none_is_refused(folder, content):
     (folder / "card.json").write_text(content)
@@ -202,41 +214,67 @@ def test_a_card_that_is_cut_short_is_refused(folder, share):
     "changed",
     [
         {"composition": [1.0, 0.0, 0.0]},
+        {"predictor": 3},
+        {"predictor": "linear"},
+        {"predictor": "simulation"},
+        {"cost": "speed"},
+        {"cost": "energy"},
+        {"cost": "memory", "unit": "bytes"},
+        {"unit": "s"},
+        {"target": "another"},
+        {"space": None},
+        {"space": 3},
         {"choices": 5},
+        {"choices": []},
+        {"choices": [5, 5]},
+        {"choices": [5, 5, 5.0]},
+        {"choices": [5, 5, 6]},
+        {"choices": [5, 5, True]},
+        {"choices": None},
+        {"choices": None, "space": None},
         {"trained_on": 3},
+        {"trained_on": [3]},
+        {"trained_on": None},
+        {"kernels": -1},
+        {"kernels": 1.5},
+        {"device_s": -1.0},
+        {"device_s": "long"},
+        {"conditions": {}},
+        {"conditions": None},
         {"extra": "field"},
         {"half_width": "wide"},
-        {"half_width": float("nan")},
+        {"half_width": -0.1},
+        {"half_width": 0.5},
+        {"half_width": None},
+        {"half_width": True},
     ],
     ids=lambda changed: ",".join(f"{name}={value}" for name, value in changed.items()),
 )
-def test_a_card_with_a_wrong_field_is_refused(folder, changed):
-    data = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**data, **changed}))
+def test_a_card_with_a_wrong_field_is_refused(folder, forge, changed):
+    forge(folder, **changed)
     with pytest.raises(SchemaMismatch):
         predictors.load(folder)
 
 
 @pytest.mark.parametrize("name", ["predictor", "cost", "unit", "profile", "half_width", "choices"])
-def test_a_card_that_lacks_a_field_is_refused(folder, name):
+def test_a_card_that_lacks_a_field_is_refused(folder, forge, name):
     data = json.loads((folder / "card.json").read_text())
     del data[name]
     (folder / "card.json").write_text(json.dumps(data))
+    forge(folder)
     with pytest.raises(SchemaMismatch):
         predictors.load(folder)
 
 
-def test_a_card_with_a_profile_that_is_none_is_refused(folder):
-    data = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**data, "profile": {"name": "fake"}}))
+def test_a_card_with_a_profile_that_is_none_is_refused(folder, forge):
+    forge(folder, profile={"name": "fake"})
     with pytest.raises(InvalidData):
         predictors.load(folder)
 
 
-def test_a_model_that_is_not_installed_is_named(folder):
-    data = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**data, "predictor": "of-someone-else"}))
-    with pytest.raises(HwnasError, match="'of-someone-else'"):
+def test_a_model_that_is_not_installed_is_named(folder, forge):
+    forge(folder, predictor="of-someone-else")
+    with pytest.raises(InvalidData, match="'of-someone-else'"):
         predictors.load(folder)
 
 
@@ -260,9 +298,10 @@ def test_a_table_that_is_cut_short_is_refused(folder, share):
 GENES = {"genes": "[[0, 1, 2]]", "missing": "[]"}
 
 
-def test_a_table_written_by_hand_is_read(folder):
+def test_a_table_written_by_hand_is_read(folder, forge):
     """So that each of those below is refused for its own fault."""
     save_file({"cost0": np.full((5, 5, 5), 3.0), "coverage": np.ones((5, 5, 5))}, folder / "table.safetensors", GENES)
+    forge(folder)
     found = predictors.load(folder).predict(np.array([[0, 1, 2]]))
     assert found.value.tolist() == [3.0] and found.low is None and found.high is None
 
@@ -282,6 +321,11 @@ def test_a_table_written_by_hand_is_read(folder):
         ({"cost0": (5, 5, 5), "low": (4, 5, 5), "high": (5, 5, 5)}, GENES),
         ({"cost0": (5, 5, 5), "low": (5, 5, 5), "high": (5, 5)}, GENES),
         ({"cost0": (5, 5, 5), "coverage": (5, 5, 5)}, {**GENES, "genes": "[[0, 1, 9]]"}),
+        ({"cost0": (5, 5, 5)}, {**GENES, "genes": "[[0, 1, 1]]"}),
+        ({"cost0": (5, 5, 5)}, {**GENES, "genes": "[[0, 1, 2.0]]"}),
+        ({"coverage": (5, 5, 5)}, {**GENES, "genes": "[]"}),
+        ({"cost0": (5, 5, 5), "cost1": (5, 5, 5)}, GENES),
+        ({"cost0": (5, 5, 5)}, {**GENES, "missing": "[[3]]"}),
     ],
     ids=[
         "bare",
@@ -296,12 +340,139 @@ def test_a_table_written_by_hand_is_read(folder):
         "other-low",
         "other-high",
         "unknown-gene",
+        "a-gene-twice",
+        "no-whole-gene",
+        "genes-of-nothing",
+        "too-many-costs",
+        "keys-that-are-none",
     ],
 )
-def test_a_table_that_does_not_fit_the_card_is_refused(folder, tensors, metadata):
+def test_a_table_that_does_not_fit_the_card_is_refused(folder, forge, tensors, metadata):
     save_file({name: np.ones(shape) for name, shape in tensors.items()}, folder / "table.safetensors", metadata)
+    forge(folder)
     with pytest.raises(SchemaMismatch):
         predictors.load(folder)
+
+
+ONES = {"cost0": np.full((5, 5, 5), 2.0), "low": np.ones((5, 5, 5)), "high": np.full((5, 5, 5), 3.0)}
+
+
+def spot(name, value, dtype=np.float64):
+    """The tensors, one entry of one changed."""
+    tensor = {**ONES, "coverage": np.ones((5, 5, 5))}[name].astype(dtype)
+    tensor[0, 1, 2] = value
+    return {**ONES, name: tensor}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        spot("cost0", np.nan),
+        spot("cost0", np.inf),
+        spot("cost0", 0.0),
+        spot("cost0", -2.0),
+        spot("cost0", 4.0),
+        spot("cost0", 0.5),
+        spot("low", -1.0),
+        spot("low", np.nan),
+        spot("low", 2.5),
+        spot("high", 1.5),
+        spot("high", np.inf),
+        spot("high", np.nan),
+        spot("coverage", 5.0),
+        spot("coverage", -0.1),
+        spot("coverage", np.nan),
+        spot("coverage", 1, np.int64),
+        spot("cost0", 2, np.int32),
+        spot("cost0", True, np.bool_),
+        {**ONES, "lacking": np.zeros((5, 5, 5))},
+        {**ONES, "lacking": np.full((5, 5, 5), 7, dtype=np.int32)},
+        {"cost0": ONES["cost0"], "low": ONES["low"]},
+    ],
+    ids=lambda tensors: f"{[(name, str(tensor.dtype), float(tensor[0, 1, 2])) for name, tensor in tensors.items()]}",
+)
+def test_a_table_of_what_no_cost_can_be_is_refused(folder, forge, tensors):
+    save_file(tensors, folder / "table.safetensors", GENES)
+    forge(folder)
+    with pytest.raises(SchemaMismatch, match=r"table\.safetensors"):
+        predictors.load(folder)
+
+
+# -- digests
+
+
+def test_a_changed_card_is_refused_and_can_be_signed_again(folder, fitted):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**data, "device_s": 12.0}))
+    with pytest.raises(SchemaMismatch, match="digest differs") as caught:
+        predictors.load(folder)
+    assert "hwnas fit" in caught.value.hint and f"predictors.sign(sys.argv[1])' {folder}" in caught.value.hint
+    predictors.sign(folder)
+    assert predictors.load(folder).card == replace(fitted.card, device_s=12.0)
+
+
+def test_how_a_card_is_laid_out_does_not_matter(folder, fitted):
+    data = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(dict(reversed(data.items()))))
+    assert predictors.load(folder).card == fitted.card
+
+
+def test_a_folder_from_before_there_were_digests_can_be_signed(folder, fitted, corner):
+    data = json.loads((folder / "card.json").read_text())
+    old = {name: value for name, value in data.items() if name not in ("files", "digest", "written_by")}
+    (folder / "card.json").write_text(json.dumps({**old, "schema": "hwnas.predictor/2"}))
+    with pytest.raises(SchemaMismatch, match="no digests"):
+        predictors.load(folder)
+    predictors.sign(folder)
+    back = predictors.load(folder)
+    assert back.predict(corner.everything).value.tolist() == fitted.predict(corner.everything).value.tolist()
+
+
+def test_what_makes_no_predictor_is_not_signed(folder):
+    save_file({"cost0": np.full((5, 5, 5), -1.0)}, folder / "table.safetensors", GENES)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SchemaMismatch):
+        predictors.sign(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_file_that_was_not_written_with_it_is_refused_and_left_alone(folder, fitted):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(SchemaMismatch, match=r"notes\.txt"):
+        predictors.load(folder)
+    with pytest.raises(UsageError, match="not a predictor"):
+        fitted.save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    shutil.move(folder / "table.safetensors", tmp_path / "t")
+    (folder / "table.safetensors").symlink_to(tmp_path / "t")
+    with pytest.raises(SchemaMismatch, match="leaves the folder"):
+        predictors.load(folder)
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(SchemaMismatch, match="leaves the folder"):
+        predictors.load(tmp_path / "link")
+
+
+def test_a_link_to_a_folder_is_as_good_as_the_folder(folder, fitted, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    assert predictors.load(tmp_path / "link").card == fitted.card
+
+
+@pytest.mark.parametrize("name", ["card.json", "table.safetensors", "network.json"])
+def test_what_is_no_file_is_refused_at_once(folder, name):
+    for make in (os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to(path)):
+        if (folder / name).is_dir():
+            (folder / name).rmdir()
+        else:
+            (folder / name).unlink()
+        make(folder / name)
+        with pytest.raises(SchemaMismatch):
+            predictors.load(folder)
+
+
+# -- tensors
 
 
 def test_the_table_lies_in_the_folder_as_tensors_of_the_space(folder, fitted):
@@ -312,8 +483,9 @@ def test_the_table_lies_in_the_folder_as_tensors_of_the_space(folder, fitted):
     assert (tensors["low"] == fitted.table.low).all() and (tensors["high"] == fitted.table.high).all()
 
 
-def test_a_damaged_kernel_model_is_refused(folder):
+def test_a_damaged_kernel_model_is_refused(folder, forge):
     (folder / "lookup.json").write_text('{"schema": "hwnas.lookup/9"}')
+    forge(folder)
     with pytest.raises(SchemaMismatch, match=r"hwnas\.lookup/9"):
         predictors.load(folder)
     (folder / "lookup.json").unlink()
@@ -330,15 +502,20 @@ def test_the_folder_of_one_model_is_not_read_by_another(folder):
 # -- what networks say
 
 
-def change(folder, **changed):
-    path = folder / "network.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+@pytest.fixture
+def change(folder, forge):
+    def make(**changed):
+        path = folder / "network.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+        forge(folder)
+
+    return make
 
 
 @pytest.mark.parametrize("schema", ["hwnas.network/0", "hwnas.network/2", None])
-def test_a_composition_of_another_schema_is_refused(folder, schema):
+def test_a_composition_of_another_schema_is_refused(folder, change, schema):
     predictors.load(folder)
-    change(folder, schema=schema)
+    change(schema=schema)
     with pytest.raises(SchemaMismatch) as caught:
         predictors.load(folder)
     assert repr(schema) in caught.value.message and "network.json" in caught.value.message and caught.value.hint
@@ -357,6 +534,8 @@ WIDTHS = {"kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "shared": 1.0}
         {"composition": [1.0, 0.0, float("nan")]},
         {"half_width": "wide"},
         {"half_width": float("inf")},
+        {"half_width": -1.0},
+        {"unit": "s"},
         {"extra": None},
         {"extra": [0.1]},
         {"extra": {"kernel": "slow"}},
@@ -365,21 +544,23 @@ WIDTHS = {"kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "shared": 1.0}
         {"doubt": {**WIDTHS, "shared": None}},
         {"doubt": {**WIDTHS, "same_kind": "much"}},
         {"doubt": {**WIDTHS, "kinds": 5}},
+        {"doubt": {**WIDTHS, "other_kind": -1.0}},
     ],
     ids=str,
 )
-def test_a_composition_with_a_wrong_field_is_refused(folder, changed):
-    change(folder, doubt=WIDTHS)
+def test_a_composition_with_a_wrong_field_is_refused(folder, change, changed):
+    change(doubt=WIDTHS)
     predictors.load(folder)
-    change(folder, **changed)
+    change(**changed)
     with pytest.raises(SchemaMismatch, match=r"network\.json"):
         predictors.load(folder)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", "3", "{"])
-def test_a_composition_that_is_none_is_refused(folder, content):
+def test_a_composition_that_is_none_is_refused(folder, forge, content):
     (folder / "network.json").unlink()
     if content is not None:
         (folder / "network.json").write_text(content)
+    forge(folder)
     with pytest.raises(SchemaMismatch, match=r"network\.json"):
         predictors.load(folder)

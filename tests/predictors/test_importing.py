@@ -429,7 +429,7 @@ def test_size_is_bounded_before_and_after_decompression(write, tmp_path):
     assert bomb.stat().st_size < 10_000
     with pytest.raises(InvalidData, match="decompresses to more than 100000 bytes"):
         _files.read_raw(bomb, limit=100_000)
-    with pytest.raises(InvalidData, match="has 200000 bytes; 100000 are allowed"):
+    with pytest.raises(InvalidData, match="has 200000 bytes, at most 100000 are read"):
         _files.read_raw(write("large", b"0" * 200_000), limit=100_000)
     assert len(_files.read_raw(bomb, limit=1_000_000).data) == 1_000_000
 
@@ -446,7 +446,7 @@ def test_a_bomb_is_not_unpacked(write):
 
 
 def test_files_that_cannot_be_read(write, tmp_path):
-    with pytest.raises(InvalidData, match="is not a file"):
+    with pytest.raises(InvalidData, match="No such file"):
         importing.read(tmp_path / "none.csv")
     with pytest.raises(InvalidData, match="cannot decompress"):
         importing.read(write("t.gz", gzip.compress(NASBENCH.encode())[:-20]))

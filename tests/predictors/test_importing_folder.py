@@ -103,6 +103,17 @@ def test_a_search_reads_the_folder(tmp_path):
     check_column(values, "latency_ms.a", maximise=False)
 
 
+def test_a_search_does_not_read_a_damaged_folder(tmp_path):
+    from nas.evaluators.tabular import EVALUATOR
+
+    (tmp_path / "cells.csv").write_text(FILES["cells.csv"])
+    importing.read(tmp_path / "cells.csv").save(tmp_path / "t")
+    path = tmp_path / "t" / "table.csv"
+    path.write_text(path.read_text().replace("1.1", "4.1"))
+    with pytest.raises(SchemaMismatch, match="SHA-256 differs"):
+        EVALUATOR.open("latency", f"table:{path}:latency_ms.a", None)
+
+
 def test_saving_replaces_a_table_and_nothing_else(tmp_path):
     table = small()
     table.save(tmp_path / "t")
@@ -145,37 +156,73 @@ def test_a_save_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
 
 
 def set_fact(name, value):
-    def change(folder):
+    return lambda folder, forge: forge(folder, "table.json", **{name: value})
+
+
+def without(name):
+    def change(folder, forge):
         facts = json.loads((folder / "table.json").read_text())
-        facts[name] = value
+        del facts[name]
         (folder / "table.json").write_text(json.dumps(facts))
+        forge(folder, "table.json")
 
     return change
+
+
+COLUMN = {
+    "name": "latency_ms.a",
+    "cost": "latency",
+    "unit": "ms",
+    "device": "a",
+    "workload": None,
+    "stated_unit": None,
+    "std": False,
+    "count": False,
+    "repeats": 0,
+}
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda f: (f / "table.json").unlink(), "No such file"),
-        (lambda f: (f / "table.csv").unlink(), "is not a file"),
-        (lambda f: (f / "table.json").write_text("{"), "not a table's folder"),
-        (lambda f: (f / "table.json").write_text("[]"), "not a table's folder"),
-        (lambda f: (f / "table.json").write_text("[" * 100_000), "not a table's folder"),
-        (lambda f: (f / "table.csv").write_text("key,latency_ms.a\nk1,1\nk2,9\n"), "SHA-256 differs"),
-        (lambda f: (f / "table.csv").write_bytes((f / "table.csv").read_bytes()[:-3]), "SHA-256 differs"),
-        (set_fact("schema", "hwnas.table/2"), "has schema 'hwnas.table/2'; this version reads 'hwnas.table/1'"),
+        (lambda f, _: (f / "table.json").unlink(), "No such file"),
+        (lambda f, _: (f / "table.csv").unlink(), "'table.csv' is missing"),
+        (lambda f, _: (f / "more.csv").write_text("x"), "'more.csv', which was not written with it"),
+        (lambda f, _: (f / "table.json").write_text("{"), "not a table's folder"),
+        (lambda f, _: (f / "table.json").write_text("[]"), "not a table's folder"),
+        (lambda f, _: (f / "table.json").write_text("[" * 100_000), "not a table's folder"),
+        (lambda f, _: (f / "table.csv").write_text("key,latency_ms.a\nk1,1\nk2,9\n"), "SHA-256 differs"),
+        (lambda f, _: (f / "table.csv").write_bytes((f / "table.csv").read_bytes()[:-3]), "SHA-256 differs"),
+        (set_fact("schema", "hwnas.table/1"), "has schema 'hwnas.table/1', of 'a version of 2026-11'"),
+        (set_fact("schema", "hwnas.table/9"), "has schema 'hwnas.table/9', of 'hwnas 0."),
         (set_fact("rows", 3), "table.json says 3"),
+        (set_fact("rows", "2"), "not a table's folder"),
+        (set_fact("kind", 3), "kind must be a text"),
+        (set_fact("exact", "no"), "exact must be true or false"),
         (set_fact("columns", [{"name": "x"}]), "not a table's folder"),
         (set_fact("columns", 3), "not a table's folder"),
-        (set_fact("space", "nasbench201"), "no cell of NAS-Bench-201"),
+        (set_fact("columns", []), "not a table's folder"),
+        (set_fact("columns", [COLUMN, COLUMN]), "is there twice"),
+        (set_fact("columns", [{**COLUMN, "unit": None}]), "unit must be a text"),
+        (set_fact("columns", [{**COLUMN, "repeats": 10**9}]), "not a table's folder"),
+        (set_fact("columns", [{**COLUMN, "repeats": -1}]), "not a table's folder"),
+        (set_fact("columns", [{**COLUMN, "std": True}]), "'latency_ms.a.std' is missing"),
+        (set_fact("fields", ["x"]), "'field.x' is missing"),
+        (set_fact("choices", [5, 0]), "choices"),
+        (set_fact("choices", "55"), "choices"),
+        (set_fact("space", "nasbench201"), "not a table's folder"),
         (set_fact("findings", [{"rule": "x"}]), "not a table's folder"),
         (set_fact("source", None), "not a table's folder"),
+        *(
+            (without(name), "not a table's folder")
+            for name in ("kind", "rows", "space", "columns", "source", "left_out")
+        ),
     ],
 )
-def test_a_damaged_folder_is_refused(tmp_path, damage, said):
+def test_a_damaged_folder_is_refused(tmp_path, forge, damage, said):
     small().save(tmp_path / "t")
     assert importing.load(tmp_path / "t").keys == ("k1", "k2")
-    damage(tmp_path / "t")
+    damage(tmp_path / "t", forge)
     with pytest.raises(SchemaMismatch) as caught:
         importing.load(tmp_path / "t")
     assert said in caught.value.message and caught.value.hint

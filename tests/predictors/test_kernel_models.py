@@ -198,7 +198,7 @@ class LoadsAnySchema(Sound):
         try:
             return super().load(folder)
         except SchemaMismatch as error:
-            if "another schema" in error.message:
+            if "this version reads" in error.message:
                 return cls(Linear.fit(SAMPLES))
             raise
 
@@ -215,7 +215,7 @@ class LoadsWhatIsCutShort(Sound):
         try:
             return super().load(folder)
         except SchemaMismatch as error:
-            if isinstance(error.__cause__, ValueError):
+            if "as JSON" in error.message:
                 return cls(Linear.fit(SAMPLES))
             raise
 

@@ -249,7 +249,7 @@ def test_other_folders_are_left_alone(tmp_path):
 
 def damage_schema(folder):
     facts = json.loads((folder / "transfer.json").read_text())
-    (folder / "transfer.json").write_text(json.dumps({**facts, "schema": "hwnas.transfer/2"}))
+    (folder / "transfer.json").write_text(json.dumps({**facts, "schema": "hwnas.transfer/9"}))
 
 
 def damage_choices(folder):

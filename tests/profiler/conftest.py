@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from device_profiles.profile import Target, load
+from device_profiles.profile import Access, Target, load
+from profiler import transports
 from profiler.subjects import Subject, from_bytes
+from profiler.transports.local import LocalTransport
 
 settings.register_profile("steady", deadline=None)  # a loaded machine fails no property
 settings.load_profile("steady")
@@ -82,6 +84,27 @@ def fake() -> Callable[..., Target]:
         runtime = target.runtime.model_copy(update={"options": {**target.runtime.options, **options}})
         return target.model_copy(update={"runtime": runtime})
 
+    return make
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Target]:
+    """The target, reached by an agent that is imported from another folder: `reached(target, root)`.
+
+    No profile can say so: only who runs the program registers a transport.
+    """
+
+    def make(target: Target, root: Path) -> Target:
+        class Elsewhere:
+            options = ()
+
+            def __init__(self, address: str, options: Any) -> None:
+                self.run = LocalTransport(address, options, root=root).run
+
+        transports.REGISTRY.register("elsewhere", Elsewhere)
+        return target.model_copy(update={"access": Access(transport="elsewhere")})
+
+    monkeypatch.setattr(transports.REGISTRY, "_registered", {})
     return make
 
 

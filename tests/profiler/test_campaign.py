@@ -22,7 +22,7 @@ import pytest
 
 from device_profiles.errors import ConditionMismatch, DeviceBusy, DeviceError
 from device_profiles.facts import Unavailable
-from device_profiles.profile import Access, Target, load
+from device_profiles.profile import Target, load
 from profiler import Budget, Store, campaign, events, measure
 from profiler.conditions import conditions_of
 from profiler.lock import device_lock
@@ -259,10 +259,11 @@ def test_refused_models_alone_leave_the_store_empty(store: Store) -> None:
 
 MOODY = """
 import os, signal, time
+from dataclasses import replace
 from pathlib import Path
 import onnx
 from device_profiles.errors import InvalidModel
-from profiler.runtimes.fake import FakeRuntime
+from profiler.runtimes.fake import OPTIONS, FakeRuntime
 
 
 def fail(error):
@@ -279,7 +280,10 @@ TROUBLES = {
 
 
 class Moody(FakeRuntime):
-    def load(self, model, options):
+    def fuse(self, model, options):
+        return super().fuse(model, plain(options))
+
+    def load(self, model, options, inputs=None):
         types = {node.op_type for node in onnx.load(model).graph.node}
         if options.options.get("crashes") in types:
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -290,7 +294,12 @@ class Moody(FakeRuntime):
         trouble = Path(str(options.options.get("trouble", "")))
         if "Tanh" in types and trouble.is_file():
             TROUBLES[trouble.read_text()]()
-        return super().load(model, options)
+        return super().load(model, plain(options), inputs)
+
+
+def plain(options):
+    known = {name: value for name, value in options.options.items() if name in OPTIONS}
+    return replace(options, options=known)
 
 
 RUNTIME = Moody
@@ -298,7 +307,7 @@ RUNTIME = Moody
 
 
 @pytest.fixture
-def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Make) -> Make:
+def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Make, reached: Make) -> Make:
     """Another distribution's runtime: the fake, but it crashes, hangs or raises at an operator."""
     root = tmp_path / "root"
     about = root / "moody-1.dist-info"
@@ -313,7 +322,7 @@ def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Make) -> Make:
     def make(**options: Any) -> Target:
         target = fake(**options)
         runtime = target.runtime.model_copy(update={"name": "moody"})
-        return target.model_copy(update={"runtime": runtime, "access": Access(options={"root": str(root)})})
+        return reached(target.model_copy(update={"runtime": runtime}), root)
 
     return make
 
@@ -440,12 +449,11 @@ for number in range(5):
 
 
 @pytest.fixture
-def agent(stand_in: Callable[[str], Path], fake: Make) -> Callable[[str], Target]:
+def agent(stand_in: Callable[[str], Path], fake: Make, reached: Make) -> Callable[[str], Target]:
     """A target whose agent takes five blocks of the first model, and then does what it is told."""
 
     def make(then: str) -> Target:
-        options = {"root": str(stand_in(AGENT + then + "\n"))}
-        target: Target = fake().model_copy(update={"access": Access(options=options)})
+        target: Target = reached(fake(), stand_in(AGENT + then + "\n"))
         return target
 
     return make
@@ -458,8 +466,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def pid_of(target: Target) -> int:
-    return int((Path(str(target.access.options["root"])) / "profiler" / "agent" / "pid").read_text())
+def pid_of(folder: Path) -> int:
+    return int((folder / "stand-in" / "profiler" / "agent" / "pid").read_text())
 
 
 @pytest.mark.parametrize(
@@ -518,12 +526,12 @@ def test_an_agent_that_breaks_the_protocol_is_an_error_of_the_device(
 
 
 def test_an_agent_that_is_given_up_is_ended_at_once(
-    store: Store, agent: Callable[[str], Target], subject: Make
+    store: Store, agent: Callable[[str], Target], subject: Make, tmp_path: Path
 ) -> None:
     target = agent("print('nonsense', flush=True); hang()")
     with pytest.raises(DeviceError) as caught:
         measure([subject(4)], target=target, store=store, budget=Budget(), listener=Log())
-    assert not is_alive(pid_of(target)), f"{caught.value} is known, and the device is free"
+    assert not is_alive(pid_of(tmp_path)), f"{caught.value} is known, and the device is free"
 
 
 def test_a_wrong_answer_while_a_model_loads_is_not_blamed_on_the_model(
@@ -536,21 +544,21 @@ def test_a_wrong_answer_while_a_model_loads_is_not_blamed_on_the_model(
 
 
 def test_the_time_out_of_the_host_ends_the_process_and_what_was_measured_stays(
-    store: Store, agent: Callable[[str], Target], subject: Make, monkeypatch: pytest.MonkeyPatch
+    store: Store, agent: Callable[[str], Target], subject: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign, "PATIENCE_S", 0.0)
     target = agent("hang()")
     with pytest.raises(DeviceError, match="stopped after"):
         measure([subject(4)], target=target, store=store, budget=Budget(device_s=0.1), listener=Log())
-    assert not is_alive(pid_of(target))
+    assert not is_alive(pid_of(tmp_path))
     assert len(blocks(store, target)) == 5
 
 
 def test_an_agent_that_measures_nothing_ends_the_campaign(
-    store: Store, stand_in: Callable[[str], Path], fake: Make, subject: Make
+    store: Store, stand_in: Callable[[str], Path], fake: Make, reached: Make, subject: Make
 ) -> None:
     lazy = AGENT.partition('say("started"')[0] + 'say("finished")\n'
-    target = fake().model_copy(update={"access": Access(options={"root": str(stand_in(lazy))})})
+    target = reached(fake(), stand_in(lazy))
     with pytest.raises(DeviceError):
         measure([subject(4)], target=target, store=store, budget=Budget(device_s=0.01), listener=Log())
 

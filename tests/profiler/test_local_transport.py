@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from device_profiles.errors import DeviceError
+from device_profiles.errors import DeviceError, InvalidData
 from profiler import transports
+from profiler.transports.local import LocalTransport
 
 LONG_S = 120.0
 START = """
@@ -35,7 +36,7 @@ def run(stand_in: Callable[[str], Path], tmp_path: Path) -> Callable[..., Iterat
     folder.mkdir()
 
     def start(source: str, timeout_s: float = LONG_S, environment: dict[str, str] | None = None) -> Iterator[str]:
-        transport = transports.load("local", "", {"root": str(stand_in(START + source))})
+        transport = LocalTransport(root=stand_in(START + source))
         return transport.run(folder, environment or {}, timeout_s)
 
     return start
@@ -117,7 +118,7 @@ def test_an_agent_that_cannot_start(tmp_path: Path) -> None:
     (tmp_path / "profiler").mkdir()
     (tmp_path / "profiler" / "__init__.py").write_text("")
     with pytest.raises(DeviceError, match=r"No module named profiler\.agent"):
-        list(transports.load("local", "", {"root": str(tmp_path)}).run(tmp_path, {}, LONG_S))
+        list(LocalTransport(root=tmp_path).run(tmp_path, {}, LONG_S))
 
 
 CHILD = """
@@ -151,3 +152,10 @@ def test_bytes_that_are_no_text_are_a_line_or_an_error_of_the_device(run: Callab
     except DeviceError:
         return
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize("name", ["root", "PYTHONPATH", "environment", ""])
+def test_no_profile_chooses_the_code_that_runs(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match=r"has no option .*; it has none") as caught:
+        transports.load("local", "", {name: str(tmp_path)})
+    assert "[access.options]" in caught.value.hint

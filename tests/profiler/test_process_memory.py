@@ -12,10 +12,10 @@ from onnx import helper
 
 from device_profiles.errors import HwnasError
 from device_profiles.facts import Unavailable
-from device_profiles.profile import Access
-from profiler import Budget, Store, measure, transports
+from profiler import Budget, Store, measure
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.testing import convolution
+from profiler.transports.local import LocalTransport
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -30,7 +30,7 @@ def peaks(folder: Path, runtime: str, models: dict[str, bytes], root: Path = ROO
         (folder / f"{name}.onnx").write_bytes(content)
     candidates = tuple(Candidate(name, f"{name}.onnx", memory=True) for name in models)
     Job("nonce", runtime, candidates, plan=Plan(rounds=1, min_rounds=1, seconds=0.1)).write(folder / "job.json")
-    lines = transports.load("local", "", {"root": str(root)}).run(folder, {"OMP_NUM_THREADS": "1"}, 300.0)
+    lines = LocalTransport(root=root).run(folder, {"OMP_NUM_THREADS": "1"}, 300.0)
     events = [json.loads(line) for line in lines]
     return {event["id"]: event for event in events if event["event"] == "memory"}
 
@@ -91,10 +91,15 @@ def test_where_it_cannot_be_told_there_is_a_reason_and_never_a_zero(tmp_path: Pa
 
 
 def test_the_reason_reaches_the_measurement(
-    tmp_path: Path, poor_system: Path, fake: Make, subject: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    poor_system: Path,
+    fake: Make,
+    reached: Make,
+    subject: Make,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
-    target = fake().model_copy(update={"access": Access(options={"root": str(poor_system)})})
+    target = reached(fake(), poor_system)
     budget = Budget(spread=1.0, min_processes=1, rounds=5)
     with Store(tmp_path / "a.db") as store:
         (row,) = measure([subject()], target=target, store=store, budget=budget).measurements
