@@ -72,9 +72,9 @@ def load(spec: str, seconds: float) -> tuple[Space, Parts]:
         lambda archs: guarded.call("is_valid", lambda: _array(space.is_valid(archs), "b", (len(archs),))),
         lambda archs: guarded.call("features", lambda: _features(space.features(archs), len(archs))),
     )
-    rows = parts.sample(min(_TRIED, space.size), np.random.default_rng(0))
-    for part in (parts.canonical, parts.is_valid, parts.features):
-        part(rows)
+    for part in (parts.is_valid, parts.canonical, parts.features):
+        part(np.zeros((1, width), dtype=np.int64))
+    parts.sample(min(_TRIED, space.size), np.random.default_rng(0))
     return space, parts
 
 
