@@ -1,3 +1,4 @@
+# ruff: noqa: D102, D103  (each deed is named in the tables below)
 """Plug-ins that misbehave, each in one way; `benchmarks.robustness_plugins` says what becomes of them.
 
 Registers the space `acts`, whose single gene is what the evaluator `acts` does, and the space, strategies and evaluator
@@ -7,6 +8,7 @@ kinds that are broken as a whole.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import subprocess
@@ -54,6 +56,10 @@ def stubborn(archs: Any) -> None:
             pass
 
 
+def endless(archs: Any) -> Any:
+    return endless(archs)
+
+
 def raising(error: BaseException) -> Callable[[Any], Any]:
     def act(archs: Any) -> Any:
         raise error
@@ -68,6 +74,11 @@ def giving(*parts: Any) -> Callable[[Any], Any]:
 def hang_in_c(archs: Any) -> None:
     ctypes.CDLL(None).pause()
     ctypes.PyDLL(None).sleep(3600)
+
+
+def faults(archs: Any) -> None:
+    faulthandler.disable()  # its report would be noise
+    ctypes.string_at(0)
 
 
 def grows(archs: Any) -> None:
@@ -161,10 +172,10 @@ ACTS: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
     ("no exception", raising(Own("own")), "Own: own"),
     ("a mute error", raising(Mute()), "Mute"),
     ("a network that cannot be", raising(InvalidModel("no network")), "InvalidModel: no network"),
-    ("deep recursion", lambda archs: (lambda f: f(f))(lambda f: f(f)), "RecursionError"),
+    ("deep recursion", endless, "RecursionError"),
     ("the process ends", lambda archs: os._exit(3), "code 3"),
     ("the process ends well", lambda archs: os._exit(0), "code 0"),
-    ("a segmentation fault", lambda archs: ctypes.string_at(0), "SIGSEGV"),
+    ("a segmentation fault", faults, "SIGSEGV"),
     ("a kill", lambda archs: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
     ("its keeper is killed", lambda archs: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(9)), "lost"),
     ("a stopped process", lambda archs: os.kill(os.getpid(), signal.SIGSTOP), "EvaluationTimeout"),
@@ -207,13 +218,16 @@ class Acts(ProductSpace):
 
 @dataclass(frozen=True)
 class Actor(Repeatable):
-    """Does what the gene says."""
+    """Does what the gene says, or one thing always."""
 
     objective: Objective
     free: bool = False
     identity: str = ""
+    always: Callable[[Any], Any] | None = None
 
     def evaluate(self, archs: Any) -> Any:
+        if self.always is not None:
+            return self.always(archs)
         if len(archs) > 1:
             parts = [ACTS[row[0]][1](row[None]) for row in archs]
             return Values(np.concatenate([np.asarray(part.value) for part in parts]))
@@ -224,18 +238,19 @@ class Actor(Repeatable):
 
 
 class Kind:
-    """`acts`, and `acts:free`, whose values cost nothing."""
+    """`acts`; `acts:free`, whose values cost nothing; `acts:stubborn`, which hangs and catches everything."""
 
-    forms, settings = "acts · acts:free", ()
+    forms, settings = "acts · acts:free · acts:stubborn", ()
 
     def claims(self, spec: str) -> bool:
-        return spec in ("acts", "acts:free")
+        return spec in ("acts", "acts:free", "acts:stubborn")
 
     def default_name(self, spec: str) -> str:
         return "acts"
 
     def open(self, name: str, spec: str, context: Any) -> Actor:
-        return Actor(Objective(name, "", False, "counted", spec), free=spec == "acts:free")
+        always = stubborn if spec == "acts:stubborn" else None
+        return Actor(Objective(name, "", False, "counted", spec), free=spec == "acts:free", always=always)
 
 
 def opens(deed: Callable[[], Any], spec: str) -> Any:
@@ -311,7 +326,7 @@ STRATEGIES: dict[str, tuple[Any, str]] = {
     "raises": (asks(lambda choices, n: 1 / 0), "ZeroDivisionError"),
     "leaves": (asks(_leave), "SystemExit"),
     "ends": (asks(lambda choices, n: os._exit(2)), "code 2"),
-    "faults": (asks(lambda choices, n: ctypes.string_at(0)), "SIGSEGV"),
+    "faults": (asks(lambda choices, n: faults(None)), "SIGSEGV"),
     "hangs": (asks(lambda choices, n: stubborn(None)), "took longer"),
     "tell-raises": (asks(_zeros, raising(Own("deaf"))), "Own: deaf"),
     "tell-hangs": (asks(_zeros, stubborn), "took longer"),
@@ -378,3 +393,19 @@ def register() -> None:
         strategies.REGISTRY.register(name, strategy)
     for name, (space, _) in SPACES.items():
         spaces.REGISTRY.register(name, space)
+
+
+def loud() -> Any:
+    """A space that prints, and closes standard output, in the process of the search."""
+
+    def sample(self: Any, n: int, rng: np.random.Generator) -> Any:
+        if not sys.stdout.closed:
+            print("noise")
+        os.write(1, b"noise\n")
+        return np.stack([rng.permutation(9)[: max(n, 0)] // 3, rng.permutation(9)[: max(n, 0)] % 3], axis=1)
+
+    def features(self: Any, archs: Any) -> Any:
+        sys.stdout.close()
+        return np.zeros((len(archs), 1))
+
+    return parts(sample=sample, features=features)

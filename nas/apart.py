@@ -160,15 +160,19 @@ def open_objective(text: str, context: Context) -> Evaluator:
     who = f"the evaluator of {spec!r}"
     sandbox = Sandbox(partial(_serve_evaluator, text, context))
     sandbox.start()
-    found = _open(sandbox, who, {"do": "open"}, seconds, _told(context.progress))
     try:
+        found = _open(sandbox, who, {"do": "open"}, seconds, _told(context.progress))
         make = _CLASSES[bool(found["repeatable"]), bool(found["owns"])]
         objective = Objective(**found["objective"])
         here = partial(evaluators.open_objective, text, context)
         facts = objective, found["free"], found["identity"]
         return make(*facts, sandbox, seconds, here, context.progress, found["most"])
     except (KeyError, TypeError) as error:
+        sandbox.close()
         raise PluginError(f"{who} cannot be read: {text_of(error)}") from error
+    except BaseException:
+        sandbox.close()
+        raise
 
 
 def is_apart(entry: Any) -> bool:
