@@ -340,7 +340,7 @@ def parts(**members: Any) -> Any:
 
     @dataclass(frozen=True)
     class Odd(ProductSpace):
-        name = "odd"
+        name = "loud"
         input_shape = (1, 3, 4, 4)
 
         @cached_property
@@ -367,6 +367,8 @@ SPACES: dict[str, tuple[Any, str]] = {
     "size-wrong": (parts(size=10), "size"),
     "ordered-short": (parts(ordered=(True,)), "ordered"),
     "shape-none": (parts(input_shape=None), "input_shape"),
+    "spec-of-another": (parts(spec="nasbench201"), "spec"),
+    "spec-of-none": (parts(spec="nobody"), "spec"),
     "sample-short": (parts(sample=lambda self, n, rng: np.zeros((1, 2), dtype=np.int64)), "sample"),
     "sample-outside": (parts(sample=lambda self, n, rng: np.full((n, 2), 7)), "outside"),
     "sample-floats": (parts(sample=lambda self, n, rng: np.zeros((n, 2))), "float64"),

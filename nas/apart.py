@@ -272,7 +272,9 @@ def _open(sandbox: Sandbox, who: str, header: Header, seconds: float, answer: An
 
 
 def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
-    context.store.engine.dispose(close=False)  # connections are of the process that opened them
+    # Connections are of the process that opened them: new ones are made here, and the old ones are never closed.
+    kept = context.store.engine.pool
+    context.store.engine.dispose(close=False)
     judges: list[Any] = []
 
     def tell(what: str, done: int, total: int) -> None:
@@ -297,6 +299,7 @@ def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
         return _evaluated(partial(judges[0].again, replicate=place) if place else judges[0].evaluate, header, payload)
 
     serve(channel, handle)
+    del kept
 
 
 def _evaluated(judge: Judge, header: Header, payload: bytes) -> tuple[Header, bytes]:

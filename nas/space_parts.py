@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import HwnasError, PluginError
+from device_profiles.errors import HwnasError, PluginError, UsageError
 from device_profiles.plugins import is_foreign, text_of
 from nas import spaces
 from nas.checking import Broken
@@ -75,6 +75,7 @@ def load(spec: str, seconds: float) -> tuple[Space, Parts]:
     for part in (parts.is_valid, parts.canonical, parts.features):
         part(np.zeros((1, width), dtype=np.int64))
     parts.sample(min(_TRIED, space.size), np.random.default_rng(0))
+    guarded.call("spec", lambda: _check_spec(space))
     return space, parts
 
 
@@ -115,6 +116,16 @@ def _check(space: Any) -> None:
     shape = space.input_shape
     if not isinstance(shape, tuple) or not all(_whole(extent) and extent >= 1 for extent in shape):
         raise Broken(f"input_shape is a tuple of whole numbers of at least 1, got {shape!r}")
+
+
+def _check_spec(space: Space) -> None:
+    """What is found is read again by the spec alone."""
+    try:
+        again = spaces.load(space.spec)
+    except UsageError as error:
+        raise Broken(f"nas.spaces.load({space.spec!r}) is refused: {error}") from error
+    if again.choices != space.choices:
+        raise Broken(f"nas.spaces.load({space.spec!r}) makes another space")
 
 
 def _whole(value: Any) -> bool:
