@@ -153,7 +153,8 @@ def _limit(memory_bytes: int | None) -> None:
     """No core dumps, and no more memory than there is: an evaluation that takes all of it fails alone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes is None:
-        memory_bytes = int(_available() * _MEMORY)
+        taken = getattr(psutil.Process().memory_info(), "data", 0)  # what the search has mapped counts here, too
+        memory_bytes = int(taken + _available() * _MEMORY)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     # Where the limit does not hold (shared memory), the system ends this process before the search.
