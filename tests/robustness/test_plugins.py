@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 import nas
 from benchmarks import misbehaving, robustness_plugins
@@ -261,6 +264,46 @@ def test_rows_with_a_wrong_interval_leave_the_others():
     assert set(wrong) == {3}
     np.testing.assert_array_equal(found.value, [1, 2, np.nan, np.nan])
     assert value[3] == 4  # what came is not written to
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.text(max_size=3),
+    st.integers(),
+    st.floats(),
+    st.lists(st.one_of(st.none(), st.integers(), st.floats(), st.lists(st.integers(), max_size=2)), max_size=4),
+    arrays(
+        st.sampled_from([np.float64, np.float32, np.int64, np.uint8, np.bool_, np.complex64, "U2", object]),
+        array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+    ),
+)
+
+
+@given(value=ANYTHING, low=ANYTHING, high=ANYTHING, count=st.integers(1, 3))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_values_are_numbers_in_their_intervals_or_broken(value, low, high, count):
+    try:
+        found, wrong = checking.values(Values(value, low, high), count)
+    except (checking.Broken, ValueError, OverflowError):  # numpy's own, of ragged lists and of large integers
+        return
+    assert found.value.dtype == np.float64 and found.value.shape == (count,)
+    assert all(np.isnan(found.value[row]) for row in wrong)
+    if found.low is not None:
+        rows = np.isfinite(found.value) & np.isfinite(found.low)
+        room = 1e-9 * np.abs(found.value[rows]) + 1e-300
+        assert (found.low[rows] <= found.value[rows] + room).all()
+        assert (found.value[rows] <= found.high[rows] + room).all()
+
+
+@given(asked=ANYTHING, choices=st.lists(st.integers(1, 3), min_size=1, max_size=3), count=st.integers(1, 3))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_are_genomes_or_broken(asked, choices, count):
+    try:
+        rows = checking.rows(asked, choices, count)
+    except (checking.Broken, ValueError, OverflowError):
+        return
+    assert rows.dtype == np.int64 and rows.shape[1:] == (len(choices),) and len(rows) <= count
+    assert ((rows >= 0) & (rows < np.array(choices))).all()
 
 
 @pytest.mark.parametrize(
