@@ -63,6 +63,10 @@ class DeviceBusy(DeviceError):
     """Another process is measuring on this device."""
 
 
+class PluginError(DeviceError):
+    """A plug-in (an evaluator, a strategy, a space of others) broke its protocol, failed, or took too long."""
+
+
 class InvalidData(HwnasError):
     """A file, a table or a model holds what cannot be used."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from device_profiles.errors import UnknownName
+from device_profiles import plugins
+from device_profiles.errors import HwnasError, PluginError, UnknownName
 
 T = TypeVar("T")
 
@@ -48,25 +49,41 @@ class Registry(Generic[T]):
     def register(self, name: str, entry: T) -> None:
         """Add or replace an entry for this process."""
         self._registered[name] = entry
+        plugins.record(self._kind, name, entry)
 
     def get(self, name: str) -> T:
         """The entry of that name.
 
         Raises:
+            PluginError: it is of another distribution, and cannot be imported.
             UnknownName: no entry has the name.
         """
         if name in self._registered:
+            plugins.record(self._kind, name, self._registered[name])
             return self._registered[name]
         if name in self._modules():
             module = importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
             return self._entry(getattr(module, self._attribute))
         for entry in entry_points(group=f"hwnas.{self._kind}"):
             if entry.name == name:
-                return self._entry(entry.load())
+                return self._entry(self._loaded(entry))
         raise UnknownName(self._kind, name, self.names())
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
         return ((name, self.get(name)) for name in self.names())
+
+    def _loaded(self, entry: EntryPoint) -> Any:
+        try:
+            found = entry.load()
+        except (HwnasError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # the import of others' code may raise anything, `SystemExit` as well
+            raise PluginError(
+                f"{self._kind} {entry.name!r} ({entry.value}) cannot be loaded: {plugins.text_of(error)}",
+                hint="Mend or remove the distribution that brings it.",
+            ) from error
+        plugins.record(self._kind, entry.name, found)
+        return found
 
     def _modules(self) -> tuple[str, ...]:
         package = importlib.import_module(self._package)

@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from device_profiles import plugins
 from device_profiles.errors import HwnasError
 from device_profiles.terminal import visible
+from hwnas_cli.output import kept_for_the_answer
 
 INTERRUPTED = 130
 
@@ -50,7 +52,8 @@ def answers(name: str) -> Callable[[Callable[..., Answer]], Callable[..., None]]
         def command(*arguments: Any, **options: Any) -> None:
             as_json = bool(options.get("as_json"))
             try:
-                answer = function(*arguments, **options)
+                with plugins.blamed(), kept_for_the_answer(as_json):
+                    answer = function(*arguments, **options)
             except HwnasError as error:
                 say_error(error)
                 if as_json:

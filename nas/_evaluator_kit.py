@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from device_profiles.errors import HwnasError
+from device_profiles.plugins import text_of
 from nas._space_kit import require
 from nas.evaluators import REGISTRY, Context, open_objective, split
 from nas.evaluators.protocol import Repeatable
-from nas.objectives import SOURCES, Values
+from nas.objectives import SOURCES, Objective, Values
 from nas.spaces.protocol import Archs
 
 
@@ -36,7 +38,10 @@ def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> 
         f"they must be a tuple of names, got {kind.settings!r}",
     )
     opened = open_objective(text, context)
+    members = [part for part in ("objective", "free", "identity", "evaluate") if not hasattr(opened, part)]
+    require(not members, "protocol", f"{type(opened).__name__} lacks {', '.join(members)}")
     objective = opened.objective
+    require(isinstance(objective, Objective), "objective", f"it must be nas.objectives.Objective, got {objective!r}")
     require(objective.name == (name or kind.default_name(spec)), "name", f"{text!r} was opened as {objective.name!r}")
     require(objective.spec == spec, "spec", f"{spec!r} was opened, the objective says {objective.spec!r}")
     require(objective.source in SOURCES, "source", f"{objective.source!r} is none of {', '.join(SOURCES)}")
@@ -55,6 +60,7 @@ def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> 
 
 def _steady(what: str, judge: Callable[[Archs], Values], rows: Archs) -> Values:
     """Values that depend neither on the order nor on the batch."""
+    judge = _raised(what, judge)
     together = _judged(judge(rows), len(rows))
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = _judged(judge(rows[order]), len(rows))
@@ -70,8 +76,23 @@ def _steady(what: str, judge: Callable[[Archs], Values], rows: Archs) -> Values:
     return together
 
 
+def _raised(what: str, judge: Callable[[Archs], Values]) -> Callable[[Archs], Values]:
+    """An error is a broken rule: an architecture without a value is NaN. Those of the toolkit are what they are."""
+
+    def judged(archs: Archs) -> Values:
+        try:
+            return judge(archs)
+        except (HwnasError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # whatever it raises is the finding
+            raise AssertionError(f"{what}: it raised {text_of(error)}") from error
+
+    return judged
+
+
 def _judged(values: Values, count: int) -> Values:
     """Values of the right shapes, with intervals around them."""
+    require(isinstance(values, Values), "evaluate", f"it must give nas.objectives.Values, got {values!r}")
     for part in ("value", "low", "high"):
         column = getattr(values, part)
         if column is None and part != "value":

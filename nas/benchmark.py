@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData
-from nas import benchmark_plan, problems, scoring
+from device_profiles import plugins
+from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, PluginError
+from nas import benchmark_plan, checking, problems, scoring
 from nas.benchmark_plan import Contender, Plan, read
 from nas.evaluators.protocol import digest
 
@@ -190,12 +192,12 @@ def _kept(path: Path, wanted: Mapping[tuple[str, str, int], Mapping[str, Any]]) 
     return found
 
 
-def _prepare(plugins: Sequence[str]) -> None:
+def _prepare(modules: Sequence[str]) -> None:
     """What a worker does first: keep what is loaded and what will be to one thread, and import the plugins."""
     from threadpoolctl import threadpool_limits
 
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    benchmark_plan.import_plugins(plugins)
+    benchmark_plan.import_plugins(modules)
     threadpool_limits(1)
 
 
@@ -205,7 +207,16 @@ def search_seed(label: str, seed: int) -> int:
 
 
 def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[float, dict[int, dict[str, float]]]:
-    """One search: the seconds it took, and its scores; one that ran out of architectures keeps its last ones."""
+    """One search: the seconds it took, and its scores; one that ran out of architectures keeps its last ones.
+
+    Raises:
+        PluginError: a strategy of others failed, or asked for what is not in the space.
+    """
+    with plugins.blamed():
+        return _search(plan, label, contender, seed)
+
+
+def _search(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[float, dict[int, dict[str, float]]]:
     from time import perf_counter_ns
 
     problem = problems.load(**plan.problems[label])
@@ -214,7 +225,10 @@ def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[
     began = perf_counter_ns()
     missing = plan.evaluations
     while missing > 0:
-        archs = strategy.ask(min(plan.batch, missing))
+        count = min(plan.batch, missing)
+        archs = strategy.ask(count)
+        if plugins.is_foreign(strategy):
+            archs = _checked(archs, problem.choices, count, contender.name)
         if len(archs) == 0:
             break
         strategy.tell(archs, problem.search(archs))
@@ -225,3 +239,13 @@ def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[
     reached = {mark: min(mark, len(archs)) for mark in plan.marks}
     scores = scoring.score(problem, archs, sorted(set(reached.values())))
     return seconds, {mark: scores[count] for mark, count in reached.items()}
+
+
+def _checked(asked: Any, choices: Sequence[int], count: int, name: str) -> NDArray[np.int64]:
+    try:
+        return checking.rows(asked, choices, count)
+    except checking.Broken as error:
+        raise PluginError(
+            f"strategy {name!r} failed when it was asked for {count} architectures: {error}",
+            hint="This is a fault of the plug-in.",
+        ) from error

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import InfeasibleBudget, UsageError
+from device_profiles import plugins
+from device_profiles.errors import InfeasibleBudget, PluginError, UsageError
 from device_profiles.passwords import without_password
 from device_profiles.profile import Target
-from nas import finalists, gradient, indicators, judging, resolve, spaces, strategies
-from nas.evaluators import Context, Evaluator, open_objective
+from nas import apart, checking, finalists, gradient, guard, indicators, judging, resolve, space_parts, strategies
+from nas.apart import ApartStrategy, open_objective
+from nas.evaluators import Context, Evaluator
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
 from nas.gradient.protocol import GradientProblem
 from nas.objectives import Constraint, parse_constraint, violations
 from nas.plan import SearchPlan, check, facts
+from nas.space_parts import Parts
 from nas.spaces.protocol import Space
 from nas.strategies.protocol import Strategy
 from nas.study import Point, Result, Study, Trial, begin_study, costs_of
@@ -80,7 +84,10 @@ class SearchResult:
     def evaluate_again(self, count: int) -> int:
         """Evaluate again what makes the front most certain; see `nas.resolve.resolve`."""
         seconds = self.plan.shared_settings.get("evaluation_seconds")
-        return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
+        try:
+            return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
+        finally:
+            apart.close(self.evaluators)
 
     def report(self, path: str | Path) -> Path:
         """Write the HTML page; see `nas.report.write`."""
@@ -141,10 +148,31 @@ def search(
 
 
 def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
-    """`search` from a plan."""
+    """`search` from a plan.
+
+    Raises:
+        PluginError: code of others failed that the search cannot go on without: a strategy, a space, an evaluator that
+            cannot be opened.
+    """
     check(plan)
-    place = Path(folder)
-    space = spaces.load(plan.space)
+    with plugins.blamed(), ExitStack() as processes:
+        return _run(plan, Path(folder), store, progress, processes)
+
+
+def _run(
+    plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, processes: ExitStack
+) -> SearchResult:
+    seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
+    space, parts = space_parts.load(plan.space, seconds)
+    # Before anything is computed: their workers begin as this process is now.
+    foreign = {
+        name: ApartStrategy(name, space, parts, plan.settings_of(name), plan.seed, seconds)
+        for name in plan.strategies
+        if name in strategies.names() and apart.is_apart(strategies.REGISTRY.get(name))
+    }
+    for strategy in foreign.values():
+        processes.callback(strategy.close)
+        strategy.start()
     study = begin_study(place)
     context = Context(
         space=space,
@@ -156,7 +184,10 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
         settings=plan.shared_settings,
         progress=progress,
     )
-    evaluators = tuple(open_objective(text, context) for text in plan.objectives)
+    evaluators: tuple[Evaluator, ...] = ()
+    for text in plan.objectives:
+        evaluators = (*evaluators, open_objective(text, context))
+        processes.callback(apart.close, evaluators[-1:])
     names = [evaluator.objective.name for evaluator in evaluators]
     if len(set(names)) < len(names):
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
@@ -166,8 +197,8 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
     study.bind(facts(plan, space, evaluators, constraints))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", without_password(str(store), instead=""))
-    _check_feasible(space, evaluators, constraints)
-    loop = _Loop(plan, space, study, context, evaluators, constraints)
+    _check_feasible(space, parts, evaluators, constraints)
+    loop = _Loop(plan, space, parts, foreign, study, context, evaluators, constraints)
     for name in plan.strategies:
         if name in gradient.names():
             loop.descend(name)
@@ -208,6 +239,8 @@ class _Loop:
         self,
         plan: SearchPlan,
         space: Space,
+        parts: Parts,
+        foreign: Mapping[str, ApartStrategy],
         study: Study,
         context: Context,
         evaluators: tuple[Evaluator, ...],
@@ -215,6 +248,10 @@ class _Loop:
     ) -> None:
         self.plan = plan
         self.space = space
+        self.parts = parts
+        self.foreign = foreign
+        self.seconds = plan.shared_settings.get("evaluation_seconds")
+        self.plugin_seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
         self.study = study
         self.context = context
         self.evaluators = evaluators
@@ -236,8 +273,10 @@ class _Loop:
             if asked is None:
                 archs = strategy.ask(min(BATCH, total - done))
                 if len(archs) == 0:
+                    if name in self.foreign:
+                        self._check_exhausted(name, recorded.values())
                     break  # the space is exhausted
-                asked = self.study.add_batch(search, name, batch, archs)
+                asked = recorded[batch] = self.study.add_batch(search, name, batch, archs)
             self._tell(strategy, asked, self._judge(asked, name, done))
             done += len(asked)
             batch += 1
@@ -248,6 +287,18 @@ class _Loop:
         values = {o.name: np.array([result[o.name][0] for result in results]) for o in objectives}
         archs = np.array([trial.arch for trial in asked], dtype=np.int64)
         strategy.tell(archs, costs_of(results, objectives), violations(self.constraints, values))
+
+    def _check_exhausted(self, name: str, batches: Iterable[list[Trial]]) -> None:
+        """Refuse that a strategy of others asks for nothing while there are networks that it was not told of."""
+        told = np.array([trial.arch for batch in batches for trial in batch], dtype=np.int64)
+        told = told.reshape(-1, len(self.space.choices))
+        seen = {row.tobytes() for row in self.parts.canonical(told)}
+        rows = self.parts.sample(min(len(seen) + 1, self.space.size), np.random.default_rng(0))
+        if any(row.tobytes() not in seen for row in self.parts.canonical(rows)):
+            raise PluginError(
+                f"strategy {name!r} asked for nothing after {len(told)} architectures, and the space is not exhausted",
+                hint="What it found so far is kept. This is a fault of the plug-in: nas.testing.check_strategy tells.",
+            )
 
     def descend(self, name: str) -> None:
         """Run a gradient strategy; runs that were finished before are not run again."""
@@ -275,31 +326,45 @@ class _Loop:
         self._judge(known, name, 0)
         done = len(known)
         try:
-            runs = gradient.REGISTRY.get(name)(problem, **self.plan.settings_of(name))
+            make = gradient.REGISTRY.get(name)
+            runs = make(problem, **self.plan.settings_of(name))
         except TypeError as error:
             raise UsageError(f"strategy {name!r} does not take these settings: {error}") from error
         for found in runs:
-            self._judge(self.study.add_batch(search, name, found.run, found.archs, found.note), name, done)
-            done += len(found.archs)
+            archs = found.archs
+            if plugins.is_foreign(make):
+                try:
+                    archs = checking.rows(archs, self.space.choices, self.plan.evaluations)
+                except checking.Broken as error:
+                    raise PluginError(f"strategy {name!r} found what is in no space: {error}") from error
+            self._judge(self.study.add_batch(search, name, found.run, archs, found.note), name, done)
+            done += len(archs)
         self.context.progress(name, done, done)
 
     def _strategy(self, name: str) -> Strategy:
         known = {
-            index: (lambda archs, e=evaluator: e.objective.cost(e.evaluate(archs).value))
+            index: (
+                lambda archs, e=evaluator: e.objective.cost(
+                    guard.known(e, self.seconds, self.plugin_seconds)(archs).value
+                )
+            )
             for index, evaluator in enumerate(self.evaluators)
             if evaluator.free
         }
         # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
         tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
+        if name in self.foreign:
+            self.foreign[name].open(len(self.evaluators), known, tabular=tabular)
+            return self.foreign[name]
         return strategies.create(
             name,
             choices=self.space.choices,
             objectives=len(self.evaluators),
             seed=self.plan.seed,
             known=known,
-            features=self.space.features,
-            canonical=None if tabular else self.space.canonical,
-            valid=self.space.is_valid,
+            features=self.parts.features,
+            canonical=None if tabular else self.parts.canonical,
+            valid=self.parts.is_valid,
             ordered=self.space.ordered,
             **self.plan.settings_of(name),
         )
@@ -317,7 +382,7 @@ class _Loop:
                 self.evaluators,
                 archs,
                 replicates=self.plan.replicates,
-                seconds=self.plan.shared_settings.get("evaluation_seconds"),
+                seconds=self.seconds,
             )
             fresh = dict(zip([trial.id for trial in chunk], judged.results, strict=True))
             self.study.judge(
@@ -338,14 +403,17 @@ class _Loop:
         if self.study.fact("reference") is not None or not results:
             return
         reference = []
-        sample = self.space.sample(min(REFERENCE_SAMPLES, self.space.size), np.random.default_rng([self.plan.seed, 6]))
+        sample = self.parts.sample(min(REFERENCE_SAMPLES, self.space.size), np.random.default_rng([self.plan.seed, 6]))
         for evaluator in self.evaluators:
             objective = evaluator.objective
             if objective.unit == "fraction" and objective.maximise:
                 reference.append(0.0)
                 continue
             instant = evaluator.free or objective.source == "table"
-            values = evaluator.evaluate(sample).value if instant else np.array([r[objective.name][0] for r in results])
+            if instant:
+                values = guard.free_values(evaluator, sample, self.seconds, self.plugin_seconds).value
+            else:
+                values = np.array([r[objective.name][0] for r in results])
             costs = objective.cost(values[np.isfinite(values)])
             if len(costs) == 0:
                 return
@@ -354,15 +422,17 @@ class _Loop:
         self.study.set_fact("reference", reference)
 
 
-def _check_feasible(space: Space, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]) -> None:
+def _check_feasible(
+    space: Space, parts: Parts, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]
+) -> None:
     """Refuse bounds on free quantities that no architecture of a small space meets, before anything is trained."""
     free = {evaluator.objective.name: evaluator for evaluator in evaluators if evaluator.free}
     mine = [constraint for constraint in constraints if constraint.name in free]
     if not mine or space.size > ENUMERABLE:
         return
     archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
-    archs = archs[space.is_valid(archs)]
-    values = {constraint.name: free[constraint.name].evaluate(archs).value for constraint in mine}
+    archs = archs[parts.is_valid(archs)]
+    values = {constraint.name: guard.free_values(free[constraint.name], archs, None).value for constraint in mine}
     total = violations(mine, values)
     assert total is not None
     if total.min() > 0:

@@ -13,9 +13,9 @@ from nas.evaluators.protocol import Evaluator
 from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
-#: Settings of the search itself: how long one evaluation may take, and how many of each architecture a noisy objective
-#: is the mean of.
-SETTINGS = ("evaluation_seconds", "replicates")
+#: Settings of the search itself: how long one evaluation may take, how long a plug-in may take to open, ask or be told,
+#: and how many of each architecture a noisy objective is the mean of.
+SETTINGS = ("evaluation_seconds", "plugin_seconds", "replicates")
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,15 @@ def check(plan: SearchPlan) -> None:
     for name in plan.strategies:
         if name not in known:
             raise UnknownName("strategy", name, known)
-    readers = {setting for _, kind in evaluators.REGISTRY for setting in kind.settings} | set(SETTINGS)
+    readers = {setting for kind in evaluators.kinds() for setting in kind.settings} | set(SETTINGS)
     for key in plan.settings:
         strategy, dot, _ = key.partition(".")
         if strategy not in known if dot else key not in readers:
             raise UnknownName("setting", key, (*readers, *(f"{name}.SETTING" for name in known)))
+    for key in ("evaluation_seconds", "plugin_seconds"):
+        value = plan.settings.get(key)
+        if value is not None and (isinstance(value, bool | str) or not 0 < value < float("inf")):
+            raise UsageError(f"setting {key} must be a number of seconds above 0, got {value!r}")
     if not isinstance(count := plan.replicates, int) or isinstance(count, bool) or count < 1:
         raise UsageError(f"setting replicates must be a whole number of at least 1, got {count!r}")
 

@@ -9,12 +9,15 @@ Example:
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import HwnasError, PluginError, UsageError
+from device_profiles.plugins import text_of
 from device_profiles.registry import Registry
 from nas.evaluators.protocol import Context, Evaluator, EvaluatorKind
 
-__all__ = ["REGISTRY", "Context", "Evaluator", "open_objective", "split"]
+__all__ = ["REGISTRY", "Context", "Evaluator", "claiming", "kinds", "open_objective", "split"]
 
 REGISTRY: Registry[EvaluatorKind] = Registry("evaluator", "nas.evaluators", attribute="EVALUATOR")
 
@@ -27,18 +30,49 @@ def split(text: str) -> tuple[str, str]:
     return (match.group(1), match.group(2)) if match else ("", text)
 
 
+def kinds() -> Iterator[EvaluatorKind]:
+    """All kinds that can be loaded; a broken distribution of others costs its own objectives, and no others."""
+    for name in REGISTRY.names():
+        with suppress(PluginError):
+            yield REGISTRY.get(name)
+
+
+def claiming(spec: str) -> EvaluatorKind:
+    """The kind that takes a spec.
+
+    Raises:
+        PluginError: none does, and one that might cannot be asked.
+        UsageError: none does.
+    """
+    forms, broken = [], None
+    for name in REGISTRY.names():
+        try:
+            kind = REGISTRY.get(name)
+            forms.append(str(kind.forms))
+            if kind.claims(spec):
+                return kind
+        except PluginError as error:
+            broken = broken or error
+        except (HwnasError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # of a kind of others, which are asked in the process of the search
+            broken = broken or PluginError(
+                f"evaluator {name!r} cannot say whether it takes {spec!r}: {text_of(error)}",
+                hint="Mend or remove the distribution that brings it.",
+            )
+    if broken is not None:
+        raise broken
+    raise UsageError(
+        f"no evaluator takes the objective {spec!r}", hint=f"Objectives: {' · '.join(forms)}; each may be NAME=SPEC."
+    )
+
+
 def open_objective(text: str, context: Context) -> Evaluator:
-    """Open the evaluator of an `--objective`.
+    """Open the evaluator of an `--objective`, in this process.
 
     Raises:
         UsageError: no evaluator takes the spec.
     """
     name, spec = split(text)
-    forms = []
-    for _, kind in REGISTRY:
-        forms.append(kind.forms)
-        if kind.claims(spec):
-            return kind.open(name or kind.default_name(spec), spec, context)
-    raise UsageError(
-        f"no evaluator takes the objective {spec!r}", hint=f"Objectives: {' · '.join(forms)}; each may be NAME=SPEC."
-    )
+    kind = claiming(spec)
+    return kind.open(name or kind.default_name(spec), spec, context)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, UnknownName, UsageError
+from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, PluginError, UnknownName, UsageError
 from nas import benchmark, benchmark_page, strategies
 
 TOML = """
@@ -189,6 +189,15 @@ def test_a_plugin_brings_a_strategy_that_may_run_out(file, plugin):
     for cell in mine:  # 15 were asked for: what it had then stands for the rest
         assert list(cell.scores) == [10, 20, 30] and cell.scores[20] == cell.scores[30]
         assert cell.scores[30]["distinct"] == 1
+
+
+def test_a_plugin_that_asks_for_what_is_not_in_the_space_is_named(file, plugin, tmp_path):
+    broken = (tmp_path / "my_searches.py").read_text().replace("np.zeros(", "-1 + np.zeros(")
+    (tmp_path / "my_searches.py").write_text(broken)
+    text = TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1)
+    file.write_text(text.replace('"random"', '"first"'))
+    with pytest.raises(PluginError, match=r"strategy 'first' failed when it was asked for .* outside of the space"):
+        benchmark.run(benchmark.read(file))
 
 
 def test_a_worker_that_ends_is_said_and_what_is_finished_is_kept(file, plugin, tmp_path):
