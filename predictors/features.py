@@ -16,8 +16,9 @@ from predictors.models.protocol import DeviceFacts
 from profiler import work
 from profiler.operators import Operator, Tensor
 
-#: Name and version of the schema. 1: first (2026-11). 2: matrix sizes and the sort of work (2026-11).
-SCHEMA = "hwnas.kernel-features/2"
+#: Name and version of the schema. 1: first (2026-11). 2: matrix sizes and the sort of work (2026-11). 3: work of
+#: recurrent, quantised, interpolating and picking kernels (2026-11).
+SCHEMA = "hwnas.kernel-features/3"
 
 NAMES = (
     "log_macs", "log_elementwise", "log_activation_bytes", "log_weight_bytes", "log_roofline_ms", "log_intensity",
@@ -60,8 +61,8 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
         [
             (
                 2.0 * work.macs(op) + work.elementwise(op),
-                work.bytes_moved(op) - work.weight_bytes(op),
-                work.weight_bytes(op),
+                work.bytes_moved(op) - work.weight_bytes_read(op),
+                work.weight_bytes_read(op),
                 1.0,
             )
             for op in operators
@@ -105,7 +106,7 @@ def _row(operator: Operator, device: DeviceFacts) -> list[float]:
     tensors = [tensor for tensor in operator.inputs if tensor is not None]
     first = tensors[0].shape if tensors else ()
     out = operator.outputs[0].shape if operator.outputs else ()
-    weights = work.weight_bytes(operator)
+    weights = work.weight_bytes_read(operator)
     moved = work.bytes_moved(operator)
     m, n, k, groups = matrix_sizes(operator)
     window = operator.attribute("kernel_shape") or (1,)
