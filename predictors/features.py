@@ -50,6 +50,16 @@ def roofline_ms(operator: Operator, device: DeviceFacts) -> float:
     return LAUNCH_MS + 1e3 * max(operations / device.flops_per_s, work.bytes_moved(operator) / device.bytes_per_s)
 
 
+def family(operator: Operator) -> str:
+    """The kernel's kind, and apart from it those that slide a window over each channel by itself.
+
+    Runtimes do these by other code than dense ones, at a fraction of the rate.
+    """
+    if operator.op_type in _WINDOWED and matrix_sizes(operator)[3] > 1 and matrix_sizes(operator)[1] == 1:
+        return f"{operator.kind}/depthwise"
+    return operator.kind
+
+
 def features(operators: Sequence[Operator], device: DeviceFacts) -> NDArray[np.float64]:
     """Features of kernels, `(k, len(NAMES))`."""
     return np.array([_row(operator, device) for operator in operators], dtype=np.float64).reshape(-1, len(NAMES))
@@ -90,7 +100,7 @@ def matrix_sizes(operator: Operator) -> tuple[int, int, int, int]:
     out = operator.outputs[0].shape
     if operator.op_type in _WINDOWED:
         groups = int(operator.attribute("group", 1))
-        channels = out[1] if len(out) > 1 else 1
+        channels = (out[-1] if operator.attribute("channels_last", 0) else out[1]) if len(out) > 1 else 1
         n = max(channels // groups, 1)
         m = max(math.prod(out) // max(channels, 1), 1)
     else:

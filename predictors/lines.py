@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.features import LAUNCH_MS, work_columns
+from predictors.features import LAUNCH_MS, family, work_columns
 from predictors.models.protocol import Floats, KernelSamples
 from profiler.operators import Operator
 
@@ -30,7 +31,7 @@ class Lines:
     shaped otherwise, than those it has seen.
 
     Attributes:
-        kinds: kinds with lines of their own.
+        kinds: kinds with lines of their own, and families within kinds (`features.family`).
         lines: `(kinds + 1, 4)`, ms for each operation, activation byte, weight byte, and kernel; the last row is for
             all other kinds.
     """
@@ -41,9 +42,12 @@ class Lines:
     @staticmethod
     def fit(samples: KernelSamples) -> Lines:
         """Fit the lines; there must be samples."""
+        families = [family(operator) for operator in samples.operators]
+        many = {name for name, count in Counter(families).items() if count >= _LEAST}
         by_kind: dict[str, list[int]] = {}
-        for row, operator in enumerate(samples.operators):
-            by_kind.setdefault(operator.kind, []).append(row)
+        for row, (operator, name) in enumerate(zip(samples.operators, families, strict=True)):
+            own = name if name in many else operator.kind
+            by_kind.setdefault(own, []).append(row)
         kinds = tuple(sorted(kind for kind, rows in by_kind.items() if len(rows) >= _LEAST))
         columns = work_columns(samples.operators)
         light = np.array([1e3 / samples.device.flops_per_s, *[1e3 / samples.device.bytes_per_s] * 2, LAUNCH_MS])
@@ -56,9 +60,8 @@ class Lines:
 
     def predict(self, operators: Sequence[Operator]) -> tuple[Floats, NDArray[np.bool_]]:
         """Times in ms, `(k,)`, and whether the kernel's kind has a line of its own, `(k,)`."""
-        index = np.array(
-            [self.kinds.index(op.kind) if op.kind in self.kinds else -1 for op in operators], dtype=np.int64
-        )
+        place = {kind: row for row, kind in enumerate(self.kinds)}
+        index = np.array([place.get(family(op), place.get(op.kind, -1)) for op in operators], dtype=np.int64)
         ms = (work_columns(operators) * self.lines[index]).sum(axis=1)
         return np.maximum(ms, 1e-6), index >= 0
 

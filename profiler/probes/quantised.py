@@ -18,7 +18,7 @@ def through(drawing: Drawing, value: str) -> str:
 
 def weight(drawing: Drawing, *shape: int) -> str:
     """A weight that is kept in 8 bits."""
-    return drawing.add("DequantizeLinear", _integers(drawing, *shape), drawing.number(_FINE))
+    return drawing.add("DequantizeLinear", _integers(drawing, *shape), drawing.number(_FINE), _zero(drawing))
 
 
 def convolved(drawing: Drawing, image: Image, out: int, window: tuple[int, int], groups: int) -> Image:

@@ -74,10 +74,22 @@ def test_one_kind_says_little_of_others():
 
 
 def test_other_kinds_are_judged_by_kinds_left_out():
+    """Each kind by the sum of its kernels: of five the worst, since five have no tail beyond it."""
     kernels = measured(np.arange(1, 31) / 100, of_kinds(["Add", "Mul", "Sub", "Relu", "Tanh"]))
     believed, _ = doubt.learn(One, kernels)
     assert believed.same_kind == pytest.approx(0.28)  # the 28th of 30
-    assert believed.other_kind == pytest.approx(math.log(10) + 0.28)
+    slowest = np.exp(np.arange(5, 31, 5) / 100).mean()
+    assert believed.other_kind == pytest.approx(math.log(10 * slowest))
+    assert believed.other_less == 1.0, "never below a factor of e with so few kinds"
+
+
+def test_of_many_kinds_the_tail_counts_on_either_side():
+    """Of 39 kinds the second highest and the second lowest: one in twenty may be beyond."""
+    errors = np.linspace(-2.0, 3.0, 39)
+    kernels = measured(errors, of_kinds([f"Kind{i}" for i in range(39)]))
+    believed, _ = doubt.learn(One, kernels)
+    assert believed.other_kind == pytest.approx(math.log(10) + errors[-2])
+    assert believed.other_less == pytest.approx(max(-(math.log(10) + errors[1]), believed.same_kind))
 
 
 def test_half_widths_are_in_units_of_the_models_own_spread():
@@ -97,7 +109,7 @@ def test_a_guess_is_never_taken_for_sure():
 @pytest.mark.parametrize("count", [1, 8, 11])
 def test_few_kernels_tell_nothing(count):
     believed, folds = doubt.learn(One, measured(np.full(count, 0.01)))
-    assert believed == Doubt(frozenset({"Conv"})) and folds == ()
+    assert believed.kinds == {"Conv"} and folds == ()
     assert believed.same_kind == believed.other_kind == 1.0
 
 
@@ -106,8 +118,62 @@ def test_other_kinds_are_wider_and_no_width_is_beyond_all_measure():
     asked = (convolution(8, 8, 8), Operator("", "Add", (), (), (Tensor((1,)),)))
     found = KernelPrediction(np.ones(2), np.ones(2, dtype=bool))
     assert believed.half_widths(asked, found) == pytest.approx(np.expm1([0.2, 0.9]))
-    wild = replace(found, spread=np.array([1.0, 1e6]))
-    assert believed.half_widths(asked, wild) == pytest.approx(np.expm1([0.2, 3.0]))
+    wild = replace(found, spread=np.array([1e6, 1e6]))
+    assert believed.half_widths(asked, wild) == pytest.approx(np.expm1([5.0, 0.9])), (
+        "a spread says nothing of strange kinds"
+    )
+
+
+# -- what is unknown, by its work
+
+
+def test_a_kernel_far_beyond_what_was_seen_is_known_in_part():
+    seen, far = convolution(8, 8, 16), convolution(64, 64, 64)
+    believed = doubt.learn(One, measured([0.1], lambda i: seen))[0]
+    assert believed.largest == {"Conv": doubt.size(seen)}
+    asked = (seen, convolution(8, 8, 32), far)
+    found = KernelPrediction(np.ones(3), np.ones(3, dtype=bool))
+    excess = doubt.size(far) / doubt.size(seen) / doubt.REACH
+    assert excess > 1 and believed.shares(asked, found) == pytest.approx([1.0, 1.0, 1 / excess])
+    widths = np.log1p(believed.half_widths(asked, found))
+    assert widths == pytest.approx([1.0, 1.0, min(1.0 + math.log(excess), 5.0)])
+
+
+def test_depthwise_windows_are_a_family_of_their_own():
+    image = Tensor((1, 16, 8, 8))
+    window = (("group", 16), ("kernel_shape", (3, 3)))
+    depthwise = Operator("", "Conv", window, (image, Tensor((16, 1, 3, 3), constant=True)), (image,))
+    believed = doubt.learn(One, measured([0.1, 0.2]))[0]
+    assert believed.seen((convolution(16, 16, 8), depthwise)).tolist() == [True, False]
+    assert "Conv/depthwise" in doubt.learn(One, measured([0.1], lambda i: depthwise))[0].kinds
+
+
+def moving(kind, elements):
+    row = Tensor((1, elements))
+    return Operator("", kind, (), (row,), (row,))
+
+
+def test_a_strange_kind_may_cost_what_its_bytes_do_at_the_slowest_rate_seen():
+    """One kind at 1 ns a byte, one at 100: a strange one may be like the second."""
+    fast, slow = moving("Fast", 100_000), moving("Slow", 100_000)
+    kernels = KernelSamples((fast, slow), np.array([0.8, 80.0]), np.ones(2), DEVICE)
+    believed = doubt.learn(One, kernels)[0]
+    asked = (moving("Strange", 50_000), moving("Fast", 50_000))
+    assert believed.possible(asked, np.array([0.5, 0.5])) == pytest.approx([40.0, 0.5])
+    assert believed.possible(asked, np.array([60.0, 60.0])) == pytest.approx([60.0, 60.0]), "never less than the guess"
+
+
+def test_with_no_slow_kind_a_strange_one_may_still_be_as_slow_as_single_elements():
+    fast = moving("Fast", 100_000)
+    believed = doubt.learn(One, KernelSamples((fast,), np.array([0.8]), np.ones(1), DEVICE))[0]
+    assert believed.possible((moving("Strange", 50_000),), np.array([0.5])) == pytest.approx([doubt.SLOW * 0.4])
+
+
+def test_a_strange_kind_that_multiplies_is_counted_by_its_products():
+    known = convolution(32, 32, 32)
+    believed = doubt.learn(One, KernelSamples((known,), np.array([2.0]), np.ones(1), DEVICE))[0]
+    strange = replace(known, domain="com.example")
+    assert believed.possible((strange,), np.array([1.0])) == pytest.approx([doubt.SLOW * 2.0])
 
 
 # -- what is left out
