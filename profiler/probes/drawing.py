@@ -15,6 +15,8 @@ IR_VERSION = 8
 
 #: Multiply-accumulates of one operator are kept below this, so that a probe takes milliseconds.
 MOST_MACS = 60_000_000
+#: But for one operator of a few probes.
+MOST_LARGE = 400_000_000
 #: Elements of one activation, at most.
 MOST_ELEMENTS = 1_000_000
 #: The same for operators that runtimes do one element after another.

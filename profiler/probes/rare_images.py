@@ -10,6 +10,7 @@ import numpy as np
 from profiler.probes import quantised
 from profiler.probes.drawing import (
     MOST_ELEMENTS,
+    MOST_LARGE,
     MOST_MACS,
     MOST_SLOW,
     WIDTHS,
@@ -22,6 +23,7 @@ from profiler.probes.drawing import (
 
 Block = Callable[[Drawing, Image], Image]
 
+_ASYMMETRIC = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _WIDE = ((5, 5), (7, 7), (9, 9), (11, 11), (1, 5), (5, 1), (1, 7), (7, 1), (1, 11), (11, 1), (1, 21), (21, 1), (13, 3))
 
 
@@ -70,6 +72,19 @@ def grouped(drawing: Drawing, image: Image) -> Image:
     return made.but(activated(drawing, made.value))
 
 
+def large_convolution(drawing: Drawing, image: Image) -> Image:
+    """One as large as those of networks of a hundred layers: a square window, or a depthwise one."""
+    while image.channels * image.area < MOST_ELEMENTS // 4 and image.channels > 8:
+        scales = drawing.constant(np.array([1, 1, 2, 2], dtype=np.float32))
+        wider = drawing.add("Resize", image.value, "", scales, mode="nearest", **_ASYMMETRIC)
+        image = image.but(wider, size=(2 * image.height, 2 * image.width))
+    window = drawing.in_turn((3, 1, 5, 3))
+    most = min(MOST_LARGE / (image.elements * window**2), MOST_ELEMENTS / image.area)
+    out = max([width for width in WIDTHS if width <= most] or [WIDTHS[0]])
+    made = convolved(drawing, image, out, (window, window))
+    return smaller(drawing, made.but(activated(drawing, made.value, "Relu")), MOST_ELEMENTS // 4)
+
+
 def transposed(drawing: Drawing, image: Image) -> Image:
     """A convolution that doubles the size."""
     image = smaller(drawing, image, MOST_ELEMENTS // 8)
@@ -91,7 +106,7 @@ def resized(drawing: Drawing, image: Image) -> Image:
     image = smaller(drawing, image, MOST_ELEMENTS // 8)
     how = drawing.in_turn(
         (
-            {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+            {"mode": "nearest", **_ASYMMETRIC},
             {"mode": "nearest", "coordinate_transformation_mode": "half_pixel"},
             {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
             {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
@@ -368,9 +383,9 @@ _FLOAT, _FLOAT16 = 1, 10
 
 #: Dealt out among probes.
 RARE_IMAGES: tuple[Block, ...] = (
-    wide_depthwise, wide_depthwise, line_convolution, dilated, grouped, transposed, resized, resized, padded, focused,
-    depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response, batch_normalised, instance_normalised,
-    unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic, softmax_of_channels, softmax_of_pixels,
-    gate_of_places, both_pools, classes_of_pixels, chosen, quantised_convolutions, quantised_convolutions,
-    integer_convolution, half_precision,
+    wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, transposed, resized, resized,
+    padded, focused, depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response, batch_normalised,
+    instance_normalised, unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic, softmax_of_channels,
+    softmax_of_pixels, gate_of_places, both_pools, classes_of_pixels, chosen, quantised_convolutions,
+    quantised_convolutions, integer_convolution, half_precision,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from profiler.probes import quantised
-from profiler.probes.drawing import MOST_MACS, Drawing, Sequence, activated, dense, gelu_chain
+from profiler.probes.drawing import MOST_LARGE, MOST_MACS, Drawing, Sequence, activated, dense, gelu_chain
 from profiler.probes.sequences import parted
 
 Block = Callable[[Drawing, Sequence], Sequence]
@@ -169,6 +169,13 @@ def summed_products(drawing: Drawing, sequence: Sequence) -> Sequence:
     return sequence.but(drawing.add("Reshape", mixed, drawing.integers(1, sequence.length, sequence.width)))
 
 
+def large_product(drawing: Drawing, sequence: Sequence) -> Sequence:
+    """Dense layers as wide as those of language models."""
+    inner = drawing.affordable((768, 1024, 2048, 3072), MOST_LARGE / 2 / sequence.length / sequence.width)
+    hidden = activated(drawing, dense(drawing, sequence.value, sequence.width, inner), "Relu")
+    return _added(drawing, sequence, dense(drawing, hidden, inner, sequence.width))
+
+
 # -- tables and orders
 
 
@@ -239,7 +246,8 @@ def half_precision(drawing: Drawing, sequence: Sequence) -> Sequence:
 
 #: Dealt out among probes.
 RARE_SEQUENCES: tuple[Block, ...] = (
-    lstm, lstm, gru, gru, speech_convolution, speech_convolution, spectrum, pooled_in_time, erf_perceptron,
-    tanh_perceptron, normalised_by_hand, root_mean_square, rotated, masked_scores, summed_products, embedded, best_few,
-    sums_so_far, folded_out, quantised_perceptron, quantised_perceptron, dynamic_perceptron, half_precision,
+    large_product, lstm, lstm, gru, gru, speech_convolution, speech_convolution, spectrum, pooled_in_time,
+    erf_perceptron, tanh_perceptron, normalised_by_hand, root_mean_square, rotated, masked_scores, summed_products,
+    embedded, best_few, sums_so_far, folded_out, quantised_perceptron, quantised_perceptron, dynamic_perceptron,
+    half_precision,
 )  # fmt: skip
