@@ -24,6 +24,7 @@ from profiler.probes.drawing import (
     FEWEST_BLOCKS,
     MOST_BLOCKS,
     MOST_ELEMENTS,
+    MOST_LARGE,
     MOST_MACS,
     OPSETS,
     Drawing,
@@ -36,7 +37,7 @@ from profiler.probes.rare_sequences import RARE_SEQUENCES
 from profiler.probes.sequences import sequence_probe
 from profiler.subjects import Subject, from_bytes
 
-__all__ = ["FEWEST_BLOCKS", "MOST_BLOCKS", "MOST_ELEMENTS", "MOST_LARGE", "MOST_MACS", "probes"]
+__all__ = ["FEWEST_BLOCKS", "MOST_BLOCKS", "MOST_ELEMENTS", "MOST_LARGE", "MOST_MACS", "Drawing", "probes"]
 
 #: Of five probes three are of images; each has so many rare blocks.
 _IMAGES, _OF, _RARE = 3, 5, 4
