@@ -35,8 +35,9 @@ TAIL = 0.05
 #: A kernel may be so many times as large as the largest seen of its family before it counts as partly unknown: work
 #: beyond what was seen is more of the same.
 REACH = 8.0
-#: A kind that was never seen may be so many times as slow as the fastest: one element after another, not vectorised.
-SLOW = 30.0
+#: A kind that was never seen may be so many times as slow as the median kind: products that use a tenth of what others
+#: do; others done one element after another, where most are bound by memory.
+SLOW_PRODUCT, SLOW = 10.0, 30.0
 #: Kernels that move less say nothing of rates: it is their launch that takes time.
 _LEAST_BYTES = 1 << 16
 _WIDTHS = ("same_kind", "other_kind", "other_less", "shared")
@@ -189,7 +190,7 @@ def _largest(samples: KernelSamples) -> dict[str, float]:
 
 
 def _slowest(samples: KernelSamples) -> tuple[float, float]:
-    """Cost of an operation and of a byte of the slowest kinds, each told by its largest kernel."""
+    """Cost of an operation and of a byte that a strange kind may have, from those seen, each by its largest kernel."""
     largest: dict[str, int] = {}
     for row, operator in enumerate(samples.operators):
         kept = largest.setdefault(operator.kind, row)
@@ -201,7 +202,10 @@ def _slowest(samples: KernelSamples) -> tuple[float, float]:
         operations, moved = _operations(operator), work.bytes_moved(operator)
         if moved >= _LEAST_BYTES:
             rates[0 if operations else 1].append(cost / (operations or moved))
-    slow = [max(_upper(np.array(found)), SLOW * min(found)) if found else 0.0 for found in rates]
+    slow = [
+        max(_upper(np.array(found)), factor * float(np.median(found))) if found else 0.0
+        for found, factor in zip(rates, (SLOW_PRODUCT, SLOW), strict=True)
+    ]
     return slow[0], slow[1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,6 @@ from predictors.features import LAUNCH_MS, family, work_columns
 from predictors.models.protocol import Floats, KernelSamples
 from profiler.operators import Operator
 
-#: Kinds with fewer kernels than this share one line.
-_LEAST = 3
 #: Weight of the prior against one kernel: a coefficient may be off by as much as it is, a kernel by a fifth.
 _PRIOR = 0.04
 #: A coefficient's prior is at least this share of the speed of light.
@@ -31,7 +28,7 @@ class Lines:
     shaped otherwise, than those it has seen.
 
     Attributes:
-        kinds: kinds with lines of their own, and families within kinds (`features.family`).
+        kinds: families with lines of their own (`features.family`): all that were seen.
         lines: `(kinds + 1, 4)`, ms for each operation, activation byte, weight byte, and kernel; the last row is for
             all other kinds.
     """
@@ -42,20 +39,17 @@ class Lines:
     @staticmethod
     def fit(samples: KernelSamples) -> Lines:
         """Fit the lines; there must be samples."""
-        families = [family(operator) for operator in samples.operators]
-        many = {name for name, count in Counter(families).items() if count >= _LEAST}
         by_kind: dict[str, list[int]] = {}
-        for row, (operator, name) in enumerate(zip(samples.operators, families, strict=True)):
-            own = name if name in many else operator.kind
-            by_kind.setdefault(own, []).append(row)
-        kinds = tuple(sorted(kind for kind, rows in by_kind.items() if len(rows) >= _LEAST))
+        for row, operator in enumerate(samples.operators):
+            by_kind.setdefault(family(operator), []).append(row)
+        kinds = tuple(sorted(by_kind))
         columns = work_columns(samples.operators)
         light = np.array([1e3 / samples.device.flops_per_s, *[1e3 / samples.device.bytes_per_s] * 2, LAUNCH_MS])
         # The speed of light in the unit of the cost: what the kernels reach of it on the mean.
         light *= float(np.exp(np.mean(np.log(samples.cost / (columns @ light)))))
         common = _line(columns, samples.cost, light)
         prior = np.maximum(common, _FLOOR * light)
-        lines = [_line(columns[by_kind[kind]], samples.cost[by_kind[kind]], prior) for kind in kinds]
+        lines = [_own_line(columns[by_kind[kind]], samples.cost[by_kind[kind]], prior) for kind in kinds]
         return Lines(kinds, np.array([*lines, common]))
 
     def predict(self, operators: Sequence[Operator]) -> tuple[Floats, NDArray[np.bool_]]:
@@ -75,10 +69,24 @@ class Lines:
         return Lines(tuple(data["kinds"]), np.array(data["lines"], dtype=np.float64).reshape(-1, 4))
 
 
+def _own_line(columns: Floats, cost: Floats, prior: Floats) -> Floats:
+    """The line of a kind, drawn to the common one, or to that at the level of the kind, whichever fits better.
+
+    Some kinds are a hundred times as slow as others, and few kernels cannot say so against a prior at another level.
+    """
+    level = float(np.exp(np.mean(np.log(cost / (columns @ prior)))))
+    return min((_drawn(columns, cost, prior), _drawn(columns, cost, level * prior)), key=lambda found: found[1])[0]
+
+
 def _line(columns: Floats, cost: Floats, prior: Floats) -> Floats:
+    return _drawn(columns, cost, prior)[0]
+
+
+def _drawn(columns: Floats, cost: Floats, prior: Floats) -> tuple[Floats, float]:
+    """A line, and what its errors and its distance to the prior come to."""
     from scipy.optimize import nnls
 
     pull = np.sqrt(_PRIOR) * np.eye(len(prior))
     left = np.concatenate([columns * prior / cost[:, None], pull])
-    shares, _ = nnls(left, np.concatenate([np.ones(len(cost)), pull.sum(axis=1)]))
-    return np.asarray(shares * prior)
+    shares, left_over = nnls(left, np.concatenate([np.ones(len(cost)), pull.sum(axis=1)]))
+    return np.asarray(shares * prior), float(left_over)

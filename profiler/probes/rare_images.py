@@ -323,6 +323,18 @@ def both_pools(drawing: Drawing, image: Image) -> Image:
     return image.but(drawing.add("Mul", image.value, drawing.add("Sigmoid", total)))
 
 
+def heavy_classifier(drawing: Drawing, image: Image) -> Image:
+    """Dense layers over all pixels, whose weights no cache holds, gate the channels."""
+    few = smaller(drawing, image, 6144)
+    flat, hidden = drawing.add("Flatten", few.value), drawing.in_turn((256, 1024, 512, 1024))
+    layers = [(few.elements, hidden), (hidden, few.channels)]
+    for into, out in layers:
+        flat = drawing.add("Gemm", flat, drawing.weight(out, into), drawing.weight(out), transB=1)
+        flat = drawing.add("Relu" if out == hidden else "Sigmoid", flat)
+    gate = drawing.add("Reshape", flat, drawing.integers(1, few.channels, 1, 1))
+    return image.but(drawing.add("Mul", image.value, gate))
+
+
 def classes_of_pixels(drawing: Drawing, image: Image) -> Image:
     """The best class of each pixel, by its number."""
     image = smaller(drawing, image, MOST_SLOW)
@@ -386,6 +398,6 @@ RARE_IMAGES: tuple[Block, ...] = (
     wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, transposed, resized, resized,
     padded, focused, depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response, batch_normalised,
     instance_normalised, unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic, softmax_of_channels,
-    softmax_of_pixels, gate_of_places, both_pools, classes_of_pixels, chosen, quantised_convolutions,
+    softmax_of_pixels, heavy_classifier, gate_of_places, both_pools, classes_of_pixels, chosen, quantised_convolutions,
     quantised_convolutions, integer_convolution, half_precision,
 )  # fmt: skip

@@ -12,10 +12,10 @@ from profiler.probes.sequences import parted
 
 Block = Callable[[Drawing, Sequence], Sequence]
 
-_UNITS = (16, 32, 48, 64, 96, 128, 192, 256)
+_UNITS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _FLOAT, _FLOAT16 = 1, 10
 #: Recurrent operators use their weights once in each step and wait for the step before.
-_RECURRENT_MACS = MOST_MACS // 4
+_RECURRENT_MACS = MOST_MACS // 2
 
 
 def _added(drawing: Drawing, sequence: Sequence, value: str) -> Sequence:
@@ -39,9 +39,9 @@ def _recurrent(drawing: Drawing, sequence: Sequence, kind: str, gates: int, **at
     direction = drawing.in_turn(("forward", "bidirectional", "reverse", "bidirectional"))
     ways = 2 if direction == "bidirectional" else 1
     length, width = sequence.length, sequence.width
-    units = drawing.one_of(
-        [count for count in _UNITS if length * ways * gates * count * (width + count) <= _RECURRENT_MACS] or [8]
-    )
+    limit = _RECURRENT_MACS / (length * ways * gates)
+    fitting = [count for count in _UNITS if count * (width + count) <= limit] or [8]
+    units = fitting[-1] if drawing.in_turn((False, True)) else drawing.one_of(fitting)  # many fill caches
     steps = drawing.add("Transpose", sequence.value, perm=[1, 0, 2])
     weights = drawing.weight(ways, gates * units, width), drawing.weight(ways, gates * units, units)
     bias = drawing.weight(ways, 2 * gates * units)

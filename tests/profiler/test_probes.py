@@ -85,26 +85,26 @@ def test_recurrent_and_unvectorised_operators_are_small(many: list[Subject]) -> 
     slow = [op for probe in many for op in probe.graph.operators if op.op_type in ("LRN", "LSTM", "GRU", "Softplus")]
     assert len(slow) >= 15
     for operator in slow:
-        assert operator.outputs[0].elements <= 150_000 and macs(operator) <= module.MOST_MACS / 4, operator
+        assert operator.outputs[0].elements <= 150_000 and macs(operator) <= module.MOST_MACS / 2, operator
 
 
 #: What ONNX Runtime makes of real files; each is in some of 60 probes, whatever the seed.
 REAL_KINDS = frozenset(
     {
         "Abs", "Add", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvInteger",
-        "ConvTranspose", "CumSum", "DepthToSpace", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum", "Elu",
-        "Equal", "Exp", "Expand", "GRU", "Gather", "GatherElements", "Gelu", "Gemm", "GlobalAveragePool", "Greater",
-        "HardSigmoid", "InstanceNormalization", "LRN", "LSTM", "LayerNormalization", "Less", "Log", "LogSoftmax",
-        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "QLinearMatMul", "QuantizeLinear",
-        "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "Resize",
-        "Sigmoid", "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus", "SpaceToDepth", "Split",
-        "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
-        "com.microsoft.nchwc:AveragePool", "com.microsoft.nchwc:Conv", "com.microsoft.nchwc:GlobalAveragePool",
-        "com.microsoft.nchwc:MaxPool", "com.microsoft.nchwc:ReorderInput", "com.microsoft.nchwc:ReorderOutput",
-        "com.microsoft.nchwc:Upsample", "com.microsoft:DynamicQuantizeMatMul", "com.microsoft:FastGelu",
-        "com.microsoft:FusedConv", "com.microsoft:FusedMatMul", "com.microsoft:Gelu", "com.microsoft:QGemm",
-        "com.microsoft:QLinearAdd", "com.microsoft:QLinearConv", "com.microsoft:QLinearGlobalAveragePool",
-        "com.microsoft:QuickGelu", "com.microsoft:SkipLayerNormalization",
+        "ConvTranspose", "CumSum", "DepthToSpace", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum",
+        "Elu", "Equal", "Exp", "Expand", "GRU", "Gather", "GatherElements", "Gelu", "Gemm", "GlobalAveragePool",
+        "Greater", "HardSigmoid", "InstanceNormalization", "LRN", "LSTM", "LayerNormalization", "Less", "Log",
+        "LogSoftmax", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "QLinearMatMul",
+        "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu",
+        "Reshape", "Resize", "Sigmoid", "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus",
+        "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze",
+        "Where", "com.microsoft.nchwc:AveragePool", "com.microsoft.nchwc:Conv",
+        "com.microsoft.nchwc:GlobalAveragePool", "com.microsoft.nchwc:MaxPool", "com.microsoft.nchwc:ReorderInput",
+        "com.microsoft.nchwc:ReorderOutput", "com.microsoft.nchwc:Upsample", "com.microsoft:DynamicQuantizeMatMul",
+        "com.microsoft:FastGelu", "com.microsoft:FusedConv", "com.microsoft:FusedGemm", "com.microsoft:FusedMatMul",
+        "com.microsoft:Gelu", "com.microsoft:QGemm", "com.microsoft:QLinearAdd", "com.microsoft:QLinearConv",
+        "com.microsoft:QLinearGlobalAveragePool", "com.microsoft:QuickGelu", "com.microsoft:SkipLayerNormalization",
     }
 )  # fmt: skip
 
