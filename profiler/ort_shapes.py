@@ -30,7 +30,7 @@ _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 _POOL = frozenset({"MaxPool", "AveragePool"})
 _GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 _OF_INTEGERS = frozenset(
-    {"QLinearConv", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool"}
+    {"QLinearConv", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool", "NhwcMaxPool"}
 )
 
 
@@ -49,6 +49,8 @@ def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[S
         return _window(first, attributes, kernel=inputs[1][2:], channels=inputs[1][0])
     if op_type in _OF_INTEGERS:
         return _of_integers(op_type, attributes, inputs, first)
+    if op_type == "Transpose":
+        return _transposed(first, attributes)
     if op_type in _POOL:
         kernel = attributes.get("kernel_shape")
         assert isinstance(kernel, tuple)
@@ -118,6 +120,10 @@ def _of_integers(
         if attributes.get("channels_last", 0):
             return (first[0], *(1 for _ in first[1:-1]), first[-1])
         return (*first[:2], *(1 for _ in first[2:]))
+    if op_type == "NhwcMaxPool":
+        kernel = attributes.get("kernel_shape")
+        assert isinstance(kernel, tuple)
+        return _last(_window(_first(first), attributes, kernel=kernel, channels=first[-1]))
     second = inputs[3] if len(inputs) > 3 else None
     if second is None:
         return None
@@ -133,9 +139,23 @@ def _quantised(shape: Shape, weights: Shape, attributes: dict[str, object]) -> S
     """A convolution of 8-bit integers, which may have its channels last; its weights never have."""
     if not attributes.get("channels_last", 0):
         return _window(shape, attributes, kernel=weights[2:], channels=weights[0])
-    first = (shape[0], shape[-1], *shape[1:-1])
-    batch, channels, *spatial = _window(first, attributes, kernel=weights[2:], channels=weights[0])
-    return (batch, *spatial, channels)
+    return _last(_window(_first(shape), attributes, kernel=weights[2:], channels=weights[0]))
+
+
+def _first(shape: Shape) -> Shape:
+    """With the channels, which were last, behind the batch."""
+    return (shape[0], shape[-1], *shape[1:-1])
+
+
+def _last(shape: Shape) -> Shape:
+    """With the channels last."""
+    return (shape[0], *shape[2:], shape[1])
+
+
+def _transposed(shape: Shape, attributes: dict[str, object]) -> Shape:
+    order = attributes.get("perm") or tuple(range(len(shape)))[::-1]
+    assert isinstance(order, tuple)
+    return tuple(shape[axis] for axis in order)
 
 
 def _matmul(left: Shape, right: Shape, attributes: dict[str, object]) -> Shape:
