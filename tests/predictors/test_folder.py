@@ -335,7 +335,7 @@ def change(folder, **changed):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
 
 
-@pytest.mark.parametrize("schema", ["hwnas.network/0", "hwnas.network/2", None])
+@pytest.mark.parametrize("schema", ["hwnas.network/1", "hwnas.network/3", None])
 def test_a_composition_of_another_schema_is_refused(folder, schema):
     predictors.load(folder)
     change(folder, schema=schema)
