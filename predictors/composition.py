@@ -29,7 +29,7 @@ class Composition:
     Attributes:
         scale: on the sum of kernel costs.
         per_kernel: for each kernel; negative where the profiler adds time to each.
-        constant: for the network.
+        constant: for the network; fitted ones are not below 0.
     """
 
     scale: float = 1.0
@@ -46,7 +46,7 @@ class Composition:
 
 
 def fit(sums: Floats, counts: Floats, measured: Floats) -> Composition:
-    """Least squares on the relative error, with a weak pull to the plain sum.
+    """Least squares on the relative error, with a weak pull to the plain sum; the constant is not below 0.
 
     Args:
         sums: `(n,)`, sums of kernel costs.
@@ -64,7 +64,11 @@ def fit(sums: Floats, counts: Floats, measured: Floats) -> Composition:
     prior = np.sqrt(_PRIOR) * np.eye(3)
     left = np.concatenate([columns, prior])
     right = np.concatenate([np.ones(len(measured)), prior @ np.array([1.0, 0.0, 0.0])])
-    scale, per_kernel, constant = np.linalg.lstsq(left, right, rcond=None)[0]
+    found = np.linalg.lstsq(left, right, rcond=None)[0]
+    if found[2] < 0.0:
+        # No network costs less than nothing; a smaller one than all that were measured would.
+        found[:2], found[2] = np.linalg.lstsq(left[:, :2], right, rcond=None)[0], 0.0
+    scale, per_kernel, constant = found
     return Composition(float(scale), float(per_kernel) * kernel, float(constant) * unit)
 
 

@@ -16,8 +16,9 @@ from predictors.models.protocol import DeviceFacts
 from profiler import work
 from profiler.operators import Operator, Tensor
 
-#: Name and version of the schema. 1: first (2026-11). 2: matrix sizes and the sort of work (2026-11).
-SCHEMA = "hwnas.kernel-features/2"
+#: Name and version of the schema. 1: first (2026-11). 2: matrix sizes and the sort of work (2026-11). 3: work of
+#: recurrent, quantised, interpolating and picking kernels (2026-11).
+SCHEMA = "hwnas.kernel-features/3"
 
 NAMES = (
     "log_macs", "log_elementwise", "log_activation_bytes", "log_weight_bytes", "log_roofline_ms", "log_intensity",
@@ -49,6 +50,16 @@ def roofline_ms(operator: Operator, device: DeviceFacts) -> float:
     return LAUNCH_MS + 1e3 * max(operations / device.flops_per_s, work.bytes_moved(operator) / device.bytes_per_s)
 
 
+def family(operator: Operator) -> str:
+    """The kernel's kind, and apart from it those that slide a window over each channel by itself.
+
+    Runtimes do these by other code than dense ones, at a fraction of the rate.
+    """
+    if operator.op_type in _WINDOWED and matrix_sizes(operator)[3] > 1 and matrix_sizes(operator)[1] == 1:
+        return f"{operator.kind}/depthwise"
+    return operator.kind
+
+
 def features(operators: Sequence[Operator], device: DeviceFacts) -> NDArray[np.float64]:
     """Features of kernels, `(k, len(NAMES))`."""
     return np.array([_row(operator, device) for operator in operators], dtype=np.float64).reshape(-1, len(NAMES))
@@ -60,8 +71,8 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
         [
             (
                 2.0 * work.macs(op) + work.elementwise(op),
-                work.bytes_moved(op) - work.weight_bytes(op),
-                work.weight_bytes(op),
+                work.bytes_moved(op) - work.weight_bytes_read(op),
+                work.weight_bytes_read(op),
                 1.0,
             )
             for op in operators
@@ -89,7 +100,7 @@ def matrix_sizes(operator: Operator) -> tuple[int, int, int, int]:
     out = operator.outputs[0].shape
     if operator.op_type in _WINDOWED:
         groups = int(operator.attribute("group", 1))
-        channels = out[1] if len(out) > 1 else 1
+        channels = (out[-1] if operator.attribute("channels_last", 0) else out[1]) if len(out) > 1 else 1
         n = max(channels // groups, 1)
         m = max(math.prod(out) // max(channels, 1), 1)
     else:
@@ -105,7 +116,7 @@ def _row(operator: Operator, device: DeviceFacts) -> list[float]:
     tensors = [tensor for tensor in operator.inputs if tensor is not None]
     first = tensors[0].shape if tensors else ()
     out = operator.outputs[0].shape if operator.outputs else ()
-    weights = work.weight_bytes(operator)
+    weights = work.weight_bytes_read(operator)
     moved = work.bytes_moved(operator)
     m, n, k, groups = matrix_sizes(operator)
     window = operator.attribute("kernel_shape") or (1,)

@@ -31,17 +31,21 @@ def relative_half_width(errors: Floats) -> float | None:
     return float(np.sort(errors)[rank - 1])
 
 
-def around(value: Floats, half_width: float | None, guessed: Floats) -> tuple[Floats | None, Floats | None]:
+def around(
+    value: Floats, half_width: float | None, guessed: Floats, less: Floats | None = None
+) -> tuple[Floats | None, Floats | None]:
     """Ends of the 90 % intervals.
 
     Args:
         value: `(n,)`, predictions.
         half_width: relative half-width where all that they stand on was measured, or None.
-        guessed: `(n,)`, relative half-width that guesses add.
+        guessed: `(n,)`, share of the value by which guesses may be above it.
+        less: `(n,)`, share by which they may be below it, in 0..1; if None, as many times less as they may be more.
 
     Returns:
         Lower and upper ends `(n,)`, or None and None without `half_width`.
     """
     if half_width is None:
         return None, None
-    return value * max(1.0 - half_width, 0.0) / (1.0 + guessed), value * (1.0 + half_width + guessed)
+    kept = 1.0 / (1.0 + guessed) if less is None else 1.0 - less
+    return value * max(1.0 - half_width, 0.0) * kept, value * (1.0 + half_width + guessed)

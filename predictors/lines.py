@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.features import LAUNCH_MS, work_columns
+from predictors.features import LAUNCH_MS, family, work_columns
 from predictors.models.protocol import Floats, KernelSamples
 from predictors.sealed import check_numbers
 from profiler.operators import Operator
 
-#: Kinds with fewer kernels than this share one line.
-_LEAST = 3
 #: Weight of the prior against one kernel: a coefficient may be off by as much as it is, a kernel by a fifth.
 _PRIOR = 0.04
 #: A coefficient's prior is at least this share of the speed of light.
@@ -31,7 +29,7 @@ class Lines:
     shaped otherwise, than those it has seen.
 
     Attributes:
-        kinds: kinds with lines of their own.
+        kinds: families with lines of their own (`features.family`): all that were seen.
         lines: `(kinds + 1, 4)`, ms for each operation, activation byte, weight byte, and kernel; the last row is for
             all other kinds.
     """
@@ -44,22 +42,21 @@ class Lines:
         """Fit the lines; there must be samples."""
         by_kind: dict[str, list[int]] = {}
         for row, operator in enumerate(samples.operators):
-            by_kind.setdefault(operator.kind, []).append(row)
-        kinds = tuple(sorted(kind for kind, rows in by_kind.items() if len(rows) >= _LEAST))
+            by_kind.setdefault(family(operator), []).append(row)
+        kinds = tuple(sorted(by_kind))
         columns = work_columns(samples.operators)
         light = np.array([1e3 / samples.device.flops_per_s, *[1e3 / samples.device.bytes_per_s] * 2, LAUNCH_MS])
         # The speed of light in the unit of the cost: what the kernels reach of it on the mean.
         light *= float(np.exp(np.mean(np.log(samples.cost / (columns @ light)))))
         common = _line(columns, samples.cost, light)
         prior = np.maximum(common, _FLOOR * light)
-        lines = [_line(columns[by_kind[kind]], samples.cost[by_kind[kind]], prior) for kind in kinds]
+        lines = [_own_line(columns[by_kind[kind]], samples.cost[by_kind[kind]], prior) for kind in kinds]
         return Lines(kinds, np.array([*lines, common]))
 
     def predict(self, operators: Sequence[Operator]) -> tuple[Floats, NDArray[np.bool_]]:
         """Times in ms, `(k,)`, and whether the kernel's kind has a line of its own, `(k,)`."""
-        index = np.array(
-            [self.kinds.index(op.kind) if op.kind in self.kinds else -1 for op in operators], dtype=np.int64
-        )
+        place = {kind: row for row, kind in enumerate(self.kinds)}
+        index = np.array([place.get(family(op), place.get(op.kind, -1)) for op in operators], dtype=np.int64)
         ms = (work_columns(operators) * self.lines[index]).sum(axis=1)
         return np.maximum(ms, 1e-6), index >= 0
 
@@ -84,10 +81,24 @@ class Lines:
         return Lines(kinds, np.array(rows, dtype=np.float64))
 
 
+def _own_line(columns: Floats, cost: Floats, prior: Floats) -> Floats:
+    """The line of a kind, drawn to the common one, or to that at the level of the kind, whichever fits better.
+
+    Some kinds are a hundred times as slow as others, and few kernels cannot say so against a prior at another level.
+    """
+    level = float(np.exp(np.mean(np.log(cost / (columns @ prior)))))
+    return min((_drawn(columns, cost, prior), _drawn(columns, cost, level * prior)), key=lambda found: found[1])[0]
+
+
 def _line(columns: Floats, cost: Floats, prior: Floats) -> Floats:
+    return _drawn(columns, cost, prior)[0]
+
+
+def _drawn(columns: Floats, cost: Floats, prior: Floats) -> tuple[Floats, float]:
+    """A line, and what its errors and its distance to the prior come to."""
     from scipy.optimize import nnls
 
     pull = np.sqrt(_PRIOR) * np.eye(len(prior))
     left = np.concatenate([columns * prior / cost[:, None], pull])
-    shares, _ = nnls(left, np.concatenate([np.ones(len(cost)), pull.sum(axis=1)]))
-    return np.asarray(shares * prior)
+    shares, left_over = nnls(left, np.concatenate([np.ones(len(cost)), pull.sum(axis=1)]))
+    return np.asarray(shares * prior), float(left_over)

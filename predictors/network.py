@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Version of `network.json`. 1: first (2026-11).
-_SCHEMA = "hwnas.network/1"
+#: Version of `network.json`. 1: first (2026-11). 2: what is unknown by its work, kinds never seen by their tail.
+_SCHEMA = "hwnas.network/2"
 
 #: Folds of the cross-validation that calibrates the interval.
 FOLDS = 10
@@ -88,7 +88,7 @@ class NetworkModel:
             "unit": self.unit,
             "composition": [self.composition.scale, self.composition.per_kernel, self.composition.constant],
             "half_width": self.half_width,
-            "doubt": {**asdict(self.doubt), "kinds": sorted(self.doubt.kinds)},
+            "doubt": self.doubt.to_plain(),
             "extra": dict(self.extra),
         }
         (folder / "network.json").write_text(json.dumps(data, indent=1))
@@ -100,16 +100,44 @@ class NetworkModel:
         cost = self.kernel_costs(catalogue, found)
         total = counts @ cost
         value = self.composition.apply(total, counts.sum(axis=1))
-        one = np.ones_like(total)
-        coverage = np.divide(counts @ (cost * found.known), total, out=one.copy(), where=total > 0)
-        unknown = tuple(
-            tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~found.known)) if coverage[i] < 1 else ()
-            for i, row in enumerate(counts)
-        )
-        half = self.doubt.half_widths(catalogue, found) * self.unseen(catalogue)
-        guessed = np.divide(counts @ (cost * half), total, out=np.zeros_like(total), where=total > 0)
-        low, high = intervals.around(value, self.half_width, self.doubt.shared * guessed)
+        coverage, unknown = self._covered(catalogue, counts, cost, found)
+        more, less = self._guessed(catalogue, counts, cost, found)
+        low, high = intervals.around(value, self.half_width, more, less)
         return Prediction(value, low, high, self.unit, coverage, unknown)
+
+    def _covered(
+        self, catalogue: tuple[Operator, ...], counts: Floats, cost: Floats, found: KernelPrediction
+    ) -> tuple[Floats, tuple[tuple[str, ...], ...]]:
+        """Which share of networks is known, what is unknown counted by what it may cost; and its kernels."""
+        shares = self.doubt.shares(catalogue, found)
+        known = counts @ (cost * shares)
+        whole = known + counts @ (self.doubt.possible(catalogue, cost) * (1.0 - shares))
+        coverage = np.divide(known, whole, out=np.ones_like(whole), where=whole > 0)
+        missing = tuple(
+            tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & (shares < 1.0))) for row in counts
+        )
+        return coverage, missing
+
+    def _guessed(
+        self, catalogue: tuple[Operator, ...], counts: Floats, cost: Floats, found: KernelPrediction
+    ) -> tuple[Floats, Floats]:
+        """How far networks may be above and below their value for what is guessed in them, relative to it.
+
+        Errors of kernels of known kinds partly cancel (`Doubt.shared`). A strange kind's kernels err together, and
+        two strange kinds independently.
+        """
+        total = counts @ cost
+        one = np.maximum(total, np.finfo(np.float64).tiny)
+        half = self.doubt.half_widths(catalogue, found)
+        guessed, strange = self.unseen(catalogue), ~self.doubt.seen(catalogue)
+        same = self.doubt.shared * (counts @ (cost * half * (guessed & ~strange))) / one
+        more, less = np.zeros_like(total), np.zeros_like(total)
+        kinds = np.array([operator.kind for operator in catalogue])
+        for kind in np.unique(kinds[strange]):
+            part = counts @ (cost * (strange & (kinds == kind)))
+            more += (part * np.expm1(self.doubt.other_kind) / one) ** 2
+            less += (part * -np.expm1(-self.doubt.other_less) / one) ** 2
+        return same + np.sqrt(more), 1.0 - (1.0 - np.minimum(np.sqrt(less), 1.0)) / (1.0 + same)
 
     def kernel_costs(self, catalogue: Sequence[Operator], found: KernelPrediction) -> Floats:
         """Costs of kernels with what measured networks say of them, `(k,)`."""
@@ -136,15 +164,13 @@ def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
         if half_width is not None:
             check_numbers("half_width", (half_width,), 1, least=0.0)
         check_numbers("extra", tuple(extra.values()), len(extra))
-        widths = [believed[name] for name in ("same_kind", "other_kind", "shared")]
-        check_numbers("doubt", widths, 3, least=0.0)
         if data["unit"] not in samples.UNITS.values():
             raise ValueError(f"unit is {data['unit']!r}")
         return NetworkModel(
             kernels=make.load(folder),
             composition=Composition(*data["composition"]),
             half_width=half_width,
-            doubt=Doubt(frozenset(map(str, believed["kinds"])), *widths),
+            doubt=Doubt.from_plain(believed),
             extra=extra,
             unit=data["unit"],
         )

@@ -19,8 +19,9 @@ class Prediction:
         low: `(n,)`, lower ends of the 90 % intervals; None if there were too few measured networks to calibrate any.
         high: `(n,)`, upper ends, or None.
         unit: `ms`, `mJ` or `bytes`.
-        coverage: `(n,)`, share of the value that stands on kernels the model has seen, in 0..1.
-        missing: for each network the keys of kernels that it has not seen.
+        coverage: `(n,)`, share that stands on kernels the model has seen, in 0..1; what it has not seen counts by what
+            its work may cost, not by what it was guessed at.
+        missing: for each network the keys of kernels that it has not seen, or nothing near as large.
     """
 
     value: Floats

@@ -17,6 +17,7 @@ SAME_AS_INPUT = frozenset(
         "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "InstanceNormalization",
         "GroupNormalization", "ReorderInput", "ReorderOutput", "Silu", "Swish", "Mish", "ThresholdedRelu", "Selu",
         "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout",
+        "QuantizeLinear", "DequantizeLinear", "QLinearSigmoid", "QLinearLeakyRelu",
     }
 )  # fmt: skip
 
@@ -28,6 +29,9 @@ BROADCAST = frozenset(
 _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 _POOL = frozenset({"MaxPool", "AveragePool"})
 _GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
+_OF_INTEGERS = frozenset(
+    {"QLinearConv", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool", "NhwcMaxPool"}
+)
 
 
 def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape | None]) -> Shape | None:
@@ -52,6 +56,10 @@ def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape
         return None
     if op_type in _CONV and len(inputs) > 1 and inputs[1] is not None:
         return _window(first, attributes, kernel=inputs[1][2:], channels=inputs[1][0])
+    if op_type in _OF_INTEGERS:
+        return _of_integers(op_type, attributes, inputs, first)
+    if op_type == "Transpose":
+        return _transposed(first, attributes)
     if op_type in _POOL:
         kernel = attributes.get("kernel_shape")
         assert isinstance(kernel, tuple)
@@ -111,6 +119,52 @@ def _window(shape: Shape, attributes: dict[str, object], *, kernel: Sequence[int
         steps = padded - reach
         result.append((-(-steps // strides[axis]) if attributes.get("ceil_mode") else steps // strides[axis]) + 1)
     return (shape[0], channels, *result)
+
+
+def _of_integers(
+    op_type: str, attributes: dict[str, object], inputs: Sequence[Shape | None], first: Shape
+) -> Shape | None:
+    """Operators of 8-bit integers: behind each operand are its scale and its zero point."""
+    if op_type == "QLinearGlobalAveragePool":
+        if attributes.get("channels_last", 0):
+            return (first[0], *(1 for _ in first[1:-1]), first[-1])
+        return (*first[:2], *(1 for _ in first[2:]))
+    if op_type == "NhwcMaxPool":
+        kernel = attributes.get("kernel_shape")
+        assert isinstance(kernel, tuple)
+        return _last(_window(_first(first), attributes, kernel=kernel, channels=first[-1]))
+    second = inputs[3] if len(inputs) > 3 else None
+    if second is None:
+        return None
+    if op_type == "QLinearConv":
+        return _quantised(first, second, attributes)
+    if op_type == "QGemm":
+        rows = first[1] if attributes.get("transA", 0) else first[0]
+        return (rows, second[0] if attributes.get("transB", 0) else second[1])
+    return _matmul(first, second, {}) if op_type == "QLinearMatMul" else broadcast([first, second])
+
+
+def _quantised(shape: Shape, weights: Shape, attributes: dict[str, object]) -> Shape:
+    """A convolution of 8-bit integers, which may have its channels last; its weights never have."""
+    if not attributes.get("channels_last", 0):
+        return _window(shape, attributes, kernel=weights[2:], channels=weights[0])
+    return _last(_window(_first(shape), attributes, kernel=weights[2:], channels=weights[0]))
+
+
+def _first(shape: Shape) -> Shape:
+    """With the channels, which were last, behind the batch."""
+    return (shape[0], shape[-1], *shape[1:-1])
+
+
+def _last(shape: Shape) -> Shape:
+    """With the channels last."""
+    return (shape[0], *shape[2:], shape[1])
+
+
+def _transposed(shape: Shape, attributes: dict[str, object]) -> Shape:
+    order = attributes.get("perm") or tuple(range(len(shape)))[::-1]
+    assert isinstance(order, tuple)
+    return tuple(shape[axis] for axis in order)
 
 
 def _matmul(left: Shape, right: Shape, attributes: dict[str, object]) -> Shape:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable
 from predictors import intervals
+from predictors.doubt import SLOW
 from predictors.features import roofline_ms
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.network import check_missing, kernel_counts, require_known
@@ -155,13 +156,17 @@ class BayesianLinear:
         value = np.maximum(counts @ cost, 1e-9)
         known = np.array([operator.kind in self.kinds for operator in catalogue], dtype=np.bool_)
         measured = np.array([operator.key in self.kernels for operator in catalogue], dtype=np.bool_)
-        coverage = counts @ (cost * known) / value
+        # What is unknown counts by what its work may cost, not by the guess.
+        light = np.array([roofline_ms(operator, self.device) for operator in catalogue])
+        seen = counts @ (cost * known)
+        possible = counts @ (np.maximum(cost, SLOW * self.factor * light) * ~known)
+        coverage = np.divide(seen, seen + possible, out=np.ones_like(seen), where=seen + possible > 0)
         missing = tuple(
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & ~known)) if coverage[i] < 1 else ()
             for i, row in enumerate(counts)
         )
-        # A kernel of a known kind may be off by half; one of a kind that no network had, by a factor of two or more.
-        guessed = counts @ (cost * np.where(measured, 0.0, np.where(known, 0.5, 1.0))) / value
+        # A kernel of a known kind may be off by half; one of a kind that no network had, by a factor of e or more.
+        guessed = counts @ (cost * np.where(measured, 0.0, np.where(known, 0.5, np.expm1(1.0)))) / value
         low, high = intervals.around(value, self.half_width, guessed)
         return Prediction(value, low, high, self.unit, coverage, missing)
 

@@ -58,7 +58,7 @@ class LightGbm:
     Attributes:
         texts: the boosters in LightGBM's own text form, by name.
         lines: by kind of kernel.
-        surfaces: by kind of kernel.
+        surfaces: by family of kernels (`features.family`).
         kinds: kinds of kernels among the samples.
         table: costs of the samples by the kernel's key.
         device: speed of light.
@@ -99,7 +99,7 @@ class LightGbm:
         if len(target) >= LEAST_FOR_QUANTILES:
             for name, alpha in (("low", 0.05), ("high", 0.95)):
                 texts[name] = _train(columns, target, weight, {"objective": "quantile", "alpha": alpha})
-        surfaces = smooth.fit(columns, target, [operator.kind for operator in samples.operators])
+        surfaces = smooth.fit(columns, target, [features.family(operator) for operator in samples.operators])
         table = {operator.key: float(cost) for operator, cost in zip(samples.operators, samples.cost, strict=True)}
         return LightGbm(texts, lines, surfaces, kinds, table, samples.device)
 
@@ -111,7 +111,7 @@ class LightGbm:
         kinds = [operator.kind for operator in operators]
         known = np.array([kind in self.kinds for kind in kinds], dtype=np.bool_)
         trees = self._ask("kinds", columns)
-        surface, has = smooth.predict(self.surfaces, columns, kinds)
+        surface, has = smooth.predict(self.surfaces, columns, [features.family(operator) for operator in operators])
         log_cost = columns[:, _LINE] + np.where(has, 0.5 * (trees + surface), trees)
         blind = 0.5 * (columns[:, _LIGHT] + self._ask("any", columns[:, :_LINE]) + columns[:, _LINE])
         log_cost = np.where(known, log_cost, blind)

@@ -512,7 +512,7 @@ def change(folder, forge):
     return make
 
 
-@pytest.mark.parametrize("schema", ["hwnas.network/0", "hwnas.network/2", None])
+@pytest.mark.parametrize("schema", ["hwnas.network/1", "hwnas.network/3", None])
 def test_a_composition_of_another_schema_is_refused(folder, change, schema):
     predictors.load(folder)
     change(schema=schema)
@@ -521,7 +521,10 @@ def test_a_composition_of_another_schema_is_refused(folder, change, schema):
     assert repr(schema) in caught.value.message and "network.json" in caught.value.message and caught.value.hint
 
 
-WIDTHS = {"kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "shared": 1.0}
+WIDTHS = {
+    "kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "other_less": 0.3, "shared": 1.0, "slowest": [0.1, 0.1],
+    "largest": {"Conv": 9.0},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -544,7 +547,10 @@ WIDTHS = {"kinds": ["Conv"], "same_kind": 0.2, "other_kind": 0.3, "shared": 1.0}
         {"doubt": {**WIDTHS, "shared": None}},
         {"doubt": {**WIDTHS, "same_kind": "much"}},
         {"doubt": {**WIDTHS, "kinds": 5}},
-        {"doubt": {**WIDTHS, "other_kind": -1.0}},
+        {"doubt": {**WIDTHS, "other_kind": -0.1}},
+        {"doubt": {**WIDTHS, "shared": 1.5}},
+        {"doubt": {**WIDTHS, "slowest": [0.1]}},
+        {"doubt": {**WIDTHS, "largest": {"Conv": float("nan")}}},
     ],
     ids=str,
 )

@@ -18,7 +18,7 @@ from predictors.network import NetworkModel
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
 from profiler.catalogue import Catalogue
-from profiler.operators import Operator
+from profiler.operators import Operator, Tensor
 from profiler.wiring import to_wires
 
 DEVICE = DeviceFacts(flops_per_s=2e10, bytes_per_s=1e10)
@@ -91,7 +91,68 @@ def test_kernels_of_other_kinds_are_doubted_more(half_known, chain):
     found = model.predict([chain([unknown]), chain([strange])])
     assert found.high / found.value - 1 == pytest.approx([0.05 + 0.8, 0.05 + 2.0])
     shared = replace(model, doubt=replace(model.doubt, shared=0.25)).predict([chain([unknown]), chain([strange])])
-    assert shared.high / shared.value - 1 == pytest.approx([0.05 + 0.2, 0.05 + 0.5])
+    assert shared.high / shared.value - 1 == pytest.approx([0.05 + 0.2, 0.05 + 2.0]), "kernels of one kind err together"
+
+
+def strange_kind(name, elements):
+    row = Tensor((1, elements))
+    return Operator("", name, (), (row,), (row,))
+
+
+def test_a_strange_kind_counts_by_what_its_work_may_cost(half_known, chain):
+    """As local response normalisation was: guessed at little, in truth most of the network."""
+    model, known, _ = half_known
+    lrn = strange_kind("LRN", 600_000)
+    slow = replace(model, doubt=replace(model.doubt, slowest=(0.0, 5e-6)))
+    guess, cost = model.kernels.predict([lrn]).cost[0], model.kernels.predict([known]).cost[0]
+    found = slow.predict([chain([known] * 3 + [lrn]), chain([known] * 3)])
+    assert found.coverage == pytest.approx([3 * cost / (3 * cost + 8 * 600_000 * 5e-6), 1.0])
+    by_guess = model.predict([chain([known] * 3 + [lrn])]).coverage
+    assert found.coverage[0] < by_guess[0] and by_guess == pytest.approx([3 * cost / (3 * cost + guess)])
+
+
+def test_a_few_elements_of_a_strange_kind_hardly_matter(half_known, chain):
+    model, known, _ = half_known
+    slow = replace(model, doubt=replace(model.doubt, slowest=(0.0, 5e-6)))
+    found = slow.predict([chain([known] * 30 + [strange_kind("Odd", 8)])])
+    assert 0.97 < found.coverage[0] < 1.0 and found.missing[0] == (strange_kind("Odd", 8).key,)
+
+
+def test_strange_kinds_err_by_themselves_and_kernels_of_one_together(half_known, chain):
+    """Twice one kind is twice as far off; two kinds are so by the root of their squares."""
+    model, known, _ = half_known
+    one, other = strange_kind("One", 1000), strange_kind("Other", 1000)
+    guess = model.kernels.predict([one]).cost[0]
+    assert guess == model.kernels.predict([other]).cost[0]
+    found = model.predict([chain([known, one, one]), chain([known, one, other])])
+    beyond = (found.high / found.value - 1.05) * found.value
+    assert beyond == pytest.approx([2.0 * 2 * guess, 2.0 * 2**0.5 * guess])
+
+
+def test_a_strange_kind_may_cost_less_as_well(half_known, chain):
+    """By its own tail downwards: at most all that it was guessed at."""
+    model, _, _ = half_known
+    lower = replace(model, doubt=replace(model.doubt, other_less=np.log(4.0)))
+    found = lower.predict([chain([strange_kind("One", 1000)])])
+    assert found.low / found.value == pytest.approx(0.95 * 0.25)
+
+
+def test_a_kernel_far_beyond_what_was_seen_is_missing_in_part(kernels, chain):
+    model = network.fit(Linear, kernels, drawn_once(kernels, chain))
+    huge = convolution(256, 256, 128)
+    found = model.predict([chain([huge]), chain([kernels.operators[-1]])])
+    assert 0 < found.coverage[0] < 0.1 and found.missing == ((huge.key,), ())
+    assert found.high[0] / found.value[0] > 2 * found.high[1] / found.value[1]
+    with pytest.raises(MissingKernel):
+        model.predict([chain([huge])], missing="raise")
+
+
+def drawn_once(kernels, chain):
+    rng = np.random.default_rng(5)
+    rows = [rng.integers(0, len(kernels.cost), 12) for _ in range(30)]
+    graphs = tuple(chain([kernels.operators[i] for i in row]) for row in rows)
+    cost = np.array([kernels.cost[row].sum() for row in rows])
+    return NetworkSamples(tuple(f"n{i}" for i in range(30)), (None,) * 30, (None,) * 30, graphs, cost, np.zeros(30))
 
 
 def test_a_kernel_that_no_network_runs_is_doubted_though_it_was_measured(half_known, chain):

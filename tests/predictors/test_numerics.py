@@ -13,8 +13,9 @@ from predictors import composition, intervals
 from predictors.composition import Composition
 from predictors.features import LAUNCH_MS, MONOTONE, NAMES, features, matrix_sizes, roofline_ms, work_columns
 from predictors.lines import Lines
-from predictors.models.protocol import DeviceFacts
+from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.testing import convolution, samples
+from profiler import work
 from profiler.operators import Operator, Tensor
 
 SAMPLES = samples()
@@ -82,12 +83,44 @@ def test_it_is_the_relative_error_that_is_least():
     assert abs(np.log(ratio) @ np.ones(len(ms))) > 1.0, "which is not where logs are"
 
 
-def test_kinds_with_fewer_than_three_kernels_share_a_line():
+def test_every_kind_that_was_seen_has_a_line_and_others_share_one():
     rows = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Conv"]
-    adds = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Add"][:2]
+    adds = [i for i, op in enumerate(SAMPLES.operators) if op.kind == "Add"][:1]
     lines = Lines.fit(SAMPLES.take([*rows, *adds]))
-    assert lines.kinds == ("Conv",) and lines.lines.shape == (2, 4)
-    assert lines.predict([ADD, convolution(4, 4, 4)])[1].tolist() == [False, True]
+    assert lines.kinds == ("Add", "Conv") and lines.lines.shape == (3, 4)
+    strange = replace(ADD, op_type="Strange")
+    assert lines.predict([ADD, convolution(4, 4, 4), strange])[1].tolist() == [True, True, False]
+
+
+def test_two_kernels_tell_that_a_kind_is_a_hundred_times_as_slow():
+    """As local response normalisation is, which squares and takes powers one element after another."""
+    rows = [Tensor((1, elements)) for elements in (20_000, 60_000, 1_000_000)]
+    slow = [Operator("", "LRN", (), (row,), (row,)) for row in rows]
+    plain = Lines.fit(SAMPLES).predict(slow)[0]
+    operators = (*SAMPLES.operators, *slow[:2])
+    learned = replace(
+        SAMPLES, operators=operators, cost=np.array([*SAMPLES.cost, *100 * plain[:2]]), weights=np.ones(len(operators))
+    )
+    found = Lines.fit(learned).predict(slow)[0]
+    assert found[:2] == pytest.approx(100 * plain[:2], rel=0.1)
+    assert 50 * plain[2] < found[2] < 200 * plain[2], "and of larger ones, too"
+
+
+def test_windows_over_single_channels_have_a_line_of_their_own():
+    def windows(channels, group):
+        image, weights = Tensor((1, channels, 16, 16)), Tensor((channels, channels // group, 3, 3), constant=True)
+        return Operator("", "Conv", (("group", group), ("kernel_shape", (3, 3))), (image, weights), (image,))
+
+    sizes = (8, 16, 32, 64)
+    depthwise, dense = [windows(size, size) for size in sizes], [windows(size, 1) for size in sizes]
+    work_of = [2.0 * work.macs(op) for op in (*depthwise, *dense)]
+    rates = np.repeat([1e-6, 1e-7], 4)  # ms an operation
+    samples = KernelSamples((*depthwise, *dense), np.array(work_of) * rates, np.ones(8), SAMPLES.device)
+    lines = Lines.fit(samples)
+    assert lines.kinds == ("Conv", "Conv/depthwise")
+    found = lines.predict([windows(256, 256), windows(256, 1)])[0]
+    expected = [2.0 * work.macs(windows(256, group)) * rate for group, rate in ((256, 1e-6), (1, 1e-7))]
+    assert found == pytest.approx(expected, rel=0.3)
 
 
 def test_lines_come_back_from_plain_data():
@@ -123,6 +156,15 @@ def test_noise_of_the_networks_is_averaged():
     assert composition.fit(sums, counts, latency).apply(sums, counts) == pytest.approx(
         0.9 * sums + 0.01 * counts + 0.2, rel=0.01
     )
+
+
+def test_no_network_costs_less_than_nothing_however_the_large_ones_lie():
+    """A bend among networks of seconds would put the constant below 0, and small networks with it."""
+    sums, counts = networks()
+    found = composition.fit(sums, counts, 0.9 * sums + 0.02 * sums**2 - 0.3)
+    assert found.constant == 0.0
+    small = found.apply(np.array([0.01]), np.array([5.0]))
+    assert small[0] > 0.001
 
 
 def test_without_networks_it_is_the_plain_sum():

@@ -16,6 +16,8 @@ from profiler import probes as module
 from profiler.fusing import fused_graph
 from profiler.operators import Operator
 from profiler.probes import probes
+from profiler.probes.drawing import Drawing, Image
+from profiler.probes.rare_images import Block
 from profiler.subjects import Subject
 from profiler.work import macs
 
@@ -65,35 +67,121 @@ def test_probes_are_valid_onnx(many: list[Subject]) -> None:
 
 
 def test_probes_are_small_enough_to_measure(many: list[Subject]) -> None:
+    """Operators take milliseconds; one or two of a few probes are as large as those of real networks."""
+    large = 0
     for probe in many:
+        counts = [macs(operator) for operator in probe.graph.operators]
+        assert max(counts) <= module.MOST_LARGE and sum(counts) <= 3 * module.MOST_LARGE, probe.name
+        assert sum(count > module.MOST_MACS for count in counts) <= 2, probe.name
+        large += max(counts) > module.MOST_MACS
         for operator in probe.graph.operators:
-            assert macs(operator) <= module.MOST_MACS, f"{probe.name}: {operator}"
-            assert all(tensor.elements <= module.MOST_ELEMENTS for tensor in operator.outputs), probe.name
+            assert all(tensor.elements <= 2 * module.MOST_ELEMENTS for tensor in operator.outputs), probe.name
         assert len(probe.graph.operators) >= module.FEWEST_BLOCKS
+    assert 3 <= large <= 12
 
 
-@pytest.mark.parametrize("index", range(9))
-def test_probes_run_and_their_outputs_are_finite_and_depend_on_the_input(many: list[Subject], index: int) -> None:
-    probe = many[index]
+def test_recurrent_and_unvectorised_operators_are_small(many: list[Subject]) -> None:
+    """They take a hundred times as long as others of as many elements."""
+    slow = [op for probe in many for op in probe.graph.operators if op.op_type in ("LRN", "LSTM", "GRU", "Softplus")]
+    assert len(slow) >= 15
+    for operator in slow:
+        assert operator.outputs[0].elements <= 150_000 and macs(operator) <= module.MOST_MACS / 2, operator
+
+
+#: What ONNX Runtime makes of real files; each is in some of 60 probes, whatever the seed.
+REAL_KINDS = frozenset(
+    {
+        "Abs", "Add", "ArgMax", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvInteger",
+        "ConvTranspose", "CumSum", "DepthToSpace", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Einsum",
+        "Elu", "Equal", "Exp", "Expand", "GRU", "Gather", "GatherElements", "Gelu", "Gemm", "GlobalAveragePool",
+        "Greater", "HardSigmoid", "InstanceNormalization", "LRN", "LSTM", "LayerNormalization", "Less", "Log",
+        "LogSoftmax", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "PRelu", "Pad", "Pow", "QLinearMatMul",
+        "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu",
+        "Reshape", "Resize", "Sigmoid", "SimplifiedLayerNormalization", "Sin", "Slice", "Softmax", "Softplus",
+        "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze",
+        "Where", "com.microsoft.nchwc:AveragePool", "com.microsoft.nchwc:Conv",
+        "com.microsoft.nchwc:GlobalAveragePool", "com.microsoft.nchwc:MaxPool", "com.microsoft.nchwc:ReorderInput",
+        "com.microsoft.nchwc:ReorderOutput", "com.microsoft.nchwc:Upsample", "com.microsoft:DynamicQuantizeMatMul",
+        "com.microsoft:FastGelu", "com.microsoft:FusedConv", "com.microsoft:FusedGemm", "com.microsoft:FusedMatMul",
+        "com.microsoft:Gelu", "com.microsoft:QGemm", "com.microsoft:QLinearAdd", "com.microsoft:QLinearConv",
+        "com.microsoft:QLinearGlobalAveragePool", "com.microsoft:QuickGelu", "com.microsoft:SkipLayerNormalization",
+    }
+)  # fmt: skip
+
+
+def run(probe: Subject) -> tuple[np.ndarray, np.ndarray]:
+    """What it makes of two inputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(probe.onnx(), options, providers=["CPUExecutionProvider"])
     ((name, tensor),) = probe.graph.inputs
-    rng = np.random.default_rng(0)
-    first, other = (
-        session.run(None, {name: rng.standard_normal(tensor.shape).astype(np.float32)})[0] for _ in range(2)
-    )
+    x = np.random.default_rng(0).standard_normal(tensor.shape).astype(np.float32)
+    return session.run(None, {name: x})[0], session.run(None, {name: -x})[0]
+
+
+@pytest.mark.parametrize("index", range(15))
+def test_probes_run_and_their_outputs_are_finite_and_depend_on_the_input(many: list[Subject], index: int) -> None:
+    first, other = run(many[index])
     assert np.isfinite(first).all() and not np.array_equal(first, other)
 
 
-def test_probes_show_kernels_of_many_kinds(many: list[Subject], tmp_path: Path) -> None:
-    """On ONNX Runtime 60 of them have 20 kinds and more, hundreds of different kernels, and both sorts of networks."""
-    kernels: Counter[Operator] = Counter()
-    path = tmp_path / "probe.onnx"
-    for probe in many:
+def fused(drawn: list[Subject], folder: Path) -> list[Operator]:
+    """Their kernels, as the runtime has them."""
+    path = folder / "probe.onnx"
+    found: list[Operator] = []
+    for probe in drawn:
         path.write_bytes(probe.onnx())
-        kernels.update(fused_graph(path, ORT).operators)
-    kinds = {kernel.kind for kernel in kernels}
-    assert len(kinds) >= 20, kinds
-    assert len(kernels) >= 200
-    assert {"com.microsoft.nchwc:Conv", "Softmax", "LayerNormalization"} <= kinds
+        found.extend(fused_graph(path, ORT).operators)
+    return found
+
+
+def check_kinds(drawn: list[Subject], folder: Path) -> None:
+    kernels = fused(drawn, folder)
+    counts = Counter(kernel.kind for kernel in set(kernels))
+    assert not REAL_KINDS - counts.keys()
+    rare = ("LRN", "LSTM", "GRU", "ConvTranspose", "InstanceNormalization", "com.microsoft:QLinearConv", "Resize")
+    assert all(counts[kind] >= 3 for kind in rare), "fewer than three have no line of their own"
+    windows = [kernel for kernel in kernels if kernel.kind == "com.microsoft.nchwc:Conv"]
+    wide = {kernel.attribute("kernel_shape", (1, 1)) for kernel in windows if kernel.attribute("group") > 8}
+    assert len([window for window in wide if max(window) >= 7]) >= 2, wide
+    assert {"forward", "bidirectional"} <= {op.attribute("direction") for op in kernels if op.kind in ("LSTM", "GRU")}
+    ranks = {len(op.outputs[0].shape) for op in kernels if op.op_type in ("MatMul", "FusedMatMul")}
+    assert {3, 4} <= ranks
+    assert {3, 4} <= {len(op.outputs[0].shape) for op in kernels if op.op_type in ("Conv", "FusedConv")}, (
+        "of speech, too"
+    )
+    assert any(max(op.attribute("dilations", (1,))) > 1 for op in kernels)
+
+
+def test_sixty_probes_show_all_kinds_of_real_files(many: list[Subject], tmp_path: Path) -> None:
+    check_kinds(many, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_whatever_the_seed_sixty_probes_run_and_show_all_kinds(seed: int, tmp_path: Path) -> None:
+    drawn = probes(60, seed)
+    for probe in drawn:
+        onnx.checker.check_model(onnx.load_from_string(probe.onnx()), full_check=True)
+        first, other = run(probe)
+        assert np.isfinite(first).all() and not np.array_equal(first, other), probe.name
+    check_kinds(drawn, tmp_path)
+
+
+def test_rare_blocks_are_dealt_before_any_is_dealt_twice() -> None:
+    drawing, drawn = module.Drawing(np.random.default_rng(0)), []
+
+    def block(name: int) -> Block:
+        def draw(drawing: Drawing, image: Image) -> Image:
+            drawn.append((name, drawing.turn))
+            return image
+
+        return draw
+
+    deck = tuple(block(name) for name in range(10))
+    for hand in range(5):
+        for dealt in module._dealt(deck, 3, hand):
+            dealt(drawing, Image("input", 8, 4, 4))
+    assert sorted(drawn[:10]) == [(name, 0) for name in range(10)]
+    assert sorted(drawn[10:]) == [(name, 1) for name in range(10)]
+    assert [name for name, _ in drawn[:10]] != [name for name, _ in drawn[10:]]

@@ -288,3 +288,24 @@ def test_attributes_keep_their_values(onnx_model: Make) -> None:
         "f": 0.1, "i": 3, "s": "word", "ints": (1, 2), "floats": (0.5,), "strings": ("a",),
     }  # fmt: skip
     assert [name for name, _ in operator.attributes] == sorted(name for name, _ in operator.attributes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "shapes", "expected"),
+    [
+        ("QLinearConv", {"channels_last": 1}, [(1, 8, 6, 3), (), (), (5, 3, 3, 3)], (1, 6, 4, 5)),
+        ("QLinearConv", {"strides": (2, 2)}, [(1, 3, 9, 9), (), (), (5, 3, 3, 3)], (1, 5, 4, 4)),
+        ("QLinearAdd", {}, [(1, 3, 4, 4), (), (), (1, 3, 1, 1), (), ()], (1, 3, 4, 4)),
+        ("QGemm", {"transB": 1}, [(2, 8), (), (), (5, 8), (), ()], (2, 5)),
+        ("QLinearMatMul", {}, [(1, 4, 8), (), (), (8, 5), (), ()], (1, 4, 5)),
+        ("QLinearGlobalAveragePool", {"channels_last": 1}, [(1, 4, 6, 8)], (1, 1, 1, 8)),
+        ("QLinearGlobalAveragePool", {}, [(1, 8, 4, 6)], (1, 8, 1, 1)),
+        ("NhwcMaxPool", {"kernel_shape": (2, 2), "strides": (2, 2)}, [(1, 8, 6, 3)], (1, 4, 3, 3)),
+        ("Transpose", {"perm": (0, 2, 3, 1)}, [(1, 3, 4, 5)], (1, 4, 5, 3)),
+        ("Transpose", {}, [(2, 3, 4)], (4, 3, 2)),
+    ],
+)
+def test_shapes_of_operators_of_integers(
+    kind: str, attributes: dict[str, object], shapes: list[tuple[int, ...]], expected: tuple[int, ...]
+) -> None:
+    assert output_shape(kind, attributes, shapes) == expected

@@ -185,3 +185,73 @@ def test_half_precision_weights_weigh_half(onnx_model: Make) -> None:
     model.graph.initializer[0].raw_data = b"\0" * 32
     counted = work.graph_work(read_graph(model))
     assert (counted.parameters, counted.weight_bytes, counted.activation_bytes) == (16, 32, 32)
+
+
+# -- kinds of real files
+
+
+def test_local_response_normalisation_squares_its_window_and_takes_a_power() -> None:
+    lrn = operator("LRN", [(1, 8, 4, 4)], (1, 8, 4, 4), size=5)
+    assert work.elementwise(lrn) == 8 * 16 * (5 + 10 + 2)
+    assert (work.macs(lrn), work.bytes_moved(lrn)) == (0, 2 * 4 * 8 * 16)
+
+
+@pytest.mark.parametrize(("kind", "gates", "unit"), [("LSTM", 4, 26), ("GRU", 3, 19), ("RNN", 1, 7)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_recurrent_operator_uses_all_weights_in_each_step(kind: str, gates: int, unit: int, directions: int) -> None:
+    """Seven steps of a batch of 2, from 5 features to 3 units."""
+    shapes = [(7, 2, 5), (directions, gates * 3, 5), (directions, gates * 3, 3)]
+    recurrent = operator(kind, list(shapes), (7, directions, 2, 3), hidden_size=3)
+    assert work.macs(recurrent) == 7 * 2 * directions * gates * 3 * (5 + 3)
+    assert work.elementwise(recurrent) == 7 * 2 * directions * 3 * unit
+
+
+def test_a_quantised_recurrent_operator_has_its_weights_the_other_way_round() -> None:
+    shapes = [(7, 2, 5), (1, 5, 12), (1, 3, 12)]
+    quantised = operator("DynamicQuantizeLSTM", list(shapes), (7, 1, 2, 3), hidden_size=3)
+    assert work.macs(quantised) == 7 * 2 * 12 * (5 + 3)
+    assert work.elementwise(quantised) == 7 * 2 * 3 * 26
+
+
+@pytest.mark.parametrize(("mode", "each"), [("nearest", 1), ("linear", 2 * 4), ("cubic", 2 * 16)])
+def test_an_interpolation_reads_its_taps_along_the_axes_that_change(mode: str, each: int) -> None:
+    assert work.elementwise(operator("Resize", [(1, 3, 4, 4)], (1, 3, 8, 8), mode=mode)) == 3 * 64 * each
+    assert work.elementwise(operator("Upsample", [(1, 3, 4, 4)], (1, 3, 8, 8), mode=mode)) == 3 * 64 * each
+
+
+def test_along_one_axis_a_line_has_two_taps() -> None:
+    assert work.elementwise(operator("Resize", [(1, 3, 4)], (1, 3, 8), mode="linear")) == 24 * 2 * 2
+
+
+def test_quantised_products() -> None:
+    """Behind the first factor of each are its scale and zero point; the sums are scaled back."""
+    convolution = [(1, 3, 8, 8), (), (), (4, 3, 3, 3), (4,), (4,), (), (), (4,)]
+    assert work.macs(operator("QLinearConv", list(convolution), (1, 4, 6, 6))) == 4 * 36 * 27
+    assert work.elementwise(operator("QLinearConv", list(convolution), (1, 4, 6, 6))) == 4 * 36 * 3
+    last = operator("QLinearConv", [(1, 8, 8, 3), *convolution[1:]], (1, 6, 6, 4), channels_last=1)
+    assert work.macs(last) == 4 * 36 * 27, "channels last counts alike"
+    assert work.macs(operator("QGemm", [(2, 8), (), (), (5, 8), (), (), (5,)], (2, 5), transB=1)) == 2 * 5 * 8
+    assert work.macs(operator("QLinearMatMul", [(1, 2, 8), (), (), (8, 5), (), (), (), ()], (1, 2, 5))) == 80
+    for kind in ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger"):
+        product = operator(kind, [(2, 8), (8, 5), (), ()], (2, 5))
+        assert (work.macs(product), work.elementwise(product)) == (80, 30)
+
+
+def test_a_transposed_convolution_multiplies_each_element_by_all_windows() -> None:
+    assert work.macs(operator("ConvTranspose", [(1, 4, 5, 5), (4, 6, 2, 2)], (1, 6, 10, 10))) == 4 * 25 * 6 * 4
+
+
+def test_a_table_is_read_where_it_is_looked_up() -> None:
+    """Three rows of 8 numbers out of 1000, by three ids."""
+    ids = Tensor((3,), "int64")
+    gather = Operator("", "Gather", (), (Tensor((1000, 8), constant=True), ids), (Tensor((3, 8)),))
+    assert work.weight_bytes(gather) == 4 * 8000
+    assert work.weight_bytes_read(gather) == 4 * 24
+    assert work.bytes_moved(gather) == 4 * 24 + 8 * 3 + 4 * 24
+    tail = operator("Slice", [(1, 100), (1,), (1,)], (1, 10))
+    assert work.bytes_moved(tail) == 4 * (10 + 2 + 10)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("ArgMax", 60), ("ReduceProd", 60), ("TopK", 60 * 3), ("Shape", 0)])
+def test_what_is_read_counts_where_little_is_written(kind: str, count: int) -> None:
+    assert work.elementwise(operator(kind, [(1, 60)], (1, 5))) == count

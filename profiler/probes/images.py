@@ -1,0 +1,124 @@
+"""Convolutional probes and their common blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Several
+
+from profiler.probes.drawing import (
+    FEWEST_BLOCKS,
+    MOST_BLOCKS,
+    MOST_ELEMENTS,
+    MOST_MACS,
+    WIDTHS,
+    Drawing,
+    Image,
+    activated,
+    convolved,
+)
+
+Block = Callable[[Drawing, Image], Image]
+
+_SIZES = (4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112)
+#: Lines of text, and spectra.
+_STRIPS = ((24, 96), (32, 128), (48, 160), (12, 200), (8, 256))
+_CLASSES = (10, 100, 1000)
+
+
+def image_probe(drawing: Drawing, rare: Several[Block]) -> bytes:
+    """A network of random common blocks, with the given rare ones in between."""
+    size = drawing.one_of(_SIZES)
+    height, width = drawing.one_of(_STRIPS) if drawing.chance(0.2) else (size, size)
+    few = drawing.chance(0.3)
+    image = Image("input", 3 if few else drawing.affordable(WIDTHS, MOST_ELEMENTS / (height * width)), height, width)
+    shape = image.shape
+    common = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(FEWEST_BLOCKS, MOST_BLOCKS + 1)))]
+    blocks: list[Block] = [convolution, *common]
+    for block in rare:
+        blocks.insert(int(drawing.rng.integers(1, len(blocks) + 1)), block)
+    for block in blocks:
+        image = block(drawing, image)
+    pooled = drawing.reduced("ReduceMean", image.value, 2, 3, keepdims=0)
+    classes = drawing.one_of(_CLASSES)
+    last = drawing.add("Gemm", pooled, drawing.weight(classes, image.channels), drawing.weight(classes), transB=1)
+    return drawing.done(shape, last, (1, classes))
+
+
+def convolution(drawing: Drawing, image: Image) -> Image:
+    """Dense, of any width."""
+    window = drawing.one_of((1, 1, 1, 3, 3, 3, 5, 7) if image.channels <= 64 else (1, 1, 3))
+    stride = _stride(drawing, image)
+    area = -(-image.height // stride) * -(-image.width // stride)
+    if area * image.channels * window**2 * WIDTHS[0] > MOST_MACS:
+        window = 1
+    most = min(MOST_MACS / (area * image.channels * window**2), MOST_ELEMENTS / area)
+    out = drawing.affordable(WIDTHS, most)
+    made = convolved(drawing, image, out, (window, window), stride=stride)
+    return made.but(activated(drawing, made.value))
+
+
+def depthwise(drawing: Drawing, image: Image) -> Image:
+    """A window for each channel."""
+    window = drawing.one_of([extent for extent in (3, 3, 5, 7) if image.elements * extent**2 <= MOST_MACS] or [1])
+    stride = _stride(drawing, image)
+    made = convolved(drawing, image, image.channels, (window, window), stride=stride, groups=image.channels)
+    return made.but(activated(drawing, made.value))
+
+
+def residual(drawing: Drawing, image: Image) -> Image:
+    """A convolution and what it reads, added up."""
+    work = image.area * image.channels**2
+    if work > MOST_MACS:
+        return convolution(drawing, image)
+    window = 3 if 9 * work < MOST_MACS else 1
+    inner = convolved(drawing, image, image.channels, (window, window))
+    total = drawing.add("Add", activated(drawing, inner.value, "Relu"), image.value)
+    return image.but(activated(drawing, total, "Relu"))
+
+
+def squeeze(drawing: Drawing, image: Image) -> Image:
+    """Squeeze and excite."""
+    narrow = max(8, image.channels // 4)
+    if drawing.chance(0.5):
+        pooled = drawing.reduced("ReduceMean", image.value, 2, 3)
+    else:
+        pooled = drawing.add("GlobalAveragePool", image.value)
+    whole = image.but(pooled, size=(1, 1))
+    squeezed = convolved(drawing, whole, narrow, (1, 1))
+    inner = squeezed.but(activated(drawing, squeezed.value))
+    gate = convolved(drawing, inner, image.channels, (1, 1))
+    opened = activated(drawing, gate.value, drawing.one_of(("Sigmoid", "HardSigmoid")))
+    return image.but(drawing.add("Mul", image.value, opened))
+
+
+def pool(drawing: Drawing, image: Image) -> Image:
+    """A maximum or a mean over windows."""
+    if min(image.height, image.width) < 6:
+        return image
+    window, stride = drawing.one_of((2, 3)), drawing.one_of((1, 2))
+    pads = [1] * 4 if window == 3 else [0, 0, 1, 1] if stride == 1 else [0] * 4
+    kind = drawing.one_of(("MaxPool", "AveragePool"))
+    made = drawing.add(kind, image.value, kernel_shape=[window] * 2, strides=[stride] * 2, pads=pads)
+    added = pads[0] + pads[2]
+    return image.but(
+        made, size=((image.height + added - window) // stride + 1, (image.width + added - window) // stride + 1)
+    )
+
+
+def branches(drawing: Drawing, image: Image) -> Image:
+    """Two convolutions beside each other."""
+    most = min(MOST_MACS / (image.elements * 9), MOST_ELEMENTS / image.area / 2)
+    if most < WIDTHS[0]:
+        return depthwise(drawing, image)
+    out = drawing.affordable(WIDTHS, most)
+    parts = [activated(drawing, convolved(drawing, image, out, (window, window)).value, "Relu") for window in (1, 3)]
+    return image.but(drawing.add("Concat", *parts, axis=1), 2 * out)
+
+
+def _stride(drawing: Drawing, image: Image) -> int:
+    return 2 if min(image.height, image.width) >= 8 and drawing.chance(0.3) else 1
+
+
+_COMMON: tuple[Block, ...] = (
+    *(convolution,) * 5, *(depthwise,) * 3, residual, squeeze, pool, branches,
+)  # fmt: skip
