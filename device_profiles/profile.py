@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -10,9 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from device_profiles import outputs
 from device_profiles.errors import InvalidData, UnknownName
 
 Scalar = bool | int | float | str
+
+#: The first line of a file that `save` wrote; the digest of the rest follows.
+_WRITTEN = "# Written by hwnas; sha256 of what follows: "
 
 
 class _Frozen(BaseModel):
@@ -107,9 +112,23 @@ def from_plain(data: Mapping[str, Any]) -> Target:
 
 
 def save(target: Target, path: Path) -> None:
-    """Write a TOML file that `load` reads back as an equal target."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(target), encoding="utf-8")
+    """Write a TOML file that `load` reads back as an equal target; one that nobody has edited since is replaced.
+
+    Raises:
+        UsageError: there is something else, or there can be no file.
+    """
+    text = to_toml(target)
+    outputs.write(path, _WRITTEN + hashlib.sha256(text.encode()).hexdigest() + "\n" + text, WRITTEN)
+
+
+def _is_as_written(content: bytes) -> bool:
+    """Whether a file is what `save` wrote: a profile is there to be edited, and what was edited is not replaced."""
+    head, _, text = content.partition(b"\n")
+    return head.decode(errors="replace") == _WRITTEN + hashlib.sha256(text).hexdigest()
+
+
+#: A file that `save` wrote.
+WRITTEN = outputs.FileKind("a target that hwnas wrote and nobody edited", _is_as_written)
 
 
 def to_toml(target: Target) -> str:

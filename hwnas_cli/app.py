@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from device_profiles.errors import UsageError
 from hwnas_cli import interrupts
-from hwnas_cli.answer import Answer, Ended, captured, deliver, end, refusal, say
+from hwnas_cli.answer import Answer, Ended, captured, end, refusal, say
 from hwnas_cli.commands import (
     benchmark,
     compare,
@@ -55,7 +55,7 @@ app.command("import")(importing.import_)
 app.command("lint")(importing.lint)
 
 
-class _Version(Exception):  # noqa: N818 - an answer, not an error
+class _Version(Exception):
     """`--version` was given."""
 
 

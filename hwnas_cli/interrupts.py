@@ -4,11 +4,12 @@ Three times: until the command is loaded nothing is there to be kept, so the pro
 interrupt is an exception, and is remembered, because imports and callbacks turn exceptions into others; when the answer
 is being written nothing interrupts it any more.
 
-Only built-in modules are imported here: what runs first must be the first to be ready.
+Hardly anything is imported here: what runs first must be the first to be ready.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from types import FrameType
 
 INTERRUPTED = 130
 
-_state = {"own": False, "seen": False, "out": 1}
+_state: dict[str, int] = {"own": False, "seen": False, "out": 1}
 
 
 def end_at_once(out: int = 1) -> None:
@@ -46,7 +47,7 @@ def no_more() -> None:
 
 def seen() -> bool:
     """Whether there was one since `raise_from_here`, whatever became of its exception."""
-    return _state["seen"]
+    return bool(_state["seen"])
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -63,8 +64,6 @@ def _end(number: int, frame: FrameType | None) -> None:
         error = '{"type": "Interrupted", "message": "interrupted", "hint": ""}'
         texts[_state["out"]] = f'{{"schema": "hwnas.{name}/1", "error": {error}}}\n'
     for descriptor, text in texts.items():
-        try:
+        with contextlib.suppress(OSError):  # nobody listens
             os.write(descriptor, text.encode())
-        except OSError:  # noqa: PERF203, SIM105 - nobody listens, and contextlib may not be loaded
-            pass
     os._exit(INTERRUPTED)

@@ -29,7 +29,7 @@ def _own_streams() -> None:
     answer goes to a copy of what it was. A descriptor that was closed is filled: the next file that is opened would
     take its number, and what is printed would go into a store.
     """
-    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the three standard streams
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(lowest, True)
     os.close(lowest)
     if sys.stderr is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InfeasibleBudget, UsageError
+from device_profiles.outputs import existing
 from device_profiles.profile import Target
 from nas import finalists, gradient, indicators, judging, resolve, spaces, strategies
 from nas.evaluators import Context, Evaluator, open_objective
@@ -21,6 +23,7 @@ from nas.plan import SearchPlan, check, facts
 from nas.spaces.protocol import Space
 from nas.strategies.protocol import Strategy
 from nas.study import DATABASE, Point, Result, Study, Trial, costs_of
+from profiler import unmade
 from profiler.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -142,9 +145,17 @@ def search(
 def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
     """`search` from a plan."""
     check(plan)
-    place = Path(folder)
+    with ExitStack() as stack:
+        return _run(plan, Path(folder), store, progress, stack)
+
+
+def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack) -> SearchResult:
     space = spaces.load(plan.space)
+    _check_strategies(plan, space)
+    _check_place(place)
+    opened = stack.enter_context(unmade.if_refused(place / DATABASE, store))
     study = Study(Store(place / DATABASE))
+    opened.append(study.store)
     context = Context(
         space=space,
         folder=place,
@@ -155,6 +166,8 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
         settings=plan.shared_settings,
         progress=progress,
     )
+    if store is not None:
+        opened.append(context.store)
     evaluators = tuple(open_objective(text, context) for text in plan.objectives)
     names = [evaluator.objective.name for evaluator in evaluators]
     if len(set(names)) < len(names):
@@ -180,6 +193,46 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
             hint="Loosen the bound, or search longer: the run goes on from here.",
         )
     return result
+
+
+#: What a search writes into its folder.
+_OWN = ("run.db", "supernet.", "onnx", ".")
+
+
+def _check_strategies(plan: SearchPlan, space: Space) -> None:
+    """Refuse settings that a strategy does not take, before anything is written.
+
+    Raises:
+        UsageError: it is so.
+    """
+    for name in plan.strategies:
+        if name in strategies.names():
+            settings = plan.settings_of(name)
+            strategies.create(
+                name, choices=space.choices, objectives=len(plan.objectives), ordered=space.ordered, **settings
+            )
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a folder that is something else: a run has files beside which nothing of others is safe.
+
+    Raises:
+        UsageError: it is.
+    """
+    hint = "Give another folder with -o."
+    try:
+        if existing(place.absolute()) == place.absolute() and not place.is_dir():
+            raise UsageError(f"{place} is a file, not the folder of a run", hint=hint)
+        foreign = (
+            sorted(path.name for path in place.iterdir() if not path.name.startswith(_OWN)) if place.exists() else []
+        )
+        if foreign and not (place / DATABASE).exists():
+            more = f" and {len(foreign) - 4} more" if len(foreign) > 4 else ""
+            raise UsageError(
+                f"{place} exists and is not the folder of a run: it holds {', '.join(foreign[:4])}{more}", hint=hint
+            )
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}", hint=hint) from error
 
 
 def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device_profiles.errors import SchemaMismatch
+from device_profiles.errors import InvalidData, SchemaMismatch
 from device_profiles.profile import from_plain
+from device_profiles.reading import parse_json, read_bytes
 
 #: Version of the predictor folder. 1: first (2026-11). 2: what a model learned moved into its own files (2026-11).
 SCHEMA = "hwnas.predictor/2"
@@ -77,6 +78,25 @@ class Card:
             raise SchemaMismatch(
                 f"{folder} is not a predictor's folder: {error}", hint="Make one with: hwnas fit"
             ) from error
+
+
+def is_predictor(folder: Path) -> bool:
+    """Whether a folder was written as a predictor, and holds nothing beside it."""
+    try:
+        card = parse_json(read_bytes(folder / "card.json"), "card.json")
+        files = list(folder.iterdir())
+    except (InvalidData, OSError):
+        return False
+    if not isinstance(card, dict) or not str(card.get("schema")).startswith("hwnas.predictor/"):
+        return False
+    name = str(card.get("predictor"))
+    own = {"card.json", "network.json", "table.safetensors"}
+    return all(
+        (file.name in own or file.name.startswith((f"{name}.", f"{name}-")))
+        and file.is_file()
+        and not file.is_symlink()
+        for file in files
+    )
 
 
 def check_numbers(name: str, values: Sequence[Any] | None, count: int) -> None:

@@ -15,7 +15,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, InvalidTable, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
 from predictors import makers, network, samples
-from predictors.card import Card
+from predictors.card import Card, is_predictor
 from predictors.encoding import CostTable, DifferentiableTable
 from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
@@ -125,7 +125,7 @@ class Predictor:
         """Write the predictor into `folder`, whole or not at all; what was there before is replaced."""
         from safetensors.numpy import save_file
 
-        with replacing(Path(folder), "a predictor", lambda place: (place / "card.json").exists()) as work:
+        with replacing(Path(folder), "a predictor", is_predictor) as work:
             self.card.write(work)
             self.model.save(work)
             if self.table is not None:

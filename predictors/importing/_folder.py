@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import HwnasError, SchemaMismatch, UsageError
+from device_profiles.errors import HwnasError, SchemaMismatch
 from predictors.folders import replacing
 from predictors.importing import _cells
 from predictors.importing._files import number, read_csv, read_raw
@@ -33,14 +33,9 @@ def save(table: Table, folder: Path) -> None:
     folder = Path(folder)
     text = _csv_text(table)
     facts = _facts(table, hashlib.sha256(text.encode()).hexdigest())
-    try:
-        with replacing(folder, "a table", _is_table) as work:
-            (work / "table.csv").write_text(text, encoding="utf-8", newline="")
-            (work / "table.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error}", hint="Give a folder that can be written with -o."
-        ) from error
+    with replacing(folder, "a table", is_table) as work:
+        (work / "table.csv").write_text(text, encoding="utf-8", newline="")
+        (work / "table.json").write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> Table:
@@ -73,7 +68,7 @@ def load(folder: Path) -> Table:
         ) from error
 
 
-def _is_table(folder: Path) -> bool:
+def is_table(folder: Path) -> bool:
     """Whether a folder was written here: no other files, and the facts say so."""
     if {path.name for path in folder.iterdir()} - set(_FILES):
         return False
