@@ -35,10 +35,11 @@ SPACE = "nasbench201:cells=1,channels=4,resolution=8"
 ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"
 #: What is wrong in a way of its own, for any option that takes a text or a path.
 HOSTILE = (
-    "", " ", "-", "--", "nothing", "a" * 300, "a/" * 2000, "x\ny", "\x1b[31mred", "\u202egnp", "ü", "\udcff\udcfe", "x\0y",
+    "", " ", "-", "--", "nothing", "a" * 300, "a/" * 2000, "x\ny", "\x1b[31mred", "\u202egnp", "ü", "\udcff\udcfe",
     ".", "..", "/", "a.db", "p", "p/card.json", "folder", "notes.txt", "notes.txt/inside", "empty", "fifo", "loop",
-    "/dev/full", "/dev/null", "/dev/zero", "/proc/self/mem", "nowhere://x/y", "sqlite://", "sqlite:///", "http://[", "://",
-    "a?b.db", ":memory:", "%41", "~", "$HOME", "*", "--json", "-1", "nan", "1e999", "9" * 5000, "{}", "[" * 3000, "'; --",
+    "/dev/full", "/dev/null", "/dev/zero", "/proc/self/mem", "nowhere://x/y", "sqlite://", "sqlite:///", "http://[",
+    "://", "a?b.db", ":memory:", "%41", "~", "$HOME", "*", "--json", "-1", "nan", "1e999", "9" * 5000, "{}", "[" * 3000,
+    "'; --", "x\0y",
 )  # fmt: skip
 NUMBERS = (
     "-1", "0", "1", "2", "3", "1.5", "nan", "inf", "-inf", "", " 2", "1_0", "0x10", "1e3", "٣", "9" * 30, "9" * 5000,
@@ -58,12 +59,12 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "profile.space": ("nasbench20", "nasbench201:cells=0", "nasbench201:cells=-1", f"nasbench201:cells={10**30}"),
     "profile.arch": ("9,9", "1,2,3,0,4,-1", f"{10**30},0,0,0,0,0", "0,0,0,0,0,0"),
     "fit.space": ("nasbench20", "nasbench201:cells=-1"),
-    "objective": ("table:t.csv:cost", "latency:p", "table:t.csv:cost", "x=table:t.csv:cost:max", "table:t.csv", "table:::",
-                  "latency:measured", "accuracy", "latency:folder", "a=b=c"),
+    "objective": ("table:t.csv:cost", "latency:p", "table:t.csv:cost", "x=table:t.csv:cost:max", "table:t.csv",
+                  "table:::", "latency:measured", "accuracy", "latency:folder", "a=b=c"),
     "constraint": ("macs <= 2", "cost <= 1 ms", "cost <= nan", "cost < ", "cost >= -1", "nobody <= 1"),
     "strategy": ("nsga2", "random", "auto", "nsga22"),
-    "settings": ("nsga2.seed=5", "nsga2.population=4", "evaluation_seconds=abc", "evaluation_seconds=-1", "replicates=0",
-                 "evaluation_seconds=nan", "evaluation_seconds=0", "train_steps=-5", "nsga2.population=1e400", "=", "a",
+    "settings": ("nsga2.seed=5", "nsga2.population=4", "evaluation_seconds=abc", "evaluation_seconds=-1",
+                 "replicates=0", "evaluation_seconds=nan", "evaluation_seconds=0", "train_steps=-5", "nsga2.population=1e400", "=", "a",
                  "nsga2.mutation=x", "nsga2.population=" + "9" * 5000, "nobody.x=1", "replicates=2"),
     "predictor": ("lookup", "roofline", "linear", "lokup"),
     "cost": ("latency", "energy", "memory", "money"),
@@ -149,7 +150,8 @@ def furnish(place: Path) -> None:
         "bad.onnx": "no model",
         "me.toml": 'extends = "fake"\n',
         "bad.toml": "name = ",
-        "t.csv": f"arch,cost\n{ARCH},3.5\n{ARCH.replace('3x3', '1x1')},1.5\n{ARCH.replace('none~1', 'nor_conv_3x3~1')},2\n",
+        "t.csv": f"arch,cost\n{ARCH},3.5\n{ARCH.replace('3x3', '1x1')},1.5\n"
+        f"{ARCH.replace('none~1', 'nor_conv_3x3~1')},2\n",
     }
     for name, text in texts.items():
         (place / name).write_text(text)
