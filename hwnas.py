@@ -8,6 +8,9 @@ Example:
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from hwnas_cli import start  # first of all: it takes care of interrupts
+
 import device_profiles
 import nas
 import predictors
@@ -18,10 +21,10 @@ __all__ = ["device_profiles", "main", "nas", "predictors", "profiler"]
 
 def main() -> None:
     """Run the command line."""
-    from hwnas_cli.app import main as run
+    from hwnas_cli.start import main as run
 
     run()
 
 
 if __name__ == "__main__":
-    main()
+    start.main()

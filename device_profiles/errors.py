@@ -16,9 +16,11 @@ class HwnasError(Exception):
     Args:
         message: what happened, with what was got and what is allowed.
         hint: what to do next; empty if there is nothing to add.
+
+    By itself it is a part that failed, 3: 1 is left to answers that are no.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 3
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

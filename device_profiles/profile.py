@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from device_profiles import outputs
 from device_profiles.errors import InvalidData, UnknownName
 from device_profiles.reading import LARGEST_TOML_BYTES, parse_toml, read_bytes, shown
 
@@ -20,6 +22,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 #: Most targets that extend each other in a row.
 _LONGEST_CHAIN = 8
 _HINT = "Compare it with: hwnas devices show local-onnxruntime"
+
+#: The first line of a file that `save` wrote; the digest of the rest follows.
+_WRITTEN = "# Written by hwnas; sha256 of what follows: "
 
 
 class _Frozen(BaseModel):
@@ -114,9 +119,23 @@ def from_plain(data: Mapping[str, Any]) -> Target:
 
 
 def save(target: Target, path: Path) -> None:
-    """Write a TOML file that `load` reads back as an equal target."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(target), encoding="utf-8")
+    """Write a TOML file that `load` reads back as an equal target; one that nobody has edited since is replaced.
+
+    Raises:
+        UsageError: there is something else, or there can be no file.
+    """
+    text = to_toml(target)
+    outputs.write(path, _WRITTEN + hashlib.sha256(text.encode()).hexdigest() + "\n" + text, WRITTEN)
+
+
+def _is_as_written(content: bytes) -> bool:
+    """Whether a file is what `save` wrote: a profile is there to be edited, and what was edited is not replaced."""
+    head, _, text = content.partition(b"\n")
+    return head.decode(errors="replace") == _WRITTEN + hashlib.sha256(text).hexdigest()
+
+
+#: A file that `save` wrote.
+WRITTEN = outputs.FileKind("a target that hwnas wrote and nobody edited", _is_as_written)
 
 
 def to_toml(target: Target) -> str:

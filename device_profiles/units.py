@@ -13,6 +13,9 @@ from device_profiles.errors import UsageError
 
 _NUMBER = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s]*)\s*$")
 
+#: A year: nothing is measured for longer, and beyond lie numbers that no clock counts to.
+LONGEST_S = 366 * 86400.0
+
 #: Canonical unit of each quantity, and the factor that takes each accepted unit to it.
 _FACTORS: dict[str, dict[str, float]] = {
     "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3, "ns": 1e-6, "min": 6e4},
@@ -29,11 +32,11 @@ def _split(text: str) -> tuple[float, str]:
     match = _NUMBER.match(text)
     if match is None:
         raise UsageError(
-            f"cannot read {text!r} as a number with a unit", hint="Write it like '40 ms', '96 MiB' or '2 %'."
+            f"cannot read {_cut(text)} as a number with a unit", hint="Write it like '40 ms', '96 MiB' or '2 %'."
         )
     value = float(match.group(1))
     if not math.isfinite(value):
-        raise UsageError(f"{text!r} is too large a number")
+        raise UsageError(f"{_cut(text)} is too large a number")
     return value, match.group(2)
 
 
@@ -56,8 +59,16 @@ def parse_quantity(text: str, unit: str) -> float:
         return value
     if given not in factors:
         allowed = ", ".join(factors) or f"{unit!r} or a plain number"
-        raise UsageError(f"{text!r} is not in a unit of {unit}", hint=f"Allowed units: {allowed}.")
-    return value * factors[given]
+        raise UsageError(f"{_cut(text)} is not in a unit of {unit}", hint=f"Allowed units: {allowed}.")
+    converted = value * factors[given]
+    if not math.isfinite(converted):
+        raise UsageError(f"{_cut(text)} is too large a number")
+    return converted
+
+
+def _cut(text: str) -> str:
+    """A text for a message; one of thousands of digits is no message."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def parse_duration_s(text: str) -> float:
@@ -68,8 +79,8 @@ def parse_duration_s(text: str) -> float:
     """
     value, given = _split(text)
     seconds = value if given == "" else parse_quantity(text, "ms") / 1e3
-    if seconds <= 0:
-        raise UsageError(f"a duration must be above 0, got {text!r}")
+    if not 0 < seconds <= LONGEST_S:
+        raise UsageError(f"a duration must be above 0 and at most a year ({LONGEST_S:.0f} s), got {_cut(text)}")
     return seconds
 
 
@@ -80,8 +91,8 @@ def parse_fraction(text: str) -> float:
         UsageError: the text is no fraction above 0.
     """
     value = parse_quantity(text, "fraction")
-    if value <= 0:
-        raise UsageError(f"a fraction must be above 0, got {text!r}")
+    if not 0 < value < math.inf:
+        raise UsageError(f"a fraction must be above 0, got {_cut(text)}")
     return value
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from device_profiles.terminal import visible
+from hwnas_cli.answer import say
 from profiler import events
 
 #: Seconds between two lines where standard error is no terminal.
@@ -56,7 +57,7 @@ class Live:
         if what not in self._said_s or now - self._said_s[what] >= _EVERY_S or ended:
             if self._said_s.get(what) == float("inf"):
                 return
-            print(visible(f"{what}: {done}/{total}"), file=sys.stderr, flush=True)
+            say(f"{what}: {done}/{total}")
             self._said_s[what] = float("inf") if ended else now
 
     def campaign(self, event: events.Event) -> None:
@@ -67,4 +68,4 @@ class Live:
         elif isinstance(event, events.BlockTaken):
             self("measuring, s of device time", min(int(event.spent_s), self._budget_s), self._budget_s)
         elif isinstance(event, events.ModelFailed):
-            print(visible(f"cannot measure {event.name}: {event.reason}", keep=""), file=sys.stderr)
+            say(visible(f"cannot measure {event.name}: {event.reason}", keep=""))

@@ -162,7 +162,7 @@ def _kept(path: Path, wanted: Mapping[tuple[str, str, int], Mapping[str, Any]]) 
     if not path.exists():
         return {}
     text = path.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
+    if text and not text.endswith("\n") and _is_cut(text[text.rfind("\n") + 1 :]):
         text = text[: text.rfind("\n") + 1]
         temporary = path.with_suffix(".partial")
         temporary.write_text(text, encoding="utf-8")
@@ -190,6 +190,12 @@ def _kept(path: Path, wanted: Mapping[tuple[str, str, int], Mapping[str, Any]]) 
             )
         found[key] = Cell(*key, seconds, scores)
     return found
+
+
+def _is_cut(line: str) -> bool:
+    """Whether a line is the beginning of a result; anything else is not ours to take away."""
+    begin = json.dumps({"version": VERSION})[:-1]
+    return line.startswith(begin) or begin.startswith(line)
 
 
 def _prepare(modules: Sequence[str]) -> None:

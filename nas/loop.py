@@ -12,6 +12,7 @@ import numpy as np
 
 from device_profiles import plugins
 from device_profiles.errors import InfeasibleBudget, PluginError, UsageError
+from device_profiles.outputs import existing
 from device_profiles.passwords import without_password
 from device_profiles.profile import Target
 from nas import apart, checking, finalists, gradient, guard, indicators, judging, resolve, space_parts, strategies
@@ -25,7 +26,8 @@ from nas.plan import SearchPlan, check, facts
 from nas.space_parts import Parts
 from nas.spaces.protocol import Space
 from nas.strategies.protocol import Strategy
-from nas.study import Point, Result, Study, Trial, begin_study, costs_of
+from nas.study import DATABASE, Point, Result, Study, Trial, begin_study, costs_of
+from profiler import unmade
 from profiler.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -155,25 +157,27 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
             cannot be opened.
     """
     check(plan)
-    with plugins.blamed(), ExitStack() as processes:
-        return _run(plan, Path(folder), store, progress, processes)
+    with plugins.blamed(), ExitStack() as stack:
+        return _run(plan, Path(folder), store, progress, stack)
 
 
-def _run(
-    plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, processes: ExitStack
-) -> SearchResult:
+def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack) -> SearchResult:
     seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
     space, parts = space_parts.load(plan.space, seconds)
+    _check_strategies(plan, space)
+    _check_place(place)
     # Before anything is computed: their workers begin as this process is now.
     foreign = {
         name: ApartStrategy(name, space, parts, plan.settings_of(name), plan.seed, seconds)
         for name in plan.strategies
-        if name in strategies.names() and apart.is_apart(strategies.REGISTRY.get(name))
+        if _runs_apart(name)
     }
     for strategy in foreign.values():
-        processes.callback(strategy.close)
+        stack.callback(strategy.close)
         strategy.start()
+    opened = stack.enter_context(unmade.if_refused(place / DATABASE, store))
     study = begin_study(place)
+    opened.append(study.store)
     context = Context(
         space=space,
         folder=place,
@@ -184,10 +188,12 @@ def _run(
         settings=plan.shared_settings,
         progress=progress,
     )
+    if store is not None:
+        opened.append(context.store)
     evaluators: tuple[Evaluator, ...] = ()
     for text in plan.objectives:
         evaluators = (*evaluators, open_objective(text, context))
-        processes.callback(apart.close, evaluators[-1:])
+        stack.callback(apart.close, evaluators[-1:])
     names = [evaluator.objective.name for evaluator in evaluators]
     if len(set(names)) < len(names):
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
@@ -212,6 +218,51 @@ def _run(
             hint="Loosen the bound, or search longer: the run goes on from here.",
         )
     return result
+
+
+#: What a search writes into its folder.
+_OWN = ("run.db", "supernet.", "onnx", ".")
+
+
+def _check_strategies(plan: SearchPlan, space: Space) -> None:
+    """Refuse settings that a strategy does not take, before anything is written.
+
+    Raises:
+        UsageError: it is so.
+    """
+    for name in plan.strategies:
+        if name in strategies.names() and not _runs_apart(name):
+            settings = plan.settings_of(name)
+            strategies.create(
+                name, choices=space.choices, objectives=len(plan.objectives), ordered=space.ordered, **settings
+            )
+
+
+def _runs_apart(name: str) -> bool:
+    """Whether it is a strategy of others, which is made in a process of its own alone."""
+    return name in strategies.names() and apart.is_apart(strategies.REGISTRY.get(name))
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a folder that is something else: a run has files beside which nothing of others is safe.
+
+    Raises:
+        UsageError: it is.
+    """
+    hint = "Give another folder with -o."
+    try:
+        if existing(place.absolute()) == place.absolute() and not place.is_dir():
+            raise UsageError(f"{place} is a file, not the folder of a run", hint=hint)
+        foreign = (
+            sorted(path.name for path in place.iterdir() if not path.name.startswith(_OWN)) if place.exists() else []
+        )
+        if foreign and not (place / DATABASE).exists():
+            more = f" and {len(foreign) - 4} more" if len(foreign) > 4 else ""
+            raise UsageError(
+                f"{place} exists and is not the folder of a run: it holds {', '.join(foreign[:4])}{more}", hint=hint
+            )
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}", hint=hint) from error
 
 
 def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_profiles import outputs
+
 #: Colours that people with any colour vision tell apart (Okabe & Ito, 2008), one for each strategy.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -50,6 +52,9 @@ def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Pat
 
     Returns:
         The path.
+
+    Raises:
+        UsageError: there is something else than such a page, or there can be no file.
     """
     body = [f"<h1>{html.escape(title)}</h1><p class='note'>{html.escape(note)}</p>"]
     first = True
@@ -63,10 +68,7 @@ def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Pat
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>hwnas: "
         f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    outputs.write(path, page, outputs.PAGE)
     return path
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from device_profiles.errors import UnknownName, UsageError
 from device_profiles.profile import Target, to_plain
+from device_profiles.units import LONGEST_S
 from nas import evaluators, gradient, strategies
 from nas.evaluators.protocol import Evaluator
 from nas.objectives import Constraint
@@ -16,6 +19,11 @@ from nas.spaces.protocol import Space
 #: Settings of the search itself: how long one evaluation may take, how long a plug-in may take to open, ask or be told,
 #: and how many of each architecture a noisy objective is the mean of.
 SETTINGS = ("evaluation_seconds", "plugin_seconds", "replicates")
+
+#: Seeds are numbers of 32 bits: they are added to, stored, and given to libraries that take no more.
+LARGEST_SEED = 2**32 - 1
+#: Evaluations of one architecture; the mean of more is known to 0.1 % of their scatter.
+MOST_REPLICATES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -82,12 +90,53 @@ def check(plan: SearchPlan) -> None:
         strategy, dot, _ = key.partition(".")
         if strategy not in known if dot else key not in readers:
             raise UnknownName("setting", key, (*readers, *(f"{name}.SETTING" for name in known)))
+    if not isinstance(plan.seed, int) or isinstance(plan.seed, bool) or not 0 <= plan.seed <= LARGEST_SEED:
+        raise UsageError(f"a seed must be a whole number in 0..{LARGEST_SEED}, got {plan.seed!r}")
+    if not _is_count(count := plan.replicates):
+        raise UsageError(f"setting replicates must be a whole number of 1 to {MOST_REPLICATES}, got {count!r}")
     for key in ("evaluation_seconds", "plugin_seconds"):
-        value = plan.settings.get(key)
-        if value is not None and (isinstance(value, bool | str) or not 0 < value < float("inf")):
-            raise UsageError(f"setting {key} must be a number of seconds above 0, got {value!r}")
-    if not isinstance(count := plan.replicates, int) or isinstance(count, bool) or count < 1:
-        raise UsageError(f"setting replicates must be a whole number of at least 1, got {count!r}")
+        seconds = plan.settings.get(key)
+        if seconds is not None and not _is_duration(seconds):
+            raise UsageError(
+                f"setting {key} must be a number of seconds above 0 and at most {LONGEST_S:.0f}, got {seconds!r}"
+            )
+    for name in plan.strategies:
+        _check_settings(name, plan.settings_of(name))
+
+
+def _check_settings(name: str, given: Mapping[str, Any]) -> None:
+    """Refuse a setting that the strategy does not take, or a value of another kind than its default.
+
+    Raises:
+        UsageError: it is.
+        UnknownName: the strategy has no such setting.
+    """
+    make: Any = gradient.REGISTRY.get(name) if name in gradient.names() else strategies.REGISTRY.get(name)
+    parameters = inspect.signature(make).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    # The first is the problem; what `strategies.create` takes by these names, the search says.
+    taken = inspect.signature(strategies.create).parameters
+    known = {key: one for key, one in list(parameters.items())[1:] if key not in taken}
+    for key, value in given.items():
+        if key in taken:
+            raise UsageError(f"{key} is no setting of {name}: the search says it", hint=f"Leave {name}.{key} out.")
+        if key not in known:
+            raise UnknownName(f"setting of {name}", key, known)
+        default = known[key].default
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if number and (not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value)):
+            raise UsageError(f"setting {name}.{key} must be a number, got {value!r}")
+        if number and isinstance(default, int) and not isinstance(value, int):
+            raise UsageError(f"setting {name}.{key} must be a whole number, got {value!r}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_REPLICATES
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_S
 
 
 def facts(

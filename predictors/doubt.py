@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors import intervals
-from predictors.card import check_numbers
 from predictors.features import family
 from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, MakeKernelModel
+from predictors.sealed import check_numbers
 from profiler import work
 from profiler.operators import Operator
 

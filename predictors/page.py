@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from device_profiles import outputs
 from predictors.comparison import Comparison, Row
 
 _STYLE = (
@@ -51,8 +52,7 @@ def write(comparison: Comparison, path: Path) -> Path:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>hwnas: {target}</title>"
         f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    outputs.write(path, page, outputs.PAGE)
     return path
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, table
+from hwnas_cli.options import LARGEST_WORKERS, count
 
 #: Checkpoints in the table for people, at most one more than this.
 _SHOWN = 5
@@ -16,7 +17,7 @@ _SHOWN = 5
 @answers("benchmark")
 def benchmark(
     file: Annotated[Path, typer.Argument(help="What to compare, as TOML.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the results do not depend on it.")] = 1,
+    workers: Annotated[int, count("Processes; the results do not depend on it.", most=LARGEST_WORKERS)] = 1,
     as_json: Json = False,
 ) -> Answer:
     """Compare search strategies on problems, over seeds.

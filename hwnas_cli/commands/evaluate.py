@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers
+from hwnas_cli.options import LARGEST_SPLITS, count
 
 if TYPE_CHECKING:
     from predictors.predictor import Predictor
@@ -19,7 +20,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A predictor's folder.")],
     store: Annotated[str, typer.Option(help="Measurements to hold it against.")],
     compare: Annotated[str | None, typer.Option(help="Predictors to hold beside it, with commas.")] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="Random splits of a comparison.")] = 5,
+    seeds: Annotated[int, count("Random splits of a comparison.", least=2, most=LARGEST_SPLITS)] = 5,
     page: Annotated[Path | None, typer.Option("--html", help="Write the comparison as a page.")] = None,
     as_json: Json = False,
 ) -> Answer:
@@ -40,11 +41,14 @@ def evaluate(
 
     import predictors
     import profiler
+    from device_profiles import outputs
     from device_profiles.errors import UsageError
 
     names = tuple(name.strip() for name in compare.split(",") if name.strip()) if compare else ()
     if page is not None and not names:
         raise UsageError("--html needs --compare", hint="Name the predictors: --compare lookup,lightgbm.")
+    if page is not None:
+        outputs.check(page, outputs.PAGE)
     loaded = predictors.load(folder)
     with profiler.Store(store, create=False) as opened:
         found = predictors.evaluate(loaded, opened, compare=names)

@@ -35,11 +35,14 @@ def fit(
     import predictors
     import profiler
     from hwnas_cli.progress import Live
+    from predictors import folders
+    from predictors.card import is_predictor
 
     if cost == "memory" and predictor not in (None, "simulation"):
         say(f"memory is simulated, not learned: {predictor} is not used")
         predictor = "simulation"
     name = predictor or ("simulation" if cost == "memory" else "lookup")
+    folders.check(output, "a predictor", is_predictor)
     chosen = device_profiles.load(target)
     opened_space = None if space is None else nas.spaces.load(space)
     with Live() as live, profiler.Store(store, create=False) as opened:

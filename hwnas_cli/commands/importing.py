@@ -42,9 +42,11 @@ def import_(
     """
     from dataclasses import asdict, replace
 
-    from predictors import importing
+    from predictors import folders, importing
+    from predictors.importing._folder import is_table
 
     _require_folder(output)
+    folders.check(output, "a table", is_table)
     found = importing.read(file, kind, device=device, part=part)
     findings = importing.lint(found)
     made = replace(found, findings=findings) if keep else found.without_errors(findings)

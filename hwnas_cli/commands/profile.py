@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, say, table
+from hwnas_cli.options import Seed, count
 
 if TYPE_CHECKING:
     from device_profiles import Target
@@ -37,17 +38,17 @@ def profile(
     target: Annotated[str, typer.Argument(help="A shipped target or a TOML file; see `hwnas devices list`.")],
     model: Annotated[list[Path] | None, typer.Option(help="ONNX files to measure.")] = None,
     space: Annotated[str | None, typer.Option(help="Space to sample networks from.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Networks to sample.")] = None,
+    samples: Annotated[int | None, count("Networks to sample.")] = None,
     arch: Annotated[list[str] | None, typer.Option(help="Architectures, as text of the space or integers.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the sample and of the order of measuring.")] = 0,
+    seed: Seed = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; runs/TARGET.db if not given.")] = None,
     budget: Annotated[str | None, typer.Option(help="Device time, such as 60s.")] = None,
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
     kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
-    probes: Annotated[int | None, typer.Option(min=1, help="Random networks of all common operators.")] = None,
+    probes: Annotated[int | None, count("Random networks of all common operators.")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="INPUT=1x3x224x224; again for other inputs.")] = None,
     dim: Annotated[list[str] | None, typer.Option(help="A free dimension by its name in the file, NAME=8.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="For leading dimensions that are free.")] = None,
+    batch: Annotated[int | None, count("For leading dimensions that are free.")] = None,
     inputs: Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")] = None,
     until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
     as_json: Json = False,
@@ -73,6 +74,7 @@ def profile(
     import profiler
     from device_profiles.units import parse_duration_s, parse_fraction
     from hwnas_cli.progress import Live
+    from profiler import unmade
 
     wanted = None if until is None else parse_fraction(until)
     limits = profiler.Budget(
@@ -88,7 +90,8 @@ def profile(
             samples = POOL
         subjects, refused = _subjects(asked, model, space, samples, arch, probes, seed, live)
         active = None
-        with profiler.Store(place) as opened:
+        with unmade.if_refused(place) as made, profiler.Store(place) as opened:
+            made.append(opened)
             if wanted is None:
                 outcome = profiler.measure(
                     subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign

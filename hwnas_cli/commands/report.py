@@ -26,9 +26,11 @@ def report(
 
         hwnas report runs/s -o front.html --json
     """
+    from device_profiles import outputs
     from nas import report as page
     from nas.study import open_study
 
+    outputs.check(output, outputs.PAGE)
     study = open_study(run)
     path = page.write(study, output)
     return Answer({"path": str(path), "front": len(study.front())}, f"written to {path}")

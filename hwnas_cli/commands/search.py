@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, table
+from hwnas_cli.options import Seed, count
 
 if TYPE_CHECKING:
     from nas.loop import SearchResult
     from nas.noise import Neighbours
     from nas.objectives import Objective
+
+#: A setting is a word or a number.
+LONGEST_VALUE = 200
+#: No setting needs a number so large; beyond, whole numbers do not fit a database, nor a clock.
+LARGEST_NUMBER = 1e15
 
 
 @answers("search")
@@ -21,13 +27,13 @@ def search(
     objective: Annotated[list[str], typer.Option(help="NAME, SPEC or NAME=SPEC; give it once for each objective.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
     strategy: Annotated[list[str], typer.Option(help="One or several; all end on one front.")] = ["auto"],  # noqa: B006
-    evaluations: Annotated[int, typer.Option(min=1, help="Architectures that each strategy has judged.")] = 200,
+    evaluations: Annotated[int, count("Architectures that each strategy has judged.")] = 200,
     constraint: Annotated[list[str] | None, typer.Option(help='A bound, such as "latency <= 2 ms".')] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Seed = 0,
     data: Annotated[str | None, typer.Option(help="digits, or a folder of images.")] = None,
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
-    again: Annotated[int, typer.Option(min=0, help="Further evaluations, of what makes the front most certain.")] = 0,
-    finalists: Annotated[int, typer.Option(min=0, help="Architectures of the front to export and measure.")] = 0,
+    again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
+    finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
     restrict_from: Annotated[
@@ -220,9 +226,14 @@ def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"cannot read --set {text!r}", hint="Write NAME=VALUE, such as train_steps=200.")
+    if len(value) > LONGEST_VALUE:
+        raise UsageError(f"the value of --set {name} has {len(value)} characters, at most {LONGEST_VALUE} are read")
     for kind in (int, float):
         try:
-            return name, kind(value)
+            number = kind(value)
         except ValueError:
             continue
+        if abs(number) >= LARGEST_NUMBER or number != number:
+            raise UsageError(f"setting {name} must be a finite number below {LARGEST_NUMBER:.0e}, got {value!r}")
+        return name, number
     return name, value

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import UsageError
 from device_profiles.reading import shown
 from predictors.folders import replacing
 from predictors.importing import _cells
@@ -40,14 +39,9 @@ def save(table: Table, folder: Path) -> None:
     """
     folder = Path(folder)
     text = _csv_text(table)
-    try:
-        with replacing(folder, "a table", lambda place: is_own(place, _KIND)) as work:
-            (work / "table.csv").write_text(text, encoding="utf-8", newline="")
-            write_head(work, _KIND, _facts(table))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error}", hint="Give a folder that can be written with -o."
-        ) from error
+    with replacing(folder, "a table", is_table) as work:
+        (work / "table.csv").write_text(text, encoding="utf-8", newline="")
+        write_head(work, _KIND, _facts(table))
 
 
 def load(folder: Path) -> Table:
@@ -60,6 +54,11 @@ def load(folder: Path) -> Table:
     found = facts(folder)
     with understood(f"{folder} is not {_KIND.what}", _KIND.remedy):
         return _table(found, *read_csv(read_raw(folder / "table.csv")))
+
+
+def is_table(folder: Path) -> bool:
+    """Whether a folder was written here, and holds nothing beside it."""
+    return is_own(folder, _KIND)
 
 
 def facts(folder: Path) -> dict[str, Any]:

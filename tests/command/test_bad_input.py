@@ -487,9 +487,9 @@ def test_an_interrupted_import_ends_with_130(tmp_path):
     """CPython remembers an interrupt inside of `exec` of a text, and ends by the signal if nobody has it forget."""
     text = "import os, signal, time\\nos.kill(os.getpid(), signal.SIGINT)\\ntime.sleep(20)"
     (tmp_path / "interrupted.py").write_text(
-        "import sys, typer\nfrom hwnas_cli.answer import answers\n"
-        f'@answers("x")\ndef command(as_json=False):\n    exec("{text}")\n'
-        "try:\n    command(as_json=True)\nexcept typer.Exit as error:\n    sys.exit(error.exit_code)\n"
+        "import sys\nfrom hwnas_cli.answer import answers, end\n"
+        f'@answers("x")\ndef command():\n    exec("{text}")\n'
+        "sys.exit(end(command(), as_json=True))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "interrupted"]

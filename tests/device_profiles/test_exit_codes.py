@@ -10,7 +10,7 @@ from device_profiles import errors
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        ("HwnasError", 1),
+        ("HwnasError", 3),
         ("InfeasibleBudget", 1),
         ("UsageError", 2),
         ("UnknownName", 2),
