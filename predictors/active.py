@@ -88,6 +88,7 @@ def measure_until(
     store: Store,
     budget: Budget | None = None,
     seed: int = 0,
+    wait: bool = False,
     listener: events.Listener = events.silent,
     progress: Progress = lambda done: None,
 ) -> Campaign:
@@ -103,6 +104,7 @@ def measure_until(
         store: where the measurements go.
         budget: of each network, and in `device_s` of all together; no limit if that is None.
         seed: of what is held out, and of the order of the rounds.
+        wait: until others have finished measuring on the device, in place of `DeviceBusy`.
         listener: told what the campaigns do.
         progress: told of each round.
 
@@ -129,14 +131,15 @@ def measure_until(
     count = int(np.clip(HELD_SHARE * len(usable), FEWEST_HELD, MOST_HELD))
     held, rest = order[:count], np.sort(order[count:])
     refused = [subject for subject in unique if subject not in usable]
-    failed = measure(refused, target=target, store=store, budget=limits).failures if refused else ()
+    failed = measure(refused, target=target, store=store, budget=limits, wait=wait).failures if refused else ()
     wanted = [usable[i] for i in held]
     spent_before = _spent(store, target)
     rounds: list[Round] = []
     learned: list[int] = []
     while True:
         left = None if limits.device_s is None else limits.device_s - (_spent(store, target) - spent_before)
-        measure(wanted, target=target, store=store, budget=_share(limits, left), seed=seed, listener=listener)
+        share = _share(limits, left)
+        measure(wanted, target=target, store=store, budget=share, seed=seed, wait=wait, listener=listener)
         if learned:
             rounds.append(_judge(store, target, {usable[i].id for i in held}, {usable[i].id for i in learned}))
             progress(rounds[-1])

@@ -24,7 +24,9 @@ from predictors.prediction import Prediction
 from predictors.sealed import floats, read_tensors, understood
 from profiler.assembly import Assembly
 from profiler.catalogue import compile_all
-from profiler.fusing import fused_graph
+from profiler.free_dims import Wanted
+from profiler.fusing import compiled
+from profiler.model_files import Asked, prepare
 from profiler.operators import OperatorGraph
 from profiler.store import Store
 
@@ -84,7 +86,11 @@ class Predictor:
     table: CostTable | None
 
     def predict(
-        self, what: Archs | OperatorGraph | str | Path | Sequence[Any], *, missing: str = "guess"
+        self,
+        what: Archs | OperatorGraph | str | Path | Sequence[Any],
+        *,
+        missing: str = "guess",
+        asked: Asked | None = None,
     ) -> Prediction:
         """Predict architectures, operator graphs, or ONNX files.
 
@@ -93,8 +99,10 @@ class Predictor:
                 hold the target's own kernels (`profiler.fusing.fused_graph`); files are compiled by the target's
                 runtime here.
             missing: `guess` or `raise`, see `NetworkModel.predict`.
+            asked: shapes of the files' free dimensions, and inputs of one's own.
 
         Raises:
+            InvalidModel: a file cannot be run as it is, see `profiler.model_files.prepare`.
             MissingKernel: a kernel is unknown and `missing` is `raise`.
             UsageError: architectures were given and the predictor has no space, or they do not fit it.
         """
@@ -104,7 +112,7 @@ class Predictor:
         items = [what] if isinstance(what, (str, Path, OperatorGraph)) else list(what)
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
             return self._predict_archs(np.asarray(items), missing)
-        return self._believed(self.model.predict([self._graph(item) for item in items], missing=missing))
+        return self._believed(self.model.predict([self._graph(item, asked) for item in items], missing=missing))
 
     def differentiable(self) -> DifferentiableTable:
         """The expected cost under independent choices (DESIGN: `DifferentiableCost`).
@@ -178,7 +186,7 @@ class Predictor:
             )
         return self.table
 
-    def _graph(self, item: Any) -> OperatorGraph:
+    def _graph(self, item: Any, asked: Asked | None) -> OperatorGraph:
         if isinstance(item, OperatorGraph):
             if item.runtime != self.card.profile["runtime"]["name"]:
                 raise UsageError(
@@ -187,7 +195,10 @@ class Predictor:
                     hint="Give the .onnx file, or the graph from profiler.fusing.fused_graph.",
                 )
             return item
-        return fused_graph(Path(item), from_plain(self.card.profile))
+        target = from_plain(self.card.profile)
+        if asked is None and target.batch > 1:
+            asked = Asked(Wanted(batch=target.batch))
+        return compiled(prepare(Path(item), asked), target)
 
 
 def fit(

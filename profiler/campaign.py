@@ -80,6 +80,7 @@ def measure(
     seed: int = 0,
     listener: events.Listener = events.silent,
     retry: bool = False,
+    wait: bool = False,
 ) -> Outcome:
     """Measure models on a target.
 
@@ -91,6 +92,7 @@ def measure(
         seed: of the order of the rounds.
         listener: told what happens, for progress.
         retry: try again what failed for good, too; what may have passed by itself is always tried again.
+        wait: until others have finished measuring on the device, in place of `DeviceBusy`.
 
     Returns:
         Measurements and failures of the subjects. Interruption leaves everything committed.
@@ -107,7 +109,7 @@ def measure(
     unique: dict[str, Subject] = {}
     for subject in subjects:
         unique.setdefault(subject.id, subject)
-    with device_lock(device_of(target, store)), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
+    with device_lock(device_of(target, store), wait=wait), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
         accepted, refused = _compile(unique, target, store, conditions, Path(folder))
         for failure in refused:
             listener(events.ModelFailed(failure.model, failure.name, failure.reason))
@@ -137,6 +139,7 @@ def _compile(
     """
     accepted: dict[str, OperatorGraph] = {}
     refused = []
+    store.fused_graphs(conditions, subjects)  # all at once, into its memory
     for subject in subjects.values():
         graph = store.fused(subject.id, conditions)
         if graph is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -16,6 +17,9 @@ from profiler.free_dims import Wanted, fix
 from profiler.onnx_graph import deciding, known_shapes, read_graph
 from profiler.operators import OperatorGraph
 from profiler.runtimes.protocol import RuntimeOptions
+
+if TYPE_CHECKING:
+    from profiler.model_files import ModelFile
 
 
 def runtime_options(target: Target) -> RuntimeOptions:
@@ -69,6 +73,19 @@ def fused_graph(
     found = trial.run_once(proto.SerializeToString(), [drawn], [*unknown, *further])
     values = found.values if foreign else None
     return read_graph(proto, runtime=name, shapes=found.tensors, unknown=[], values=values)
+
+
+def compiled(file: ModelFile, target: Target) -> OperatorGraph:
+    """The fused kernels of a file that was made ready.
+
+    Raises:
+        InvalidModel: the target's runtime refuses it.
+    """
+    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = Path(place) / file.name
+        path.write_bytes(file.content)
+        return fused_graph(path, target, captured=file.graph, inputs=file.inputs)
 
 
 def _deciding(graph: OperatorGraph) -> list[str]:

@@ -48,6 +48,7 @@ class ModelFile:
     """A model that can be measured.
 
     Attributes:
+        name: of the file.
         content: serialised, with fixed shapes wherever the runtime can load it so.
         graph: its operators; values whose shape no run tells are `profiler.operators.UNKNOWN`.
         inputs: what it is run with, by name.
@@ -55,6 +56,7 @@ class ModelFile:
         kept: digest of what distinguishes its speed from another of equal structure; empty if nothing does.
     """
 
+    name: str
     content: bytes
     graph: OperatorGraph
     inputs: Arrays
@@ -122,7 +124,7 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
         if unknown:
             graph = read_graph(plain, name=name, shapes=trial.tensors, unknown=[])
     serialised = _with_known(content, graph) if content is fixed else content.SerializeToString()
-    return ModelFile(serialised, graph, inputs, notes, _kept(plain, own))
+    return ModelFile(name, serialised, graph, inputs, notes, _kept(plain, own))
 
 
 def _with_known(proto: onnx.ModelProto, graph: OperatorGraph) -> bytes:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, table
+from hwnas_cli.model_files import Batch, Dims, Inputs, Shapes, asked_of
 
 if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
     from predictors import Prediction, Predictor
+    from profiler.model_files import Asked
 
 #: What was asked for, under the name that the answer gives it: `{"model": path}` or `{"arch": text}`.
 Name = dict[str, str]
@@ -26,6 +28,10 @@ def predict(
     model: Annotated[list[Path] | None, typer.Option(help="ONNX files.")] = None,
     arch: Annotated[list[str] | None, typer.Option(help="Architectures, as text of the space or integers.")] = None,
     target: Annotated[str | None, typer.Option(help="Refuse if the predictor is of another target.")] = None,
+    shape: Shapes = None,
+    dim: Dims = None,
+    batch: Batch = None,
+    inputs: Inputs = None,
     as_json: Json = False,
 ) -> Answer:
     """Predict models or architectures.
@@ -38,16 +44,19 @@ def predict(
         hwnas predict runs/latency --arch "4,2,3,3,0,1"
 
         hwnas predict runs/latency --model mobilenet.onnx --json
+
+        hwnas predict runs/latency --model detector.onnx --shape images=1x3x320x320
     """
     import predictors
     from device_profiles.errors import UsageError
 
     if bool(model) == bool(arch):
         raise UsageError("say what to predict in one way", hint="Give --model FILE or --arch TEXT.")
+    asked = asked_of(shape, dim, batch, inputs, model)
     loaded = predictors.load(folder)
     if target is not None:
         loaded.require_target(target)
-    rows, refused = _architectures(loaded, arch) if arch else _models(loaded, model or ())
+    rows, refused = _architectures(loaded, arch) if arch else _models(loaded, model or (), asked)
     failed = [
         {**name, "type": type(error).__name__, "reason": error.message, "hint": error.hint} for name, error in refused
     ]
@@ -70,7 +79,7 @@ def predict(
     return Answer(data, "\n".join([table(heads, shown), *lines]))
 
 
-def _models(loaded: Predictor, paths: Sequence[Path]) -> Predicted:
+def _models(loaded: Predictor, paths: Sequence[Path], asked: Asked | None) -> Predicted:
     """Files one by one, so that a bad one costs itself alone."""
     from device_profiles.errors import InvalidData, InvalidModel
 
@@ -79,7 +88,7 @@ def _models(loaded: Predictor, paths: Sequence[Path]) -> Predicted:
     for path in paths:
         name = {"model": str(path)}
         try:
-            rows += _rows([name], loaded.predict(path))
+            rows += _rows([name], loaded.predict(path, asked=asked))
         except InvalidData as error:
             refused.append((name, error))
         except OSError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, say, table
+from hwnas_cli.model_files import Batch, Dims, Inputs, Shapes, asked_of
 from hwnas_cli.options import Seed, count
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def profile(
     spread: Annotated[str, typer.Option(help="Half-width of the interval that is good enough.")] = "2%",
     kernels: Annotated[bool, typer.Option("--kernels", help="Measure each distinct kernel alone as well.")] = False,
     probes: Annotated[int | None, count("Random networks of all common operators.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(help="INPUT=1x3x224x224; again for other inputs.")] = None,
-    dim: Annotated[list[str] | None, typer.Option(help="A free dimension by its name in the file, NAME=8.")] = None,
-    batch: Annotated[int | None, count("For leading dimensions that are free.")] = None,
-    inputs: Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")] = None,
+    shape: Shapes = None,
+    dim: Dims = None,
+    batch: Batch = None,
+    inputs: Inputs = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try what failed before again, whatever the reason.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for others to finish measuring on the device.")] = False,
     until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
     as_json: Json = False,
 ) -> Answer:
@@ -81,7 +84,7 @@ def profile(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
-    asked = asked_of(shape, dim, batch or (chosen.batch if chosen.batch > 1 else None), inputs, model)
+    asked = asked_of(shape, dim, batch, inputs, model, usual_batch=chosen.batch)
     place = store or f"runs/{chosen.name}.db"
     with contextlib.suppress(profiler.NoStore):
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
@@ -94,19 +97,38 @@ def profile(
             made.append(opened)
             if wanted is None:
                 outcome = profiler.measure(
-                    subjects, target=chosen, store=opened, budget=limits, seed=seed, listener=live.campaign
+                    subjects,
+                    target=chosen,
+                    store=opened,
+                    budget=limits,
+                    seed=seed,
+                    retry=retry,
+                    wait=wait,
+                    listener=live.campaign,
                 )
             else:
-                active = _until(wanted, subjects, chosen, opened, limits, seed, live)
+                active = _until(wanted, subjects, chosen, opened, limits, seed, live, wait=wait)
                 outcome = active.outcome
             place = opened.url  # without a password
-            alone = _kernels(chosen, opened, limits, seed, live) if kernels and outcome.measurements else None
+            alone = (
+                _kernels(chosen, opened, limits, seed, live, retry=retry, wait=wait)
+                if kernels and outcome.measurements
+                else None
+            )
     answer = _answer(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
 
 
 def _until(
-    error: float, subjects: Sequence[Subject], target: Target, store: Store, limits: Budget, seed: int, live: Live
+    error: float,
+    subjects: Sequence[Subject],
+    target: Target,
+    store: Store,
+    limits: Budget,
+    seed: int,
+    live: Live,
+    *,
+    wait: bool,
 ) -> Campaign:
     from predictors import active
 
@@ -120,6 +142,7 @@ def _until(
         store=store,
         budget=limits,
         seed=seed,
+        wait=wait,
         listener=live.campaign,
         progress=told,
     )
@@ -156,7 +179,7 @@ class Alone:
     not_replayed: int
 
 
-def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live) -> Alone:
+def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live, *, retry: bool, wait: bool) -> Alone:
     """Measure the kernels of every network in the store, each alone over rotated weights."""
     import profiler
     from profiler.kernels import kernel_subjects, measured_kernels
@@ -169,7 +192,14 @@ def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live
     outcome = profiler.Outcome((), ())
     if subjects:
         outcome = profiler.measure(
-            subjects, target=target, store=store, budget=limits, seed=seed, listener=live.campaign
+            subjects,
+            target=target,
+            store=store,
+            budget=limits,
+            seed=seed,
+            retry=retry,
+            wait=wait,
+            listener=live.campaign,
         )
     return Alone(measured_kernels(store, conditions), outcome.failures, len(operators) - len(subjects))
 
@@ -182,61 +212,8 @@ def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [table(heads, rows[:MOST_ROWS]), *more]
 
 
-def asked_of(
-    shapes: Sequence[str] | None,
-    dims: Sequence[str] | None,
-    batch: int | None,
-    inputs: Path | None,
-    models: Sequence[Path] | None,
-) -> Asked:
-    """How files are to be run, from the options.
-
-    Raises:
-        UsageError: an option cannot be read, or there is no file for it.
-    """
-    from device_profiles.errors import UsageError
-    from profiler.free_dims import Wanted, parse_dim, parse_shape
-    from profiler.model_files import Asked, read_inputs
-
-    if not models and (shapes or dims or inputs):
-        raise UsageError("--shape, --dim and --inputs are for files", hint="Give them with --model FILE.onnx.")
-    wanted = Wanted(
-        dict(map(parse_shape, shapes or ())), dict(map(parse_dim, dims or ())), batch, several=len(models or ()) > 1
-    )
-    return Asked(wanted, {} if inputs is None else read_inputs(inputs))
-
-
-def check_names(asked: Asked, models: Sequence[Path]) -> None:
-    """Every input and dimension that an option names is one of some file.
-
-    Raises:
-        UsageError: one is not; the hint lists what there is.
-    """
-    from device_profiles.errors import InvalidModel, UsageError
-    from profiler.free_dims import names_of
-    from profiler.onnx_check import parse
-
-    inputs: dict[str, None] = {}
-    symbols: dict[str, None] = {}
-    for path in models:
-        try:
-            own, free = names_of(parse(path))
-        except InvalidModel:  # it is told of when it is read
-            return
-        inputs |= dict.fromkeys(own)
-        symbols |= dict.fromkeys(free)
-    wanted = asked.wanted
-    for what, given, known in (
-        ("input", (*wanted.shapes, *asked.inputs), inputs),
-        ("free dimension", wanted.dims, symbols),
-    ):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise UsageError(f"no model has {what} {unknown[0]!r}", hint=f"There is: {', '.join(known) or 'none'}.")
-
-
 def _subjects(
-    asked: Asked,
+    asked: Asked | None,
     models: Sequence[Path] | None,
     space: str | None,
     samples: int | None,
@@ -261,7 +238,6 @@ def _subjects(
 
         return drawn(probes, seed), []
     if models:
-        check_names(asked, models)
         found, refused = _accepted(
             [({"model": str(path)}, partial(subjects.from_file, path, asked)) for path in models]
         )
