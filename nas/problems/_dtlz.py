@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 
 #: Points that a front is sampled by.
 _POINTS = 1_000
+#: Most objectives: a front of so many is still sampled, and its volume computed.
+MOST_OBJECTIVES = 50
 
 
 def genes(objectives: int, given: int | None, distance: int) -> int:
@@ -24,8 +26,8 @@ def genes(objectives: int, given: int | None, distance: int) -> int:
     if not isinstance(objectives, int) or not isinstance(given, int | None):
         raise UsageError(f"objectives and genes are whole numbers, got {objectives!r} and {given!r}")
     count = objectives - 1 + distance if given is None else given
-    if objectives < 2 or count < objectives:
-        raise UsageError(f"it needs at least 2 objectives and as many genes, got {objectives} and {count}")
+    if not 2 <= objectives <= MOST_OBJECTIVES or count < objectives:
+        raise UsageError(f"it needs 2 to {MOST_OBJECTIVES} objectives and as many genes, got {objectives} and {count}")
     return count
 
 

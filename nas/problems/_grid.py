@@ -13,6 +13,9 @@ from nas.spaces.protocol import Archs
 
 Floats = NDArray[np.float64]
 
+#: Most genes of a problem: strategies hold populations of them.
+MOST_GENES = 10_000
+
 
 def on_grid(
     name: str,
@@ -39,6 +42,8 @@ def on_grid(
     """
     if not (isinstance(genes, int) and isinstance(options, int)) or genes < 2 or options < 2:
         raise UsageError(f"{name} needs at least 2 genes and 2 options, whole numbers, got {genes!r} and {options!r}")
+    if genes > MOST_GENES:
+        raise UsageError(f"{name} has at most {MOST_GENES} genes, got {genes}")
 
     def costs(archs: Archs) -> Floats:
         points = np.asarray(archs, dtype=np.float64) / (options - 1)

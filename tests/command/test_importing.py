@@ -117,7 +117,7 @@ class Run:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("lint", "none.csv"), 4, "none.csv is not a file"),
+        (("lint", "none.csv"), 4, "none.csv: No such file"),
         (("lint", "hello.txt"), 4, "looks like none of the known layouts"),
         (("lint", "evil.pickle"), 4, "the global builtins.eval; nothing of it was run"),
         (("lint", "costs.csv", "--kind", "plane"), 2, "unknown importer 'plane'"),

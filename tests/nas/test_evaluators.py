@@ -445,6 +445,7 @@ def test_the_identity_of_a_predictor_is_its_content(context, latency, tmp_path):
     assert open_objective(f"latency:{copy}", context).identity == first
     card = json.loads((copy / "card.json").read_text())
     (copy / "card.json").write_text(json.dumps({**card, "device_s": 1.0}))
+    predictors.sign(copy)
     assert open_objective(f"latency:{copy}", context).identity != first
 
 
