@@ -56,7 +56,7 @@ def compare(
     if names:
         data["fastest"] = [{"key": key, "targets": list(found)} for key, found in best.items()]
     nothing = "neither store has measurements"
-    if names and not rows and targets:
+    if names and not rows and len(targets) == 1:
         nothing = f"there is one target alone, {next(iter(targets))!r}"
         text = f"nothing to compare: {nothing}; measure the same models on another one, into the same store"
     if not fail_on:

@@ -286,6 +286,8 @@ def threads(tmp_path_factory):
     for target in ("fake", str(folder / "two.toml")):
         command = ["profile", target, "--model", str(folder / "m.onnx"), "--store", str(folder / "a.db")]
         subprocess.run([sys.executable, "-m", "hwnas", *command], capture_output=True, check=True)
+        if target == "fake":
+            shutil.copy(folder / "a.db", folder / "one.db")
     return folder / "a.db"
 
 
@@ -305,7 +307,7 @@ def test_compare_across_the_targets_of_one_store(ask, hwnas, threads, stores):
     assert code == 0 and "two / fake" in out and "fastest: " in out
 
 
-def test_compare_across_what_does_not_differ_or_is_no_name(ask, hwnas, place, threads):
+def test_compare_across_what_does_not_differ_or_is_no_name(ask, hwnas, threads):
     _, answer = ask("compare", threads, "--across", "runtime")
     (row,) = answer["rows"]
     assert row["verdict"] == "not comparable" and "--across runtime,threads compares them" in row["reason"]
@@ -319,9 +321,10 @@ def test_compare_across_what_does_not_differ_or_is_no_name(ask, hwnas, place, th
         )
     code, answer = ask("compare", threads)
     assert code == 2 and "--across runtime" in answer["error"]["hint"]
-    code, out, _ = hwnas("compare", place / "a.db", "--across", "threads")
+    one = threads.with_name("one.db")
+    code, out, _ = hwnas("compare", one, "--across", "threads")
     assert code == 0 and "one target alone, 'fake'" in out
-    code, answer = ask("compare", place / "a.db", "--across", "threads", "--fail-on", "slower")
+    code, answer = ask("compare", one, "--across", "threads", "--fail-on", "slower")
     assert code == 4 and "one target alone" in answer["error"]["message"]
 
 
