@@ -60,6 +60,12 @@ class Live:
             say(f"{what}: {done}/{total}")
             self._said_s[what] = float("inf") if ended else now
 
+    def _slow(self, event: events.SlowBlock) -> None:
+        """A piece of work that takes seconds is told once a model, since nothing else moves meanwhile."""
+        if event.model not in self._said_s:
+            self._said_s[event.model] = time.monotonic()
+            say(f"a slow model: its blocks take about {event.seconds:.0f} s each")
+
     def campaign(self, event: events.Event) -> None:
         """Show a campaign's events."""
         if isinstance(event, events.CampaignStarted):
@@ -67,5 +73,8 @@ class Live:
             self("measured before", event.measured, event.models)
         elif isinstance(event, events.BlockTaken):
             self("measuring, s of device time", min(int(event.spent_s), self._budget_s), self._budget_s)
+        elif isinstance(event, events.SlowBlock):
+            self("measuring, s of device time", min(int(event.spent_s), self._budget_s), self._budget_s)
+            self._slow(event)
         elif isinstance(event, events.ModelFailed):
             say(visible(f"cannot measure {event.name}: {event.reason}", keep=""))

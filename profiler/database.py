@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import stat
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from device_profiles.errors import DeviceBusy, DeviceError, InvalidData, SchemaMismatch, UsageError
 from device_profiles.passwords import without_password
+
+# An interrupt while a connection is given back has SQLAlchemy log a traceback; whoever configures logging still sees it.
+logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"

@@ -102,8 +102,7 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
     try:
         fixed, notes = fix(proto, wanted, name)
     except StillFree as free:
-        free.hint = StillFree.command(_that_run(proto, free))
-        raise
+        raise InvalidModel(free.message, hint=StillFree.command(_that_run(proto, free))) from free
     plain = inlined(fixed)
     unknown: list[str] = []
     tensors = known_shapes(plain)

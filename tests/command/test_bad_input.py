@@ -115,9 +115,9 @@ MODELS = {
     "text": (b"no model at all", "InvalidModel", "ONNX"),
     "empty": (b"", "InvalidModel", "empty"),
     "cut": (convolution()[:-40], "InvalidModel", "not an ONNX model"),
-    "dynamic": (model(RELU, [value("x", ["batch", 4])], [value("y", ["batch", 4])]), "InvalidModel", "'batch'"),
-    "no-input-shape": (model(RELU, [value("x", None)], [value("y", None)]), "InvalidModel", "must be a number"),
-    "no-shape-inside": (model(HIDDEN, [value("x", [4])], [value("y", [4])]), "InvalidModel", "com.acme:Secret"),
+    "dynamic": (model(RELU, [value("x", [4, "width"])], [value("y", [4, "width"])]), "InvalidModel", "x: [4, width]"),
+    "no-input-shape": (model(RELU, [value("x", None)], [value("y", None)]), "InvalidModel", "x: any shape"),
+    "no-shape-inside": (model(HIDDEN, [value("x", [4])], [value("y", [4])]), "UnsupportedOperator", "com.acme:Secret"),
     "unknown-operator": (KNOWN, "UnsupportedOperator", "Secret"),
     "data-outside": (external("../weights.bin"), "InvalidModel", "outside of its folder"),
     "data-absolute": (external("/etc/hostname"), "InvalidModel", "outside of its folder"),
@@ -345,8 +345,20 @@ STORES = {
     from_the_future: ("SchemaMismatch", "written by hwnas 9.9.9"),
     of_someone_else: ("SchemaMismatch", "not a measurement store"),
     no_database: ("SchemaMismatch", "not a measurement store"),
-    nothing: ("SchemaMismatch", "not a measurement store"),
 }
+
+
+def test_an_empty_file_is_a_store_to_be_made(ask, store, tmp_path, capsys):
+    """So an interrupted beginning leaves it; what reads says that there is nothing, what writes makes it whole."""
+    nothing(store)
+    (tmp_path / "model.onnx").write_bytes(convolution("Tanh"))
+    for arguments in (["fit", "fake", "--store", store, "-o", tmp_path / "p"], ["compare", store, store]):
+        code, error = ask(*arguments)
+        assert code == 4 and error["type"] == "NoStore" and str(store) in error["message"] and error["hint"]
+    assert store.read_bytes() == b""
+    with pytest.raises(SystemExit) as ended:
+        main(["profile", "fake", "--model", str(tmp_path / "model.onnx"), "--store", str(store), "--json"])
+    assert not ended.value.code and len(json.loads(capsys.readouterr().out)["measurements"]) == 1
 
 
 @pytest.mark.parametrize("command", ["profile", "fit", "compare"])
