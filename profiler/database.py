@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from device_profiles.errors import DeviceBusy, DeviceError, InvalidData, SchemaMismatch, UsageError
 from device_profiles.passwords import without_password
 
-# An interrupt while a connection is given back has SQLAlchemy log a traceback; whoever configures logging still sees it.
+# An interrupt while a connection is given back has SQLAlchemy log a traceback: for those who configure logging.
 logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
