@@ -45,6 +45,11 @@ class Latency:
         """Half-width of the interval over the value."""
         return (self.high_ms - self.low_ms) / 2 / self.value_ms
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine was not as it can be: measuring on may find it calm."""
+        return "contention" in self.causes or "slow state" in self.causes
+
     def to_plain(self) -> dict[str, Any]:
         """As JSON-ready data, in ms."""
         return {

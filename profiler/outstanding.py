@@ -38,7 +38,5 @@ def outstanding(
     return [
         name
         for name in left
-        if counts[name] < budget.min_processes
-        or summary[name].spread > budget.spread
-        or summary[name].state != "stable"
+        if counts[name] < budget.min_processes or summary[name].spread > budget.spread or summary[name].disturbed
     ]
