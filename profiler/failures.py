@@ -21,6 +21,8 @@ TRANSIENT = {
     "DeviceBusy": "others were measuring",
     "BrokenProtocol": "the worker's answer was cut off",
     "StoreFull": "there was no space",
+    "StoreBusy": "others were writing",
+    "PluginError": "code of others failed, not the model",
     "TimedOut": "it took too long, which a busy machine does as well",
     "NoSuchFile": "a file was lost",
 }

@@ -186,12 +186,17 @@ def _student(freedom: int) -> float:
     return float(stdtrit(freedom, 0.975))
 
 
+def _cpu_share(row: BlockRow) -> float:
+    """Share of a block in which the process had the CPU; 1 where it was not made to wait, or nobody knows."""
+    return min(row.cpu_ns / row.ns, 1.0) if row.switches and row.cpu_ns else 1.0
+
+
 def by_process(rows: Sequence[BlockRow], reference_ns: float) -> dict[str, dict[int, ProcessEstimate]]:
     """Estimates by model, then by process, in the order of the rows."""
     groups = Groups.of([(row.model, row.process) for row in rows])
     per_call = np.array([row.ns / row.calls for row in rows], dtype=np.float64)
     sentinel = np.array([row.sentinel_ns for row in rows], dtype=np.float64)
-    share = np.array([row.cpu_ns / row.ns if row.switches and row.cpu_ns is not None else 1.0 for row in rows])
+    share = np.array([_cpu_share(row) for row in rows])
     found: dict[str, dict[int, ProcessEstimate]] = {}
     for (model, process), estimate in zip(
         groups.keys, _estimates(groups, per_call, sentinel, reference_ns, share), strict=True

@@ -68,4 +68,5 @@ def test_every_process_is_estimated_as_if_it_were_alone(rows: list[BlockRow], re
             own = [row for row in rows if (row.model, row.process) == (model, process)]
             per_call = np.array([row.ns / row.calls for row in own])
             sentinel = np.array([row.sentinel_ns for row in own], dtype=np.float64)
-            assert estimate == process_estimate(per_call, sentinel, reference_ns)
+            share = np.array([min(row.cpu_ns / row.ns, 1.0) if row.switches and row.cpu_ns else 1.0 for row in own])
+            assert estimate == process_estimate(per_call, sentinel, reference_ns, share)

@@ -42,7 +42,8 @@ def statements(store: Store) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def saw(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        seen.append(statement)
+        if statement != "BEGIN":
+            seen.append(statement)
 
     sa.event.listen(store.engine, "before_cursor_execute", saw)
     try:
@@ -58,7 +59,7 @@ def names(store: Store) -> list[str]:
 WORK: dict[str, tuple[Callable[[Store], Any], int]] = {
     "what is outstanding": (
         lambda store: outstanding(store, CONDITIONS, names(store), Budget(), least_blocks=LEAST),
-        6,
+        7,
     ),
     "complete processes": (
         lambda store: complete_processes(store, CONDITIONS, names(store), least_blocks=LEAST),
@@ -66,10 +67,10 @@ WORK: dict[str, tuple[Callable[[Store], Any], int]] = {
     ),
     "progress": (lambda store: store.progress(CONDITIONS), 1),
     "block counts": (lambda store: store.block_counts(CONDITIONS), 1),
-    "estimates": (lambda store: estimates(store, CONDITIONS), 3),
-    "latencies": (lambda store: latencies(store, CONDITIONS), 3),
-    "failures": (lambda store: failures(store, CONDITIONS), 3),
-    "measurements": (lambda store: measurements(store, CONDITIONS), 8),
+    "estimates": (lambda store: estimates(store, CONDITIONS), 4),
+    "latencies": (lambda store: latencies(store, CONDITIONS), 4),
+    "failures": (lambda store: failures(store, CONDITIONS), 4),
+    "measurements": (lambda store: measurements(store, CONDITIONS), 10),
     "forgetting failures": (lambda store: store.forget_failures(CONDITIONS), 1),
     "a comparison": (lambda store: compare(store, store), 20),
 }

@@ -30,7 +30,7 @@ def peaks(folder: Path, runtime: str, models: dict[str, bytes], root: Path = ROO
         (folder / f"{name}.onnx").write_bytes(content)
     candidates = tuple(Candidate(name, f"{name}.onnx", memory=True) for name in models)
     Job("nonce", runtime, candidates, plan=Plan(rounds=1, min_rounds=1, seconds=0.1)).write(folder / "job.json")
-    lines = LocalTransport(root=root).run(folder, {"OMP_NUM_THREADS": "1"}, 300.0)
+    lines = LocalTransport(root=root).run(folder, {"OMP_NUM_THREADS": "1"}, lambda: 300.0)
     events = [json.loads(line) for line in lines]
     return {event["id"]: event for event in events if event["event"] == "memory"}
 
