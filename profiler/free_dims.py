@@ -65,7 +65,8 @@ def fix(model: onnx.ModelProto, wanted: Wanted, name: str) -> tuple[onnx.ModelPr
         what was assumed, for people.
 
     Raises:
-        InvalidModel: a dimension stays free (`StillFree`), or a shape that is asked for contradicts the file.
+        StillFree: a dimension stays free.
+        InvalidModel: a shape that is asked for contradicts the file.
     """
     inputs = _network_inputs(model)
     symbols: dict[str, int] = dict(wanted.dims)
@@ -104,10 +105,11 @@ def fix(model: onnx.ModelProto, wanted: Wanted, name: str) -> tuple[onnx.ModelPr
     )
 
 
-class StillFree(InvalidModel):
+class StillFree(Exception):
     """Dimensions of inputs are free, and nobody said what they are to be.
 
     Attributes:
+        message: which.
         free: the dimensions.
         known: shape of every input, None where it is free; None for an input of unknown rank.
     """
@@ -118,10 +120,8 @@ class StillFree(InvalidModel):
         listed = "; ".join(
             f"{value.name}: {_shown(value)}" for value in inputs if any(dim.input == value.name for dim in free)
         )
-        super().__init__(
-            f"{name}: dimensions of its inputs are free: {listed}",
-            hint=self.command({}),
-        )
+        self.message = f"{name}: dimensions of its inputs are free: {listed}"
+        super().__init__(self.message)
         self.name = name
         self.free = free
         self.known = known

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from device_profiles.errors import InvalidData, SchemaMismatch
@@ -109,6 +110,7 @@ def sealed(table: sa.Table, row: Mapping[str, Any], where: str) -> dict[str, Any
     Raises:
         InvalidData: a value is of another type or outside of its range.
     """
+    row = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
     wrong = problem(table, row)
     if wrong:
         raise InvalidData(f"cannot write a row of table {table.name!r} to {where}: {wrong}")

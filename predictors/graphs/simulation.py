@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from predictors import intervals
 from predictors.models.protocol import KernelSamples
-from predictors.network import check_missing
+from predictors.network import check_missing, require_known
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
@@ -52,15 +52,18 @@ class Simulation:
         return Simulation(intervals.relative_half_width(errors) if sure else None)
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
-        """Simulate fused graphs; nothing is ever missing."""
+        """Simulate fused graphs; what is missing are operators of which the runtime's rules do not tell what they need.
+
+        With some of these the figure is a lower bound; coverage is the share of nodes that the rules tell.
+        """
         check_missing(missing)
-        return self._around([simulated_bytes(graph) for graph in graphs])
+        return self._around(graphs, missing)
 
     def predict_catalogue(self, catalogue: Catalogue) -> Prediction:
         """Simulate all networks of a catalogue, in order."""
         count = len(catalogue.wires)
         chunks = (range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK))
-        return self._around([simulated_bytes(graph) for rows in chunks for graph in catalogue.graphs(rows)])
+        return self._around((graph for rows in chunks for graph in catalogue.graphs(rows)), "guess")
 
     def idle(self, catalogue: Catalogue) -> float:
         """The network's own inputs."""
@@ -85,10 +88,20 @@ class Simulation:
                 check_numbers("half_width", (data["half_width"],), 1, least=0.0)
             return Simulation(data["half_width"])
 
-    def _around(self, values: Sequence[float]) -> Prediction:
+    def _around(self, graphs: Iterable[OperatorGraph], missing: str) -> Prediction:
+        values, coverage, unknown = [], [], []
+        for graph in graphs:
+            plan = simulate(graph, graph.runtime)
+            values.append(float(plan.weight_bytes + plan.allocator_peak_bytes))
+            kinds = set(plan.unknown)
+            told = sum(operator.kind not in kinds and operator.op_type not in kinds for operator in graph.operators)
+            coverage.append(told / max(len(graph.operators), 1) if kinds else 1.0)
+            unknown.append(tuple(plan.unknown))
+        if missing == "raise":
+            require_known(tuple(unknown))
         value: NDArray[np.float64] = np.array(values, dtype=np.float64)
         low, high = intervals.around(value, self.half_width, np.zeros_like(value))
-        return Prediction(value, low, high, "bytes", np.ones_like(value), ((),) * len(value))
+        return Prediction(value, low, high, "bytes", np.array(coverage, dtype=np.float64), tuple(unknown))
 
 
 PREDICTOR = Simulation

@@ -82,9 +82,9 @@ def test_profile_again_measures_nothing_new(ask, place):
 
 
 def dynamic() -> bytes:
-    """A model whose batch is a name."""
+    """A model whose width is a name."""
     node = helper.make_node("Relu", ["x"], ["y"])
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("x", "y")]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, "width"]) for name in ("x", "y")]
     return helper.make_model(helper.make_graph([node], "g", values[:1], values[1:])).SerializeToString()
 
 
@@ -110,7 +110,7 @@ def elsewhere() -> bytes:
     ("content", "kind", "words"),
     [
         (b"no model at all", "InvalidModel", "not an ONNX model|no graph"),
-        (dynamic(), "InvalidModel", "must be a number"),
+        (dynamic(), "InvalidModel", "are free: x"),
         (constant(), "ConstantNetwork", "does not depend on the input"),
         (elsewhere(), "InvalidModel", "outside of its folder"),
         (convolution("NoSuchOperator"), "InvalidModel|UnsupportedOperator|InvalidData", "NoSuchOperator"),

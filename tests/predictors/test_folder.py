@@ -105,11 +105,11 @@ class Full:
 def test_a_save_that_fails_leaves_what_was_there(fitted, fits, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     broken = replace(fits["linear"], model=replace(fitted.model, kernels=Full()))
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UsageError, match="no space"):
         broken.save(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert names(folder.parent) == [folder.name]
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UsageError, match="no space"):
         broken.save(folder.parent / "new")
     assert names(folder.parent) == [folder.name]
 
@@ -126,7 +126,7 @@ def test_a_save_that_is_stopped_between_old_and_new_leaves_one_of_them(fitted, f
     monkeypatch.setattr(shutil, "move", stopped)
     try:
         fits["linear"].save(folder)
-    except OSError:
+    except UsageError:
         assert predictors.load(folder).card == fitted.card
     else:
         assert predictors.load(folder).card == fits["linear"].card

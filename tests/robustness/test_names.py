@@ -18,7 +18,7 @@ from onnx import helper
 import nas
 from device_profiles.errors import InvalidModel
 from device_profiles.terminal import visible
-from hwnas_cli.answer import Answer, answers, say, say_error, table
+from hwnas_cli.answer import Answer, answers, end, say, say_error, table
 from hwnas_cli.progress import Live
 from nas import report
 from predictors import importing, page
@@ -55,7 +55,7 @@ def test_cells_stay_in_their_line() -> None:
 def test_all_that_is_printed_goes_through_one_door(capsys: pytest.CaptureFixture[str]) -> None:
     say(NASTY)
     say_error(InvalidModel(f"{NASTY}\nerror: not ours", hint=NASTY))
-    answers("x")(lambda: Answer({}, NASTY))()
+    end(answers("x")(lambda: Answer({}, NASTY))(), as_json=False)
     live = Live()
     live(NASTY, 1, 1)
     live.campaign(ModelFailed("id", f"{NASTY}\n", NASTY))
