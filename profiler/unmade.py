@@ -36,11 +36,14 @@ def if_refused(*places: str | Path | None) -> Iterator[list[Store]]:
     try:
         yield stores
     except HwnasError as error:
-        if isinstance(error, (UsageError, InvalidData)) and new and not any(map(_worked, stores)):
+        if isinstance(error, (UsageError, InvalidData)):
+            made = {str(file) for file, _ in new}
+            kept_ones = {store.url for store in stores if store.url in made and _worked(store)}
             for store in stores:
-                store.close()
+                store.close()  # also one that was there before: its side files are not left behind
             for file, kept in new:
-                _remove(file, kept)
+                if str(file) not in kept_ones:
+                    _remove(file, kept)
         raise
 
 
