@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
+    from profiler.model_files import Asked
+
 Shape = tuple[int, ...]
 
 #: Version of the files in the block cache.
@@ -189,17 +191,28 @@ def _free_of(node: Any, names: set[str]) -> bool:
     return not any(value is not None and value.name in names for value in node.inputs)
 
 
-def capture(model: nn.Module | Path | bytes, input_shapes: Shape | Sequence[Shape] | None = None) -> OperatorGraph:
+def capture(
+    model: nn.Module | Path | bytes,
+    input_shapes: Shape | Sequence[Shape] | None = None,
+    *,
+    asked: Asked | None = None,
+) -> OperatorGraph:
     """The operators of a module or an ONNX file.
 
     Args:
         model: a torch module, a path, or the content of an ONNX file.
         input_shapes: for a module, see `capture_module`.
+        asked: for a path, shapes of its free dimensions and inputs of one's own.
 
     Raises:
-        InvalidModel: it cannot be captured; see `capture_module` and `profiler.onnx_graph.read_graph`.
+        InvalidModel: it cannot be captured; see `capture_module`, `profiler.model_files.prepare` and
+            `profiler.onnx_graph.read_graph`.
     """
-    if isinstance(model, (Path, bytes)):
+    if isinstance(model, Path):
+        from profiler.model_files import prepare
+
+        return prepare(model, asked).graph
+    if isinstance(model, bytes):
         return read_graph(model)
     if input_shapes is None:
         raise InvalidModel("a module has no shapes of its own", hint="Give input_shapes, such as (1, 3, 224, 224).")

@@ -53,6 +53,9 @@ def check_runtime(name: str, options: Mapping[str, Any] | None = None, *, comput
         start = clock()
         session.run()
         assert clock() > start, "time passes while a model runs"
+        start = clock()
+        session.call()
+        assert clock() > start, "what is timed is an inference"
         outputs = session.outputs()
         if computes:
             expected = _reference(path)
@@ -69,7 +72,15 @@ def check_runtime(name: str, options: Mapping[str, Any] | None = None, *, comput
             types = {node.operator.op_type for node in graph.nodes}
             assert {kernel.op_type for kernel in profile.kernels} <= types, "its profile speaks of its own kernels"
         session.close()
+        empty = runtime.empty_model()
+        if empty is not None:
+            (Path(place) / "empty.onnx").write_bytes(empty)
+            runtime.load(Path(place) / "empty.onnx", chosen).call()
         if computes:
+            given = np.full(_SHAPE, 0.25, dtype=np.float32)
+            outputs = runtime.load(path, chosen, {"x": given}).outputs()
+            expected = _reference(path, given)
+            assert np.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5), "it takes the inputs that it is given"
             path.write_bytes(b"this is no model")
             _refuses(lambda: runtime.load(path, chosen), "a file that is not ONNX")
             path.write_bytes(convolution(operator="NoSuchOperator"))
@@ -145,12 +156,12 @@ def convolution(operator: str = "Relu") -> bytes:
     return serialised
 
 
-def _reference(path: Path) -> Any:
-    """Outputs by ONNX's own evaluator, for the inputs that every runtime draws."""
+def _reference(path: Path, given: Any = None) -> Any:
+    """Outputs by ONNX's own evaluator, for the inputs that every runtime draws, or for given ones."""
     from onnx.reference import ReferenceEvaluator
 
     drawn = np.random.default_rng(0).standard_normal(_SHAPE).astype(np.float32)
-    return ReferenceEvaluator(str(path)).run(None, {"x": drawn})[0]
+    return ReferenceEvaluator(str(path)).run(None, {"x": drawn if given is None else given})[0]
 
 
 def _refuses(work: Callable[[], Any], what: str) -> None:
