@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Largest number of whole numbers that are kept with a node.
 MOST_VALUES = 64
+#: `AttributeProto.GRAPH` and `GRAPHS`.
+_GRAPHS = (5, 10)
 
 
 def read_graph(
@@ -213,10 +215,11 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[
             raise InvalidModel(
                 f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again."
             )
-    outside, weights = _of_inner_graphs(proto_node)
-    further = [value for value in outside if value in tensors and value not in inputs]
-    inputs += (*further, *(f"{proto_node.output[0]}/{weight}" for weight, _ in weights))
-    operands += (*(tensors[value] for value in further), *(tensor for _, tensor in weights))
+    if any(attribute.type in _GRAPHS for attribute in proto_node.attribute):
+        outside, weights = _of_inner_graphs(proto_node)
+        further = [value for value in outside if value in tensors and value not in inputs]
+        inputs += (*further, *(f"{proto_node.output[0]}/{weight}" for weight, _ in weights))
+        operands += (*(tensors[value] for value in further), *(tensor for _, tensor in weights))
     outputs = tuple(output for output in proto_node.output if output)
     for position, output in enumerate(outputs):
         if output not in tensors:
