@@ -26,10 +26,10 @@ test: check
 	$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
 
 test-search: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas tests/docs
 
 test-others: $(STAMP)
-	$(BIN)/python -m pytest --ignore=tests/nas
+	$(BIN)/python -m pytest --ignore=tests/nas --ignore=tests/docs
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
