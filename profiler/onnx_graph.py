@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import ConstantNetwork, InvalidModel
 from profiler import onnx_check
+from profiler.agent.trial import MOST_VALUES
 from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor, Values
 from profiler.ort_shapes import output_shape
 
 if TYPE_CHECKING:
     import onnx
 
-#: Largest number of whole numbers that are kept with a node.
-MOST_VALUES = 64
 #: `AttributeProto.GRAPH` and `GRAPHS`.
 _GRAPHS = (5, 10)
 

@@ -18,7 +18,7 @@ from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
 from profiler.catalogue import Catalogue
-from profiler.memory import simulate
+from profiler.memory import MemoryPlan, simulate
 from profiler.operators import OperatorGraph
 
 _SCHEMA = "hwnas.simulation/1"
@@ -92,10 +92,9 @@ class Simulation:
         values, coverage, unknown = [], [], []
         for graph in graphs:
             plan = simulate(graph, graph.runtime)
-            values.append(float(plan.weight_bytes + plan.allocator_peak_bytes))
-            kinds = set(plan.unknown)
-            told = sum(operator.kind not in kinds and operator.op_type not in kinds for operator in graph.operators)
-            coverage.append(told / max(len(graph.operators), 1) if kinds else 1.0)
+            values.append(_bytes(plan))
+            told = sum(operator.kind not in plan.unknown for operator in graph.operators)
+            coverage.append(told / max(len(graph.operators), 1) if plan.unknown else 1.0)
             unknown.append(tuple(plan.unknown))
         if missing == "raise":
             require_known(tuple(unknown))
@@ -109,5 +108,8 @@ PREDICTOR = Simulation
 
 def simulated_bytes(graph: OperatorGraph) -> float:
     """Weights, and the peak of the runtime's allocator."""
-    plan = simulate(graph, graph.runtime)
+    return _bytes(simulate(graph, graph.runtime))
+
+
+def _bytes(plan: MemoryPlan) -> float:
     return float(plan.weight_bytes + plan.allocator_peak_bytes)
