@@ -47,11 +47,13 @@ class File:
         name: of the model, for messages.
         folder: where its data files may lie; None where there can be none.
         sizes: of the data files that were looked at, by location.
+        unpacked_bytes: of the sparse weights so far.
     """
 
     name: str
     folder: Path | None
     sizes: dict[str, int] = field(default_factory=dict)
+    unpacked_bytes: int = 0
 
     def refuse(
         self, reason: str, hint: str = "Export the model again; onnx.checker.check_model tells more."
@@ -142,6 +144,26 @@ def check_sparse(sparse: onnx.SparseTensorProto, file: File) -> None:
     limits = np.array([math.prod(extents)] if places.ndim == 1 else extents, dtype=np.int64)
     if places.size and (places.min() < 0 or (places.reshape(count, -1) >= limits).any()):
         file.refuse(f"{what} has indices outside of its shape {extents}")
+
+
+def unpack_sparse(graph: onnx.GraphProto, file: File) -> None:
+    """Make the sparse weights of a graph, which were checked, ordinary ones, as a runtime does when it loads them."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    for sparse in graph.sparse_initializer:
+        extents = tuple(sparse.dims)
+        file.unpacked_bytes += math.prod(extents) * BITS[sparse.values.data_type] // 8
+        if file.unpacked_bytes > LARGEST_UNPACKED_BYTES:
+            file.refuse(f"its sparse weights unpack into more than {LARGEST_UNPACKED_BYTES} bytes")
+        values, places = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+        whole = np.zeros(extents, dtype=values.dtype)
+        if places.ndim == 1:
+            whole.reshape(-1)[places] = values
+        else:
+            whole[tuple(places.T)] = values
+        graph.initializer.add().CopyFrom(numpy_helper.from_array(whole, sparse.values.name))
+    graph.ClearField("sparse_initializer")
 
 
 def check_external(tensor: onnx.TensorProto, file: File) -> None:

@@ -99,7 +99,6 @@ def _check_scope(graph: onnx.GraphProto, where: str, file: File, *, in_any_order
         given.add(value.name)
     _once(graph, where, file)
     given |= {weight.name for weight in graph.initializer}
-    given |= {sparse.values.name for sparse in graph.sparse_initializer}
     free, order = _check_order(graph.node, given, where, file, in_any_order=in_any_order)
     if order is not None:
         _reorder(graph, order)
@@ -112,7 +111,6 @@ def _check_scope(graph: onnx.GraphProto, where: str, file: File, *, in_any_order
 def _once(graph: onnx.GraphProto, where: str, file: File) -> None:
     """Some exporters write a weight twice. Equal ones are one; others cannot both be meant."""
     names = Counter(weight.name for weight in graph.initializer)
-    names.update(sparse.values.name for sparse in graph.sparse_initializer)
     if not any(count > 1 for name, count in names.items() if name):
         return
     first: dict[str, Any] = {}
@@ -120,9 +118,6 @@ def _once(graph: onnx.GraphProto, where: str, file: File) -> None:
         weight = graph.initializer[place]
         if names[weight.name] > 1 and first.setdefault(weight.name, weight) != weight:
             file.refuse(f"{where} has two weights {shown(weight.name)}; which of them is meant cannot be told")
-    for sparse in graph.sparse_initializer:
-        if names[sparse.values.name] > 1 and sparse.values.name:
-            file.refuse(f"{where} has two weights {shown(sparse.values.name)}; which is meant cannot be told")
     kept: set[str] = set()
     for place in reversed(range(len(graph.initializer))):
         name = graph.initializer[place].name

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from device_profiles.errors import InvalidData, InvalidModel
 from device_profiles.reading import read_bytes
-from profiler._onnx_tensors import BITS, File, bytes_of, check_extents, check_sparse, check_tensor, shown
+from profiler._onnx_tensors import BITS, File, bytes_of, check_extents, check_sparse, check_tensor, shown, unpack_sparse
 from profiler._onnx_wiring import check_functions, check_graph, described, inner_graphs
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ _KINDS = {
 def parse(model: Path | bytes) -> onnx.ModelProto:
     """Read a model and check it.
 
-    Nodes of the outermost graph come back in an order in which they can run, equal weights of one name once, and
-    without what is only for training.
+    Nodes of the outermost graph come back in an order in which they can run, equal weights of one name once, sparse
+    weights unpacked, and without what is only for training.
 
     Args:
         model: a file or its content.
@@ -202,6 +202,7 @@ def _check_graph(graph: onnx.GraphProto, in_function: bool, file: File) -> None:
     for sparse in graph.sparse_initializer:
         _check_names([sparse.values.name], file)
         check_sparse(sparse, file)
+    unpack_sparse(graph, file)
     for value in (*graph.input, *graph.output, *graph.value_info):
         _check_value(value, file)
     _check_nodes(graph.node, in_function, file)

@@ -176,8 +176,7 @@ def node_costs_ns(model: Path, unsupported: str = "") -> list[tuple[str, str, fl
 
 def _require_order(model: Path, graph: Any) -> None:
     """Refuse nodes that cannot run one after another."""
-    there = {value.name for value in graph.input} | {weight.name for weight in graph.initializer}
-    there |= {weight.values.name for weight in graph.sparse_initializer} | {""}
+    there = {value.name for value in graph.input} | {weight.name for weight in graph.initializer} | {""}
     made: set[str] = set()
     for name in (name for node in graph.node for name in node.output if name):
         if name in made or name in there:

@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from device_profiles.errors import InvalidModel
 from profiler import onnx_check
 from profiler.onnx_check import embed, parse
+from profiler.onnx_graph import read_graph
+from profiler.operators import Tensor
 
 FLOAT = TensorProto.FLOAT
 OPSETS = [helper.make_opsetid("", 20), helper.make_opsetid("loc", 1)]
@@ -253,8 +255,17 @@ ODD: dict[str, Callable[[], Any]] = {
     "training": lambda: changed(built(), lambda m: m.training_info.add().algorithm.CopyFrom(m.graph)),
     "passed through": lambda: changed(built(), lambda m: setattr(m.graph.output[0], "name", "x")),
     "sparse weight": lambda: sparse([1.0, 2.0], [0, 3], [4]),
+    "sparse weight in two dimensions": lambda: sparse([1.0, 2.0], [[0, 3], [0, 1]], [1, 4]),
     "equation": lambda: built([helper.make_node("Einsum", ["x"], ["y"], equation="... j -> ...j")]),
 }  # fmt: skip
+
+
+def test_sparse_weights_are_weights_for_every_reader() -> None:
+    model = onnx_check.parse(sparse([1.0, 2.0], [0, 3], [4]).SerializeToString())
+    assert not model.graph.sparse_initializer
+    (weight,) = model.graph.initializer
+    assert weight.name == "w" and numpy_helper.to_array(weight).tolist() == [1.0, 0.0, 0.0, 2.0]
+    assert read_graph(model).nodes[0].operator.inputs[1] == Tensor((4,), "float32", constant=True)
 
 
 def loads(content: bytes) -> Any:

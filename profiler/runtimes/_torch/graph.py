@@ -161,8 +161,6 @@ def _graph(proto: Any) -> Graph:
                 weights[weight.name] = from_message(weight)
             except NotImplementedError as error:
                 raise NotImplementedError(f"{reader(proto, weight.name)}: {weight.name!r} is of {error}") from error
-    if proto.sparse_initializer:
-        raise NotImplementedError("sparse weights")
     return Graph(
         tuple(value.name for value in proto.input if value.name not in weights),
         tuple(value.name for value in proto.output),
