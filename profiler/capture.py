@@ -15,6 +15,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,7 +284,7 @@ def stitch(
             copy.output[:] = [names.get(value, f"{block.name}/{value}" if value else "") for value in node.output]
         for name, (element, shape) in piece.shapes.items():
             if name not in names:
-                graph.value_info.append(helper.make_tensor_value_info(f"{block.name}/{name}", element, shape))
+                graph.value_info.add(name=f"{block.name}/{name}", type=_tensor_type(element, shape))
         values[block.name] = (names.get(piece.output, f"{block.name}/{piece.output}"), piece.output_shape)
     if values[last][0] != "output":  # the last block hands its input on
         graph.node.append(helper.make_node("Identity", [values[last][0]], ["output"], name=f"{last}/output"))
@@ -291,6 +292,14 @@ def stitch(
     graph.input.append(helper.make_tensor_value_info("input", element, assembly.input_shape))
     graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, values[last][1]))
     return model
+
+
+@lru_cache(maxsize=4096)
+def _tensor_type(element: int, shape: Shape) -> Any:
+    """Copied wherever it is used: a space's networks have few distinct ones, and thousands of values."""
+    from onnx import helper
+
+    return helper.make_tensor_type_proto(element, shape)
 
 
 def random_parameter(name: str, shape: Shape, rng: np.random.Generator) -> Any:

@@ -39,7 +39,7 @@ from profiler.operators import (
     tensor_from_plain,
     tensor_to_plain,
 )
-from profiler.wiring import Wires, from_wires, to_wires
+from profiler.wiring import Wires, from_wires, places_of_kernels, to_wires
 
 _VERSION = 3
 _CHUNK = 64
@@ -103,22 +103,33 @@ def compile_all(
     spans = [(start, min(start + _CHUNK, len(assemblies))) for start in range(0, len(assemblies), _CHUNK)]
     count = max(1, min(workers or os.cpu_count() or 1, len(spans)))
     number: dict[Operator, int] = {}
-    rows: list[list[int]] = []
     wires: list[Wires] = []
     inputs: list[tuple[Tensor, ...]] = []
-    for chunk in _results(list(assemblies), to_plain(target), cache, spans, count):
-        for text in chunk:
-            graph = OperatorGraph.from_json(text)
-            wires.append(to_wires(graph, number, own_constants=True))
-            rows.append([number[operator] for operator in graph.operators])
-            inputs.append(tuple(tensor for _, tensor in graph.inputs))
-        progress(len(rows), len(assemblies))
-    counts = np.zeros((len(rows), len(number)), dtype=np.int32)
-    for index, row in enumerate(rows):
-        np.add.at(counts[index], row, 1)
+    used: list[NDArray[np.int32]] = []
+    for span in _results(list(assemblies), to_plain(target), cache, spans, count):
+        numbers = np.array([number.setdefault(kernel, len(number)) for kernel in span.kernels], dtype=np.int32)
+        for row in span.wires:
+            places = places_of_kernels(row)
+            row[places] = numbers[row[places]]
+            used.append(row[places])
+        wires += span.wires
+        inputs += span.inputs
+        progress(len(wires), len(assemblies))
+    counts = np.zeros((len(wires), len(number)), dtype=np.int32)
+    for index, kernels in enumerate(used):
+        np.add.at(counts[index], kernels, 1)
     catalogue = Catalogue(tuple(number), counts, tuple(wires), tuple(inputs), target.runtime.name)
     _write(path, catalogue)
     return catalogue
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Some networks, whose wires count in kernels of their own."""
+
+    kernels: list[Operator]
+    wires: list[Wires]
+    inputs: list[tuple[Tensor, ...]]
 
 
 #: What forked workers inherit: assemblies hold functions, which do not travel between processes.
@@ -127,7 +138,7 @@ _WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
 
 def _results(
     assemblies: list[Assembly], plain: dict[str, Any], cache: Path | None, spans: list[tuple[int, int]], workers: int
-) -> Iterator[list[str]]:
+) -> Iterator[_Span]:
     """Fused graphs of the networks of each span, in order; in forked processes where there are several."""
     global _WORK  # noqa: PLW0603 - see above
     _WORK = (assemblies, plain, cache)
@@ -153,7 +164,7 @@ def _warm_blocks(assemblies: list[Assembly], cache: Path | None) -> None:
             stitch(assembly, blocks, shared=True)
 
 
-def _compile_span(span: tuple[int, int]) -> list[str]:
+def _compile_span(span: tuple[int, int]) -> _Span:
     assert _WORK is not None
     assemblies, plain, cache = _WORK
     target = from_plain(plain)
@@ -161,14 +172,18 @@ def _compile_span(span: tuple[int, int]) -> list[str]:
     options = runtime_options(target)
     blocks = _block_cache(cache)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
-    found = []
+    number: dict[Operator, int] = {}
+    found = _Span([], [], [])
     with tempfile.TemporaryDirectory(dir=memory) as place:
         path = Path(place) / "network.onnx"
         for assembly in assemblies[slice(*span)]:
             model = stitch(assembly, blocks, shared=True)
             path.write_bytes(model.SerializeToString())
             fused = runtime.fuse(path, options)
-            found.append(read_graph(model if fused is None else fused, runtime=target.runtime.name).to_json())
+            graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
+            found.wires.append(to_wires(graph, number, own_constants=True))
+            found.inputs.append(tuple(tensor for _, tensor in graph.inputs))
+    found.kernels.extend(number)
     return found
 
 

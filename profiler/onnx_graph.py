@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,7 @@ def _attribute(attribute: Any) -> AttributeValue:
     return tuple(int(item) for item in items)
 
 
+@lru_cache(maxsize=64)
 def _dtype(element_type: int) -> str:
     import onnx
 

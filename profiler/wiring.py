@@ -46,6 +46,16 @@ def to_wires(graph: OperatorGraph, number: dict[Operator, int], *, own_constants
     return np.array([len(outputs), *outputs, *row], dtype=np.int32)
 
 
+def places_of_kernels(wires: Wires) -> list[int]:
+    """Where in a row `to_wires` put the numbers of operators."""
+    row: list[int] = wires.tolist()
+    found, position = [], 1 + row[0]
+    while position < len(row):
+        found.append(position)
+        position += 2 + row[position + 1]
+    return found
+
+
 def from_wires(wires: Wires, kernels: Sequence[Operator], inputs: Sequence[Tensor], runtime: str = "") -> OperatorGraph:
     """The graph of a row; values have names of their own (`v0` ...), constants too (`w0` ...).
 
