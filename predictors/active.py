@@ -80,6 +80,24 @@ class Campaign:
     reached: bool
 
 
+def require_pool(error: float, networks: int) -> None:
+    """Refuse what `measure_until` cannot start from.
+
+    Args:
+        error: to reach.
+        networks: different ones to choose from, or more than there will be.
+
+    Raises:
+        UsageError: there are too few, or the error is not above 0.
+    """
+    if error <= 0 or networks < 2 * FEWEST_HELD:
+        raise UsageError(
+            f"an error above 0 and at least {2 * FEWEST_HELD} different networks to choose from are needed; "
+            f"got {error} and {networks}",
+            hint="Give more --samples, --probes or --model.",
+        )
+
+
 def measure_until(
     pool: Sequence[Subject],
     error: float,
@@ -114,12 +132,7 @@ def measure_until(
     """
     limits = budget or Budget()
     unique = list({subject.id: subject for subject in pool}.values())
-    if error <= 0 or len(unique) < 2 * FEWEST_HELD:
-        raise UsageError(
-            f"an error above 0 and at least {2 * FEWEST_HELD} different networks to choose from are needed; "
-            f"got {error} and {len(unique)}",
-            hint="Give more --samples, --probes or --model.",
-        )
+    require_pool(error, len(unique))
     graphs, usable = _compiled(unique, target)
     if len(usable) < 2 * FEWEST_HELD:
         raise UsageError(

@@ -89,8 +89,12 @@ def profile(
     with contextlib.suppress(profiler.NoStore):
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
     with Live() as live:
-        if wanted is not None and space is not None and samples is None and not arch:
-            samples = POOL
+        if wanted is not None:
+            from predictors.active import require_pool
+
+            if space is not None and samples is None and not arch:
+                samples = POOL
+            require_pool(wanted, samples or probes or len(arch or model or ()))  # before anything is built
         subjects, refused = _subjects(asked, model, space, samples, arch, probes, seed, live)
         active = None
         with unmade.if_refused(place) as made, profiler.Store(place) as opened:

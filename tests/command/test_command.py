@@ -383,7 +383,7 @@ def test_interruption_keeps_what_was_finished(tmp_path):
         "profile",
         "local-onnxruntime",
         "--space",
-        "nasbench201:cells=1,channels=4",
+        SPACE,
     ]
     command += ["--samples", "3", "--spread", "0.1%", "--budget", "40s", "--store", str(store), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -411,17 +411,17 @@ def test_interruption_keeps_what_was_finished(tmp_path):
 def test_predictors_side_by_side_and_as_a_page(ask, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ask("profile", "fake", "--probes", "14", "--store", "a.db")[0] == 0
-    assert ask("fit", "fake", "--predictor", "lightgbm", "--store", "a.db", "-o", "p")[0] == 0
-    code, answer = ask("evaluate", "p", "--store", "a.db", "--compare", "lookup", "--seeds", "3", "--html", "c.html")
+    assert ask("fit", "fake", "--predictor", "lookup", "--store", "a.db", "-o", "p")[0] == 0
+    code, answer = ask("evaluate", "p", "--store", "a.db", "--compare", "linear", "--seeds", "2", "--html", "c.html")
     found = answer["comparison"]
-    assert code == 0 and found["seeds"] == 3 and found["networks"] == 14
-    assert list(found["predictors"]) == ["lightgbm", "lookup", "roofline", "linear", "bayesian-linear"]
+    assert code == 0 and found["seeds"] == 2 and found["networks"] == 14
+    assert list(found["predictors"]) == ["lookup", "linear", "roofline", "bayesian-linear"]
     for row in found["predictors"].values():
         assert row["mape"]["low"] <= row["mape"]["mean"] <= row["mape"]["high"]
         assert 0 <= row["selected"]["violations"] <= 1 and row["failure"] is None
     # The simulated device is a line in weights, which a table knows and the roofline does not.
     means = {name: row["mape"]["mean"] for name, row in found["predictors"].items()}
-    assert means["lightgbm"] < means["roofline"] > means["lookup"]
+    assert means["linear"] < means["roofline"] > means["lookup"]
     page = (tmp_path / "c.html").read_text()
     assert page.startswith("<!doctype html>") and "bayesian-linear" in page and "<script" in page
     assert ask("evaluate", "p", "--store", "a.db", "--html", "c.html")[0] == 2
