@@ -5,8 +5,9 @@
                                                         machine that does nothing else
 
 For each model that plain ONNX Runtime runs with the given shapes: whether `hwnas profile` measures it, and its latency
-beside that of a plain loop with bound inputs and outputs (the lowest median of three fresh processes). Then what a
-predictor says that has seen 60 probes. Then a campaign of a slow, a tiny and a middling model on the default budget.
+beside that of a plain loop with bound inputs and outputs (the lowest median of three fresh processes, and the median of
+those blocks during which the machine was about as fast as it gets). Then what a predictor says that has seen 60
+probes. Then a campaign of a slow, a tiny and a middling model on the default budget.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import real_models_predict
 from benchmarks.machine import machine
@@ -50,6 +53,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
 #: A plain loop times each call for this long.
 LOOP_S = 3.0
 CLOSE = 0.05
+#: The machine is about as fast as it gets where a matrix product takes this times the given quantile of all of them.
+CALM, BEST, FEWEST_CALM = 1.07, 0.02, 5
 
 
 def fetch(folder: Path) -> None:
@@ -103,23 +108,56 @@ try:
     call = lambda: session.run_with_iobinding(binding)
 except Exception:
     call = lambda: session.run(None, feed)
-first = time.perf_counter()
-times, end = [], first + float(sys.argv[3])
-calls = 1
-while time.perf_counter() < end or len(times) < 3:
+rng = np.random.default_rng(0)
+left, right = rng.standard_normal((2, 96, 96)).astype(np.float32)
+product = np.empty_like(left)
+def sentinel():
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter_ns()
+        for _ in range(12):
+            np.matmul(left, right, out=product)
+        taken.append(time.perf_counter_ns() - start)
+    return sorted(taken)[2]
+calls, blocks, end = 1, [], time.perf_counter() + float(sys.argv[3])
+before = sentinel()
+while time.perf_counter() < end or len(blocks) < 3:
     start = time.perf_counter_ns()
     for _ in range(calls):
         call()
     taken = time.perf_counter_ns() - start
-    times.append(taken / calls)
-    if taken < 1e6 and len(times) < 12:
-        calls, times = calls * 2, []
-print(json.dumps(float(np.median(times)) / 1e6))
+    after = sentinel()
+    blocks.append([taken / calls / 1e6, max(before, after)])
+    before = after
+    if taken < 5e6 and len(blocks) < 12:
+        calls, blocks = calls * 2, []
+print(json.dumps(blocks))
 """
 
 
-def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> float | str:
-    """The lowest median of fresh processes, in ms, of the file as it ships; or why plain ONNX Runtime cannot run it."""
+@dataclass(frozen=True)
+class Loop:
+    """What a plain loop took.
+
+    Attributes:
+        lowest_ms: the lowest median of fresh processes.
+        blocks: `(n, 2)`: ms of a call, and ns of a matrix product beside it, the slower one of before and after.
+    """
+
+    lowest_ms: float
+    blocks: NDArray[np.float64]
+
+    def calm_ms(self, sentinel_ns: float) -> float | None:
+        """Median of what was taken while the machine was about as fast as it gets; None if that was seldom.
+
+        On a machine that others slow down now and then, no whole loop is calm; nothing is normalised here.
+        """
+        calm = self.blocks[self.blocks[:, 1] <= CALM * sentinel_ns, 0]
+        return float(np.median(calm)) if len(calm) >= FEWEST_CALM else None
+
+
+def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> Loop | str:
+    """A loop over the file as it ships, in fresh processes; or why plain ONNX Runtime cannot run it."""
     import device_profiles
     from profiler.conditions import pinned_cpus
     from profiler.free_dims import Wanted, parse_shape
@@ -131,15 +169,15 @@ def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> float
     with tempfile.TemporaryDirectory() as place:
         inputs = Path(place) / "inputs.npz"
         save_inputs(inputs, prepare(path, Asked(wanted)).inputs)
-        medians = []
+        runs = []
         for _ in range(processes):
             cpus = ",".join(map(str, pinned_cpus(target)))
             command = ["taskset", "-c", cpus, sys.executable, "-c", _LOOP, str(path), str(inputs), str(seconds)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return done.stderr.strip().splitlines()[-1]
-            medians.append(float(json.loads(done.stdout.splitlines()[-1])))
-    return min(medians)
+            runs.append(np.array(json.loads(done.stdout.splitlines()[-1])))
+    return Loop(min(float(np.median(run[:, 0])) for run in runs), np.concatenate(runs))
 
 
 def command(*words: str) -> dict[str, Any]:
@@ -153,9 +191,12 @@ def command(*words: str) -> dict[str, Any]:
 
 def measured(paths: list[Path], store: Path) -> list[dict[str, Any]]:
     """Each model measured by itself, as a stranger would, and a plain loop just before it."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    loops: list[Loop | None] = []
     for path in paths:
-        loop_ms = plain_loop(path)
+        loop = plain_loop(path)
+        loops.append(loop if isinstance(loop, Loop) else None)
+        loop_ms = loop.lowest_ms if isinstance(loop, Loop) else loop
         shapes = [word for name, shape in shapes_of(path).items() for word in ("--shape", f"{name}={shape}")]
         start = time.monotonic()
         answer = command("profile", TARGET, "--model", str(path), *shapes, "--store", str(store))
@@ -174,6 +215,13 @@ def measured(paths: list[Path], store: Path) -> list[dict[str, Any]]:
             row["reason"] = answer.get("error", {}).get("message") or answer["failed"][0]["reason"]
         print(json.dumps(row), file=sys.stderr, flush=True)
         rows.append(row)
+    ran = [loop.blocks[:, 1] for loop in loops if loop is not None]
+    best_ns = float(np.quantile(np.concatenate(ran), BEST)) if ran else 0.0
+    for row, loop in zip(rows, loops, strict=True):
+        row["calm_ms"] = None if loop is None else loop.calm_ms(best_ns)
+        if row["calm_ms"] is not None and "latency_ms" in row:
+            row["calm_ratio"] = row["latency_ms"] / row["calm_ms"]
+            row["calm_inside"] = row["low_ms"] <= row["calm_ms"] <= row["high_ms"]
     return rows
 
 
@@ -194,7 +242,7 @@ def three_speeds(store: Path) -> dict[str, Any]:
         folder = Path(place)
         # About 60 GFLOP/s: 2 * rows * size^2 * layers operations.
         paths = [
-            chain(folder / "slow.onnx", 2048, 21, 2048),
+            chain(folder / "slow.onnx", 2048, 42, 2048),
             chain(folder / "tiny.onnx", 64, 2, 4),
             chain(folder / "middling.onnx", 1024, 3, 200),
         ]
@@ -228,6 +276,7 @@ def main() -> None:
     started = time.monotonic()
     rows = measured(models(options.folder), output / "models.db")
     ran = [row for row in rows if isinstance(row["plain_ms"], float)]
+    calm = [row for row in rows if "calm_ratio" in row]
     ratios = [row["ratio"] for row in ran if "ratio" in row]
     probes = output / "probes.db"
     command("profile", TARGET, "--probes", str(options.probes), "--budget", options.budget, "--store", str(probes))
@@ -238,6 +287,15 @@ def main() -> None:
         "run_by_plain_onnxruntime": len(ran),
         "measured": len(ratios),
         "within_5_percent": sum(abs(ratio - 1.0) <= CLOSE for ratio in ratios),
+        "calm": len(calm),
+        "calm_within_5_percent": sum(abs(row["calm_ratio"] - 1.0) <= CLOSE for row in calm),
+        "calm_inside_by_state": {
+            state: [
+                sum(row["calm_inside"] for row in calm if row["state"] == state),
+                sum(row["state"] == state for row in calm),
+            ]
+            for state in ("stable", "degraded")
+        },
         "worst_ratio": max(ratios, key=lambda ratio: abs(ratio - 1.0), default=None),
         "predicted": predicted,
         "three_speeds": three_speeds(output / "speeds.db"),
