@@ -18,7 +18,7 @@ import numpy as np
 import profiler
 from benchmarks import unseen
 from benchmarks.machine import machine
-from predictors import active, makers, samples
+from predictors import active, registry, samples
 
 SIZES = (3, 4, 6, 8, 12, 16, 24, 32, 48)
 HELD = 30
@@ -41,7 +41,7 @@ def curves(path: Path, seeds: int) -> dict[str, list[float]]:
                     train = networks.take(picked[:size].tolist())
                     kernels = samples.kernels(store, conditions, train.ids)
                     name = active.PREDICTOR if len(kernels.operators) >= 2 * active.BATCH else active.FIRST_PREDICTOR
-                    guess = makers.get(name).fit(kernels, train, sure=False).predict(test.graphs).value
+                    guess = registry.get(name).fit(kernels, train, sure=False).predict(test.graphs).value
                     errors.append(float(np.mean(np.abs(guess - test.cost) / test.cost)))
                 found[way].append(errors)
     return {way: np.mean(errors, axis=0).tolist() for way, errors in found.items()}

@@ -25,7 +25,7 @@ import device_profiles
 import nas
 from benchmarks.machine import machine
 from device_profiles.errors import ConstantNetwork
-from nas.networks import onnx_bytes
+from nas.spaces.export import onnx_bytes
 from profiler import runtimes, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.fusing import runtime_options

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from nas import directions as ways
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators.protocol import Problem
+from nas.pareto import directions as ways
 
 
 class Generations:

@@ -20,7 +20,7 @@ from device_profiles.conditions import Conditions
 from profiler import Budget, Store, schema
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
 from profiler.outstanding import outstanding
-from profiler.rows import ModelRow
+from profiler.records import ModelRow
 from profiler.summary import latencies, measurements
 
 MODELS, PROCESSES, BLOCKS = 300, 4, 15

@@ -18,8 +18,8 @@ import nas
 import predictors
 import profiler
 from benchmarks.machine import machine
-from nas.networks import subject
-from predictors import makers
+from nas.spaces.export import subject
+from predictors import registry
 
 
 def main() -> None:
@@ -45,11 +45,11 @@ def main() -> None:
         profiler.measure(subjects[: arguments.train], target=target, store=train, budget=budget)
         device_s = train.device_s(train.require_conditions(target.name))
         found = {}
-        for name in makers.names_for("latency"):
+        for name in registry.names_for("latency"):
             predictor = predictors.fit(name, train, target=target)
             predictor.save(Path(folder) / name)
         profiler.measure(subjects[arguments.train :], target=target, store=unseen)
-        for name in makers.names_for("latency"):
+        for name in registry.names_for("latency"):
             evaluation = predictors.evaluate(predictors.load(Path(folder) / name), unseen)
             found[name] = asdict(evaluation.scores)
             noise = evaluation.noise_mape

@@ -22,7 +22,7 @@ import nas
 from benchmarks import misbehaving
 from benchmarks.machine import machine
 from device_profiles.errors import HwnasError, PluginError
-from nas.study import Study, open_study
+from nas.study.study import Study, open_study
 
 #: Seconds for an evaluation, and for the other plug-ins.
 SECONDS = {"evaluation_seconds": 0.5, "plugin_seconds": 60.0}

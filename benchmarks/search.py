@@ -29,9 +29,13 @@ import numpy as np  # noqa: E402
 
 from benchmarks import opponents  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
-from nas import benchmark, benchmark_page, benchmark_plan, directions, indicators, problems, strategies  # noqa: E402
-from nas.benchmark import Cell, Contender, Plan  # noqa: E402
-from nas.strategies.protocol import Problem, Strategy  # noqa: E402
+from nas import strategies  # noqa: E402
+from nas.benchmark import page, problems  # noqa: E402
+from nas.benchmark import plan as benchmark_plan  # noqa: E402
+from nas.benchmark import run as benchmark  # noqa: E402
+from nas.benchmark.run import Cell, Contender, Plan  # noqa: E402
+from nas.operators.protocol import Problem, Strategy  # noqa: E402
+from nas.pareto import directions, indicators  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data/nasbench201.csv.gz"
 TRUE, NOISY = "accuracy.cifar10.test.200ep", "accuracy.cifar10.valid.12ep"
@@ -143,7 +147,7 @@ def values(found: Sequence[Cell], label: str, mark: int, score: str) -> list[flo
 
 def table(plan: Plan, found: Sequence[Cell]) -> None:
     """Means over devices and seeds, with the least of all runs."""
-    score = benchmark_page.main_score(found)
+    score = page.main_score(found)
     last = min(plan.evaluations, 200)
     heads = [f"@{mark}" for mark in plan.marks]
     heads += ["recall @100", "recall @200", "igd+ @200"] if score == "ratio" else []
@@ -253,7 +257,7 @@ def main() -> None:
         for part in parts:
             plan = replace(part, seeds=min(part.seeds, chosen.seeds))
             rows = benchmark.run(plan, workers=chosen.workers)
-            benchmark_page.write(plan, rows, Path(plan.output) / "benchmark.html")
+            page.write(plan, rows, Path(plan.output) / "benchmark.html")
             found.setdefault(name, []).extend(rows)
             distances(plan, rows) if name == "dtlz2" else table(plan, rows)
     versus(found)

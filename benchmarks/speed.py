@@ -29,8 +29,8 @@ import nas
 import predictors
 import profiler
 from benchmarks.machine import machine
-from nas.networks import onnx_bytes, subject
-from predictors import makers
+from nas.spaces.export import onnx_bytes, subject
+from predictors import registry
 from predictors.graphs.graph_network import GraphNetwork
 from profiler.capture import BlockCache, stitch
 from profiler.fusing import fused_graph
@@ -82,12 +82,12 @@ def main() -> None:
         with profiler.Store(folder / "store.db") as store:
             sample = [subject(space, arch) for arch in space.sample(20, np.random.default_rng(2))]
             profiler.measure(sample, target=target, store=store, budget=profiler.Budget(device_s=20.0, memory=False))
-            for name in makers.names_for("latency"):
+            for name in registry.names_for("latency"):
                 predictors.fit(name, store, target=target, space=space).save(folder / name)
             conditions = store.require_conditions(target.name)
             graphs = [store.fused(model, conditions) for model in store.models()]
         path, nodes = hundred_nodes(folder)
-        for name in makers.names_for("latency"):
+        for name in registry.names_for("latency"):
             predictor = predictors.load(folder / name)
             predictor.predict(archs[:10])
             best, median = best_s(lambda p=predictor: p.predict(archs))

@@ -17,7 +17,7 @@ import device_profiles
 import profiler
 from benchmarks import families
 from benchmarks.machine import machine
-from predictors import doubt, evaluation, makers, models, samples
+from predictors import evaluation, models, registry, samples, unseen
 from predictors.models.protocol import KernelSamples
 from predictors.samples import NetworkSamples
 from profiler import probes
@@ -73,10 +73,10 @@ def beside(parts: list[NetworkSamples]) -> NetworkSamples:
 def kernels_left_out(everything: KernelSamples, what: str) -> None:
     """Errors at kernels whose group (kind and shapes) was left out."""
     count = len(everything.operators)
-    print(f"\nunseen kernels of {what}: {count} kernels, left out by kind and shape in {doubt.FOLDS} folds")
+    print(f"\nunseen kernels of {what}: {count} kernels, left out by kind and shape in {unseen.FOLDS} folds")
     print(f"{'':16}{'median':>8}{'p90':>8}")
     for name in models.REGISTRY.names():
-        _, folds = doubt.learn(models.REGISTRY.get(name), everything)
+        _, folds = unseen.learn(models.REGISTRY.get(name), everything)
         error = np.concatenate([np.abs(part.found.cost / everything.cost[part.rows] - 1) for part in folds])
         print(f"{name:16}{np.median(error):8.1%}{np.quantile(error, 0.9):8.1%}")
 
@@ -88,8 +88,8 @@ def families_left_out(
     print(f"\nunseen families: fitted on {len(networks.ids)} networks: {what}")
     print(f"{'':16}" + "".join(f"{name:>22}" for name in tests) + f"{'all':>22}")
     print(f"{'':16}" + f"{'MAPE   rho  in 90 %':>22}" * (len(tests) + 1))
-    for name in makers.names_for("latency"):
-        model = makers.get(name).fit(kernels, networks)
+    for name in registry.names_for("latency"):
+        model = registry.get(name).fit(kernels, networks)
         cells, errors, inside = [], [], []
         for test in tests.values():
             found = model.predict(test.graphs)

@@ -15,15 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas import evaluators, gradient, indicators, moo, spaces, strategies, testing
-    from nas.loop import search
+    from nas import evaluators, gradient, indicators, pareto, spaces, strategies, testing
+    from nas.loop.loop import search
 
-__all__ = ["evaluators", "gradient", "indicators", "moo", "search", "spaces", "strategies", "testing"]
+__all__ = ["evaluators", "gradient", "indicators", "pareto", "search", "spaces", "strategies", "testing"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "search":
-        value = import_module("nas.loop").search
+        value = import_module("nas.loop.loop").search
         globals()["search"] = value
         return value
     if name in __all__:

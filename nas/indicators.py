@@ -1,182 +1,25 @@
-"""How good a set of points is. Costs and fronts are lower-is-better.
+"""How good a set of points is; see `nas.pareto.indicators`. Costs and fronts are lower-is-better."""
 
-Normalise them by fixed bounds first, or runs cannot be compared.
-"""
+from nas.pareto.indicators import (
+    additive_epsilon,
+    coverage,
+    distinct,
+    gd_plus,
+    hypervolume,
+    igd_plus,
+    nondominated,
+    recall,
+    regret,
+)
 
-from __future__ import annotations
-
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from device_profiles.errors import UsageError
-from nas import moo
-
-Floats = NDArray[np.float64]
-
-
-def nondominated(costs: Floats) -> NDArray[np.bool_]:
-    """Which points no other point dominates, `(n,)`; see `nas.moo.nondominated`."""
-    return moo.nondominated(costs)
-
-
-def hypervolume(costs: Floats, reference: Floats) -> float:
-    """Volume that the points dominate, up to the reference.
-
-    Source: Zitzler & Thiele, IEEE TEVC 3(4), 1999; computed by moocore (Guerreiro, Fonseca & Paquete, ACM CSUR 54(6),
-        2021).
-
-    Args:
-        costs: `(n, m)`; rows that are not finite, or not better than the reference everywhere, count nothing.
-        reference: `(m,)`.
-
-    Returns:
-        The volume; 0 without any point that counts.
-
-    Raises:
-        UsageError: the shapes do not fit.
-    """
-    points, bound = np.asarray(costs, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if points.ndim != 2 or bound.shape != points.shape[1:]:
-        raise UsageError(f"costs must be (n, m) and the reference (m,), got shapes {points.shape} and {bound.shape}")
-    points = points[np.isfinite(points).all(axis=1) & (points < bound).all(axis=1)]
-    if len(points) == 0:
-        return 0.0
-    if points.shape[1] == 1:
-        return float(bound[0] - points.min())
-    return float(_moocore().hypervolume(points, ref=bound))
-
-
-def igd_plus(costs: Floats, front: Floats) -> float:
-    """Mean distance from the points of the true front to what was found, counting only where that is worse.
-
-    Source: Ishibuchi et al., "Modified distance calculation in generational distance and inverted generational
-        distance", EMO 2015.
-
-    Args:
-        costs: `(n, m)`, what was found.
-        front: `(k, m)`, the true front.
-
-    Returns:
-        At least 0; infinite if nothing was found.
-    """
-    points, target = _pair(costs, front)
-    if len(points) == 0:
-        return float("inf")
-    return float(_moocore().igd_plus(points, ref=target))
-
-
-def gd_plus(costs: Floats, front: Floats) -> float:
-    """Mean distance from what was found and is not dominated to the true front, counting only where they are worse.
-
-    Source: Ishibuchi et al., EMO 2015.
-
-    Args:
-        costs: `(n, m)`, what was found.
-        front: `(k, m)`, the true front.
-
-    Returns:
-        At least 0; infinite if nothing was found.
-    """
-    points, target = _pair(costs, front)
-    if len(points) == 0:
-        return float("inf")
-    points = points[moo.nondominated(points)]
-    gaps = [float(np.linalg.norm(np.maximum(point - target, 0.0), axis=1).min()) for point in points]
-    return float(np.mean(gaps))
-
-
-def coverage(costs: Floats, others: Floats) -> float:
-    """Share of the other points that one of these weakly dominates, in 0..1.
-
-    Source: Zitzler & Thiele, IEEE TEVC 3(4), 1999, section III (set coverage).
-    """
-    points, target = _pair(costs, others)
-    return float(np.mean([bool((points <= point).all(axis=1).any()) for point in target]))
-
-
-def distinct(costs: Floats) -> int:
-    """Number of different non-dominated points."""
-    points = np.asarray(costs, dtype=np.float64)
-    return len(np.unique(points[moo.nondominated(points)], axis=0))
-
-
-def regret(costs: Floats, front: Floats, bounds: Floats) -> float:
-    """How much worse the first cost of the best point within a bound on the second is than the best there is.
-
-    The mean over bounds. Where nothing was found within a bound, the worst of the true front stands for it.
-
-    Args:
-        costs: `(n, 2)`, what was found.
-        front: `(k, 2)`, the true front.
-        bounds: `(b,)`, on the second cost; each is met by some point of the front.
-
-    Raises:
-        UsageError: there are not two objectives, or a bound that nothing meets.
-    """
-    points, target = _pair(costs, front)
-    limits = np.asarray(bounds, dtype=np.float64)
-    if target.shape[1] != 2 or len(limits) == 0 or limits.min() < target[:, 1].min():
-        raise UsageError(
-            f"regret needs two objectives and bounds that the front meets, got {target.shape} and {limits}"
-        )
-    worst = float(target[:, 0].max())
-    found = [
-        min(float(points[points[:, 1] <= limit, 0].min(initial=worst)), worst)
-        - float(target[target[:, 1] <= limit, 0].min())
-        for limit in limits
-    ]
-    return float(np.mean(found))
-
-
-def additive_epsilon(costs: Floats, front: Floats) -> float:
-    """Least amount by which the points must be improved everywhere to weakly dominate the true front.
-
-    Source: Zitzler et al., "Performance assessment of multiobjective optimizers", IEEE TEVC 7(2), 2003.
-
-    Args:
-        costs: `(n, m)`, what was found.
-        front: `(k, m)`, the true front.
-    """
-    points, target = _pair(costs, front)
-    if len(points) == 0:
-        return float("inf")
-    return float(_moocore().epsilon_additive(points, ref=target))
-
-
-def recall(costs: Floats, front: Floats, *, tolerance: float = 1e-9) -> float:
-    """Share of the distinct points of the true front that were found.
-
-    Args:
-        costs: `(n, m)`, what was found.
-        front: `(k, m)`, the true front.
-        tolerance: relative to the largest value of each objective.
-
-    Returns:
-        A fraction in 0..1.
-    """
-    points, target = _pair(costs, front)
-    distinct = np.unique(target, axis=0)
-    if len(points) == 0:
-        return 0.0
-    allowed = tolerance * np.maximum(np.abs(distinct).max(axis=0), 1e-300)
-    found = [bool((np.abs(points - point) <= allowed).all(axis=1).any()) for point in distinct]
-    return float(np.mean(found))
-
-
-def _pair(costs: Floats, front: Floats) -> tuple[Floats, Floats]:
-    points, target = np.asarray(costs, dtype=np.float64), np.asarray(front, dtype=np.float64)
-    if points.ndim != 2 or target.ndim != 2 or points.shape[1] != target.shape[1] or len(target) == 0:
-        raise UsageError(
-            f"costs must be (n, m) and the front (k, m) with k >= 1, got shapes {points.shape} and {target.shape}"
-        )
-    if not np.isfinite(target).all():
-        raise UsageError("the true front has a NaN or an infinity", hint="Leave failed points out of it.")
-    return points[np.isfinite(points).all(axis=1)], target
-
-
-def _moocore() -> Any:
-    import moocore
-
-    return moocore
+__all__ = [
+    "additive_epsilon",
+    "coverage",
+    "distinct",
+    "gd_plus",
+    "hypervolume",
+    "igd_plus",
+    "nondominated",
+    "recall",
+    "regret",
+]

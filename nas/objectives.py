@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from device_profiles.units import parse_quantity
-
-Floats = NDArray[np.float64]
+from nas.arrays import Floats
 
 #: Where a value comes from.
 SOURCES = ("trained", "shared", "table", "predicted", "measured", "counted")
@@ -40,11 +38,11 @@ class Objective:
     spec: str
 
     def cost(self, values: Floats) -> Floats:
-        """Values as costs, lower is better."""
+        """Values as costs of the same shape, lower is better."""
         return -values if self.maximise else values
 
     def value(self, costs: Floats) -> Floats:
-        """Costs as values again."""
+        """Costs as values of the same shape again."""
         return -costs if self.maximise else costs
 
 

@@ -32,9 +32,9 @@ _HOMES = {
 
 def names() -> tuple[str, ...]:
     """All registered predictors."""
-    from predictors import makers
+    from predictors import registry
 
-    return makers.names()
+    return registry.names()
 
 
 def __getattr__(name: str) -> Any:

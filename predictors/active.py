@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, UsageError
 from device_profiles.profile import Target
-from predictors import makers, samples
+from predictors import registry, samples
 from predictors.composition import KERNEL_ERROR, NETWORK_ERROR
 from predictors.features import LAUNCH_MS, features, roofline_ms
 from predictors.models.protocol import DeviceFacts
@@ -281,7 +281,7 @@ def _judge(store: Store, target: Target, held: set[str], learned: set[str]) -> R
     test, train = _those(everything, held), _those(everything, learned)
     kernels = samples.kernels(store, conditions, train.ids)
     name = PREDICTOR if len(kernels.operators) >= 2 * BATCH else FIRST_PREDICTOR
-    found = makers.get(name).fit(kernels, train, sure=False).predict(test.graphs)
+    found = registry.get(name).fit(kernels, train, sure=False).predict(test.graphs)
     error = float(np.mean(np.abs(found.value - test.cost) / test.cost))
     return Round(len(train.ids), store.device_s(conditions), error)
 

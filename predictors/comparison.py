@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
-from predictors import evaluation, makers, samples
+from predictors import evaluation, registry, samples
 from predictors.graphs.graph_network import GraphNetwork
 from predictors.graphs.protocol import GraphPredictor
 from predictors.models.protocol import KernelSamples
@@ -182,7 +182,7 @@ def _row(
     for rest, held in splits:
         train, test = networks.take(rest.tolist()), networks.take(held.tolist())
         try:
-            model = makers.get(name).fit(samples.kernels(store, conditions, train.ids, cost=cost), train)
+            model = registry.get(name).fit(samples.kernels(store, conditions, train.ids, cost=cost), train)
         except InvalidTable as refusal:
             return Row(name, {}, {}, None, (), np.empty(0), refusal.message)
         found = model.predict(test.graphs)

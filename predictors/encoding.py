@@ -134,7 +134,7 @@ class CostTable:
         return DifferentiableTable(self)
 
     def checked(self, archs: Archs) -> Archs:
-        """The rows as integers, if they are in the space."""
+        """The rows, `(n, d)`, as integers, if they are in the space."""
         archs = np.asarray(archs)
         if archs.ndim != 2 or archs.shape[1] != len(self.choices) or not np.issubdtype(archs.dtype, np.integer):
             raise UsageError(

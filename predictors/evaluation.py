@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable, UsageError
-from predictors import makers
+from predictors import registry
 from predictors.predictor import Predictor, same_conditions
 from predictors.samples import NetworkSamples
 from predictors.samples import kernels as kernel_samples
@@ -173,7 +173,7 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
 
 def baselines_of(cost: str) -> tuple[str, ...]:
     """The baselines that predict a cost."""
-    return tuple(name for name in BASELINES if cost in makers.get(name).costs)
+    return tuple(name for name in BASELINES if cost in registry.get(name).costs)
 
 
 def require_cost(names: Sequence[str], cost: str) -> None:
@@ -184,8 +184,8 @@ def require_cost(names: Sequence[str], cost: str) -> None:
         UsageError: one does not predict the cost.
     """
     for name in names:
-        if cost not in makers.get(name).costs:
-            known = ", ".join(makers.names_for(cost))
+        if cost not in registry.get(name).costs:
+            known = ", ".join(registry.names_for(cost))
             raise UsageError(f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {known}.")
 
 
@@ -198,7 +198,7 @@ def _split(
     folds: list[tuple[list[int], list[int]]],
 ) -> tuple[Scores, Floats]:
     """Fit on one side of each fold, predict the other; the kernels of networks left out are left out too."""
-    make = makers.get(name)
+    make = registry.get(name)
     value = np.full(len(everything.ids), np.nan)
     low, high = value.copy(), value.copy()
     for rest, held in folds:

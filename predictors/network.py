@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import MissingKernel, UsageError
-from predictors import composition, doubt, intervals, samples
+from predictors import composition, intervals, samples
+from predictors import unseen as doubt
 from predictors.composition import Composition
-from predictors.doubt import Doubt, LeftOut
 from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples
 from predictors.sealed import check_numbers, read_json, understood
+from predictors.unseen import Doubt, LeftOut
 from profiler.operators import Operator, OperatorGraph
 
 if TYPE_CHECKING:

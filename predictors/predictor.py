@@ -15,7 +15,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.profile import Target, from_plain, to_plain
 from device_profiles.reading import parse_json
-from predictors import makers, network, samples
+from predictors import network, registry, samples
 from predictors.card import Card, is_predictor
 from predictors.encoding import CostTable, DifferentiableTable
 from predictors.folders import replacing
@@ -227,13 +227,13 @@ def fit(
         UsageError: the predictor does not predict this cost, or there is no such cost.
         InvalidData: the store has no measurements of the target, or none of this cost.
     """
-    make = makers.get(name)
+    make = registry.get(name)
     conditions = store.require_conditions(target.name)
     if cost not in samples.UNITS:
         raise UsageError(f"unknown cost {cost!r}", hint=f"Allowed: {', '.join(samples.UNITS)}.")
     if cost not in make.costs:
         raise UsageError(
-            f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {', '.join(makers.names_for(cost))}."
+            f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {', '.join(registry.names_for(cost))}."
         )
     measured = samples.networks(store, conditions, cost)
     if networks is not None:
@@ -337,12 +337,12 @@ def sign(folder: str | Path) -> None:
 
 
 def _read(place: Path, card: Card) -> Predictor:
-    if card.predictor not in makers.names():
+    if card.predictor not in registry.names():
         raise SchemaMismatch(
             f"{place} is of the predictor {card.predictor[:60]!r}, which is not installed here",
-            hint=f"Install what it comes from, or fit one of: {', '.join(makers.names())}.",
+            hint=f"Install what it comes from, or fit one of: {', '.join(registry.names())}.",
         )
-    make = makers.get(card.predictor)
+    make = registry.get(card.predictor)
     remedy = "Fit the predictor again."
     with understood(f"cannot read {place}", remedy):
         if card.cost not in make.costs:

@@ -175,7 +175,7 @@ def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors of a safetensors file, and its metadata.
+    """The tensors of a safetensors file by name, each of its own shape, and its metadata.
 
     Raises:
         ValueError: it is none.
@@ -194,7 +194,7 @@ def read_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
 
 
 def floats(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
-    """A tensor of finite floats.
+    """A tensor of finite floats, of its own shape.
 
     Raises:
         ValueError: it holds something else.

@@ -25,7 +25,7 @@ from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
 from profiler.reader import LOAD_S, Reader
-from profiler.rows import ModelRow
+from profiler.records import ModelRow
 from profiler.store import Store
 from profiler.subjects import Subject
 from profiler.summary import failures, latencies, measurements, reference_ns

@@ -29,6 +29,7 @@ from profiler import runtimes
 from profiler.assembly import Assembly
 from profiler.capture import BlockCache, stitch
 from profiler.fusing import runtime_options
+from profiler.graph_codes import Wires, from_wires, places_of_kernels, to_wires
 from profiler.onnx_graph import read_graph
 from profiler.operators import (
     Operator,
@@ -39,7 +40,6 @@ from profiler.operators import (
     tensor_from_plain,
     tensor_to_plain,
 )
-from profiler.wiring import Wires, from_wires, places_of_kernels, to_wires
 
 _VERSION = 3
 _CHUNK = 64
@@ -52,7 +52,7 @@ class Catalogue:
     Attributes:
         kernels: distinct kernels.
         counts: `(n, k)`, how often each network runs each kernel; a network without any is deleted by its runtime.
-        wires: of each network, see `profiler.wiring`.
+        wires: of each network, see `profiler.graph_codes`.
         inputs: tensors that each network is given.
         runtime: whose kernels these are.
     """

@@ -13,7 +13,7 @@ from device_profiles.errors import DeviceError
 from profiler import events
 from profiler.agent.job import PROTOCOL_VERSION, Job
 from profiler.agent.protocol import Block
-from profiler.rows import ProfileRow
+from profiler.records import ProfileRow
 from profiler.store import Store
 from profiler.transports.protocol import TimedOut, Transport
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from profiler.groups import Groups
 from profiler.measurement import Latency
-from profiler.rows import BlockRow
+from profiler.records import BlockRow
 
 K = TypeVar("K", bound=Hashable)
 

@@ -13,7 +13,7 @@ from device_profiles.facts import Unavailable
 from profiler import closures, meters, reference, statistics
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
-from profiler.rows import BlockRow
+from profiler.records import BlockRow
 from profiler.statistics import ProcessEstimate
 from profiler.store import Store
 

@@ -30,8 +30,8 @@ def benchmark(
         hwnas benchmark compare.toml --workers 4
     """
     from hwnas_cli.progress import Live
-    from nas import benchmark as runner
-    from nas import benchmark_page
+    from nas.benchmark import page as benchmark_page
+    from nas.benchmark import run as runner
 
     plan = runner.read(file)
     with Live() as live:

@@ -11,7 +11,7 @@ import typer
 from hwnas_cli.answer import Answer, Json, answers
 
 if TYPE_CHECKING:
-    from predictors.importing import Finding, Table
+    from predictors.tables import Finding, Table
 
 Device = Annotated[str | None, typer.Option(help="Name of the device, where the file has none; else the file's name.")]
 Part = Annotated[str | None, typer.Option(help="Which table of a file, or in which unit: see the layouts.")]
@@ -42,13 +42,13 @@ def import_(
     """
     from dataclasses import asdict, replace
 
-    from predictors import folders, importing
-    from predictors.importing._folder import is_table
+    from predictors import folders, tables
+    from predictors.tables._folder import is_table
 
     _require_folder(output)
     folders.check(output, "a table", is_table)
-    found = importing.read(file, kind, device=device, part=part)
-    findings = importing.lint(found)
+    found = tables.read(file, kind, device=device, part=part)
+    findings = tables.lint(found)
     made = replace(found, findings=findings) if keep else found.without_errors(findings)
     made.save(output)
     names = ("name", "cost", "unit", "stated_unit", "device", "workload")
@@ -88,16 +88,16 @@ def lint(
         hwnas lint 1080ti.csv --kind plain --against i7.csv
     """
     from device_profiles.errors import UsageError
-    from predictors import importing
+    from predictors import tables
 
     if file.is_dir() and (kind is not None or device is not None or part is not None):
         raise UsageError(f"{file} is an imported table", hint="Leave --kind, --device and --part away.")
 
     def opened(path: Path) -> Table:
-        return importing.load(path) if path.is_dir() else importing.read(path, kind, device=device, part=part)
+        return tables.load(path) if path.is_dir() else tables.read(path, kind, device=device, part=part)
 
     found = opened(file)
-    findings = importing.lint(found, None if against is None else opened(against))
+    findings = tables.lint(found, None if against is None else opened(against))
     counts = {severity: _of(findings, severity) for severity in ("error", "warning", "note")}
     data = {
         "kind": found.kind,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
     from hwnas_cli.progress import Live
     from predictors.active import Campaign
-    from profiler import Budget, Failure, Latency, Outcome, Store
+    from profiler import Budget, Failure, Latency, Measurement, Outcome, Store
     from profiler.model_files import Asked
     from profiler.operators import Operator
     from profiler.subjects import Subject
@@ -249,7 +249,7 @@ def _subjects(
             say(f"note: {note}")
         return found, refused
     import nas
-    from nas.networks import subject
+    from nas.spaces.export import subject
 
     if samples is not None:
         if space is None:
@@ -318,7 +318,6 @@ def _answer(
     limits: Budget,
 ) -> Answer:
     from device_profiles.errors import InvalidData
-    from profiler.measurement import CAUSES
 
     measurements, failures = outcome.measurements, outcome.failures
 
@@ -355,20 +354,38 @@ def _answer(
     heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
     lines = _shown(heads, rows)
     if alone is not None:
-        slowest = sorted(alone.measured.items(), key=lambda pair: -pair[1].value_ms)
-        times = [
-            [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
-        ]
-        lines += _shown(["kernel, alone", "latency [us]", "95 % interval"], times)
-        lines += [f"kernel failed: {f.name}: {f.reason}" for f in alone.failed[:MOST_ROWS]]
-        lines.append(
-            f"kernels alone: {len(alone.measured)} measured, {len(alone.failed)} failed, "
-            f"{alone.not_replayed} cannot be replayed"
-        )
+        lines += _of_kernels(alone)
     lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
+    lines += _remarks(measurements, limits)
+    error = None
+    if failed and not measurements:
+        first = failed[0]
+        error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
+    return Answer(data, "\n".join(lines), 4 if error else 0, error)
+
+
+def _of_kernels(alone: Alone) -> list[str]:
+    """What kernels take alone, the slowest first."""
+    slowest = sorted(alone.measured.items(), key=lambda pair: -pair[1].value_ms)
+    times = [
+        [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
+    ]
+    return [
+        *_shown(["kernel, alone", "latency [us]", "95 % interval"], times),
+        *(f"kernel failed: {f.name}: {f.reason}" for f in alone.failed[:MOST_ROWS]),
+        f"kernels alone: {len(alone.measured)} measured, {len(alone.failed)} failed, "
+        f"{alone.not_replayed} cannot be replayed",
+    ]
+
+
+def _remarks(measurements: Sequence[Measurement], limits: Budget) -> list[str]:
+    """What to know of the measurements, and what to do about it."""
+    from profiler.measurement import CAUSES
+
+    lines = []
     for cause, advice in CAUSES.items():
-        count = sum(cause in m.latency.causes for m in degraded)
+        count = sum(m.latency.state != "stable" and cause in m.latency.causes for m in measurements)
         if count:
             lines.append(f"{count} degraded ({cause}): {advice}")
     lines += [f"{m.arch or m.name}: closure {m.closure:+.0%}: {m.closure_note}" for m in measurements if m.closure_note]
@@ -378,8 +395,4 @@ def _answer(
         more = any(m.latency.processes < limits.max_processes for m in wide)
         advice = "run again to go on, with more --budget" if more else "this machine allows no narrower ones now"
         lines.append(f"{len(wide)} have wider intervals than +-{limits.spread:.1%}: {advice}")
-    error = None
-    if failed and not measurements:
-        first = failed[0]
-        error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
-    return Answer(data, "\n".join(lines), 4 if error else 0, error)
+    return lines

@@ -27,8 +27,8 @@ def report(
         hwnas report runs/s -o front.html --json
     """
     from device_profiles import outputs
-    from nas import report as page
-    from nas.study import open_study
+    from nas.report import front as page
+    from nas.study.study import open_study
 
     outputs.check(output, outputs.PAGE)
     study = open_study(run)

@@ -11,9 +11,9 @@ from hwnas_cli.answer import Answer, Json, answers, table
 from hwnas_cli.options import Seed, count
 
 if TYPE_CHECKING:
-    from nas.loop import SearchResult
-    from nas.noise import Neighbours
+    from nas.loop.loop import SearchResult
     from nas.objectives import Objective
+    from nas.pareto.noise import Neighbours
 
 #: A setting is a word or a number.
 LONGEST_VALUE = 200
@@ -59,8 +59,8 @@ def search(
     from hwnas_cli.progress import Live
 
     if restrict_from is not None:
-        from nas import restriction
-        from nas.study import open_study
+        from nas.certainty import restriction
+        from nas.study.study import open_study
 
         space = restriction.apply(nas.spaces.load(space), restriction.of_study(open_study(restrict_from))).spec
     error = None
@@ -89,7 +89,7 @@ def search(
             if finalists:
                 result.measure_finalists(finalists)
     if error is not None:
-        from nas.study import open_study
+        from nas.study.study import open_study
 
         judged = sum(trial.result is not None for trial in open_study(output).trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
@@ -103,13 +103,13 @@ def fields(result: SearchResult) -> dict[str, Any]:
     """The JSON fields of a search."""
     import numpy as np
 
-    from nas import certainty
+    from nas.certainty import of_study
 
     study, space = result.study, result.context.space
     objectives = study.objectives()
     known = study.finalists()
     points, front = result.front, []
-    sure = certainty.of_study(study, points)
+    sure = of_study.of_study(study, points)
     for place, point in enumerate(points):
         facts = known.get(point.arch, {})
         values = {}
@@ -192,7 +192,7 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
 
 def _proposals(result: SearchResult) -> list[str]:
     """What the search has taught of its space, if it has."""
-    from nas import restriction
+    from nas.certainty import restriction
 
     found = restriction.of_study(result.study)
     if not found:
@@ -204,7 +204,7 @@ def _proposals(result: SearchResult) -> list[str]:
 
 def _certainty(data: dict[str, Any]) -> list[str]:
     """At most two lines: how sure the front is, and whether two objectives are one."""
-    from nas import certainty
+    from nas.certainty import of_study
 
     lines = []
     shares = [point["membership"] for point in data["front"] if point["membership"] is not None]
@@ -216,7 +216,7 @@ def _certainty(data: dict[str, Any]) -> list[str]:
             f"{told} of {len(data['resolved'])} neighbours are told apart"
         )
     if data["alike"]:
-        lines.append(certainty.warning(tuple(data["alike"][0].values())))
+        lines.append(of_study.warning(tuple(data["alike"][0].values())))
     return lines
 
 

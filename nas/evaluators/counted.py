@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from device_profiles.errors import ConstantNetwork
-from nas.evaluators.protocol import Archs, Context
+from nas.arrays import Archs
+from nas.evaluators.protocol import Context
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 

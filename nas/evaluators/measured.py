@@ -8,9 +8,10 @@ import numpy as np
 
 from device_profiles.errors import ConstantNetwork, UsageError
 from device_profiles.profile import Target
-from nas.evaluators.protocol import Archs, Context
-from nas.networks import subject
+from nas.arrays import Archs
+from nas.evaluators.protocol import Context
 from nas.objectives import Objective, Values
+from nas.spaces.export import subject
 from nas.spaces.protocol import Space
 from profiler import campaign
 from profiler.store import Store

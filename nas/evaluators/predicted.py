@@ -7,7 +7,8 @@ from pathlib import Path
 
 import predictors
 from device_profiles.errors import ConditionMismatch, UsageError
-from nas.evaluators.protocol import Archs, Context, digest
+from nas.arrays import Archs
+from nas.evaluators.protocol import Context, digest
 from nas.objectives import Objective, Values
 from predictors.predictor import Predictor
 

@@ -9,16 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from device_profiles.profile import Target
-from nas.data import Images
+from nas.arrays import Archs
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
+from nas.weights.images import Images
 from profiler.store import Store
-
-Archs = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class OwnsWeights(ABC):
 
     @abstractmethod
     def test_accuracy(self, arch: Archs) -> float:
-        """Accuracy on images that took no part in the search."""
+        """Accuracy of one architecture, `(d,)`, on images that took no part in the search."""
 
 
 class EvaluatorKind(Protocol):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import UsageError
-from nas import data, supernet
-from nas.data import Images
-from nas.evaluators.protocol import Archs, Context, OwnsWeights
+from nas.arrays import Archs
+from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
-from nas.supernet import TrainingPlan
+from nas.weights import images, training
+from nas.weights.images import Images
+from nas.weights.training import TrainingPlan
 
 #: Normal quantile of a two-sided 90 % interval.
 _Z90 = 1.6449
@@ -34,13 +35,13 @@ class SharedAccuracy(OwnsWeights):
     def images(self) -> Images:
         """The data."""
         limit = self.context.settings.get("images")
-        return data.load(str(self.context.data), self.context.space.input_shape, seed=self.context.seed, limit=limit)
+        return images.load(str(self.context.data), self.context.space.input_shape, seed=self.context.seed, limit=limit)
 
     @cached_property
     def supernet(self) -> Any:
         """The trained supernet."""
         checkpoint = self.context.folder / "supernet.safetensors"
-        return supernet.train(
+        return training.train(
             self.context.space,
             self.images,
             self.plan,
@@ -50,7 +51,7 @@ class SharedAccuracy(OwnsWeights):
 
     def network(self, arch: Archs) -> Any:
         """The network that is judged, with its weights, in eval mode."""
-        return supernet.inherit(self.supernet, arch, self.images, seed=self.context.seed)
+        return training.inherit(self.supernet, arch, self.images, seed=self.context.seed)
 
     def evaluate(self, archs: Archs) -> Values:
         """Accuracies with Wilson's 90 % intervals for the validation images.
@@ -64,7 +65,7 @@ class SharedAccuracy(OwnsWeights):
             key = arch.tobytes()
             if key not in self.known:
                 chance = float(np.bincount(self.images.valid.labels.numpy()).max()) / len(self.images.valid)
-                self.known[key] = supernet.accuracy(self.network(arch), self.images.valid) if live else chance
+                self.known[key] = training.accuracy(self.network(arch), self.images.valid) if live else chance
             found.append(self.known[key])
         share = np.array(found)
         low, high = wilson(share, len(self.images.valid))
@@ -72,7 +73,7 @@ class SharedAccuracy(OwnsWeights):
 
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy on images that took no part in the search; for the report alone."""
-        return supernet.accuracy(self.network(arch), self.images.test)
+        return training.accuracy(self.network(arch), self.images.test)
 
 
 def wilson(share: Any, count: int) -> tuple[Any, Any]:
@@ -114,7 +115,7 @@ class SharedKind:
                 raise UsageError(f"setting {setting} must be a whole number of at least 1, got {value!r}")
         plan = TrainingPlan(seed=context.seed, steps=context.settings.get("train_steps", TrainingPlan.steps))
         objective = Objective(name, "fraction", True, "shared", spec)
-        return SharedAccuracy(objective, context, plan, identity=data.listing(context.data))
+        return SharedAccuracy(objective, context, plan, identity=images.listing(context.data))
 
 
 EVALUATOR = SharedKind()

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, InvalidTable, UsageError
-from nas.evaluators.protocol import Archs, Context, Repeatable, digest
+from nas.arrays import Archs, Floats
+from nas.evaluators.protocol import Context, Repeatable, digest
 from nas.objectives import Objective, Values
-from predictors.importing import check
-
-Floats = NDArray[np.float64]
+from predictors.tables import check
 
 _UNITS = (("latency_ms", "ms"), ("_ms", "ms"), ("energy_mj", "mJ"), ("_bytes", "bytes"))
 
@@ -154,7 +152,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def check_column(values: Floats, column: str, *, maximise: bool) -> None:
-    """Refuse what cannot be searched on.
+    """Refuse a column, `(n,)`, that cannot be searched on.
 
     Raises:
         InvalidTable: no rows, NaN or infinite values, a constant column, or a cost that is negative.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, UsageError
 from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem
-from nas.supernet import minibatch
+from nas.weights.training import minibatch
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data import Images
 from nas.spaces.protocol import Space
+from nas.weights.images import Images
 
 if TYPE_CHECKING:
     from torch import Tensor

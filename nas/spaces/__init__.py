@@ -17,9 +17,11 @@ import re
 from typing import Any
 
 from device_profiles.errors import UnknownName, UsageError
-from device_profiles.registry import Registry
+from nas.arrays import Archs
 from nas.spaces.product import Gene, ProductSpace
-from nas.spaces.protocol import Archs, MakeSpace, SharesWeights, Space, Supernet
+from nas.spaces.protocol import SharesWeights, Space, Supernet
+from nas.spaces.registry import REGISTRY
+from nas.spaces.restricted import Restricted
 from nas.spaces.table import from_choices
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Archs",
     "Gene",
     "ProductSpace",
+    "Restricted",
     "SharesWeights",
     "Space",
     "Supernet",
@@ -34,10 +37,6 @@ __all__ = [
     "load",
     "names",
 ]
-
-REGISTRY: Registry[MakeSpace] = Registry(
-    "space", "nas.spaces", attribute="SPACE", skip=("protocol", "product", "restricted", "table")
-)
 
 
 def names() -> tuple[str, ...]:

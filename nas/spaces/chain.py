@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas.spaces import _mobile_blocks as blocks
-from nas.spaces._image_sizes import divisible, reduced
+from nas.arrays import Archs
+from nas.spaces._parts import mobile as blocks
+from nas.spaces._parts.image_sizes import divisible, reduced
 from nas.spaces.product import Gene, ProductSpace
-from nas.spaces.protocol import Archs
 from profiler.assembly import INPUT, Assembly, Block
 
 SKIP = "skip"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.spaces._nasnet_cells import Cells
-from nas.spaces._nasnet_space import CELLS, CellSpace
-from nas.spaces.protocol import Archs
+from nas.arrays import Archs
+from nas.spaces._nasnet.cells import Cells
+from nas.spaces._nasnet.space import CELLS, CellSpace
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.spaces._nasnet_space import CellSpace
+from nas.spaces._nasnet.space import CellSpace
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from math import prod
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UnknownName, UsageError
-from nas.spaces.protocol import Archs, Space
+from nas.arrays import Archs
+from nas.spaces.protocol import Space
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class ProductSpace(ABC):
     """
 
     name: ClassVar[str]
+    #: `nas.spaces.restricted.restrict`, which gives it to this class: what it makes is such a space itself.
+    _restricted: ClassVar[Callable[[ProductSpace, Mapping[str | int, Iterable[Option] | Option]], Space]]
 
     @cached_property
     @abstractmethod
@@ -257,9 +260,7 @@ class ProductSpace(ABC):
 
     def restrict(self, kept: Mapping[str | int, Iterable[Option] | Option]) -> Space:
         """The space with fewer options: `space.restrict({"kernel": (3, 5), "width": 16})`; see `restricted`."""
-        from nas.spaces.restricted import restrict
-
-        return restrict(self, kept)
+        return self._restricted(self, kept)
 
     @cached_property
     def _places(self) -> dict[str, int]:

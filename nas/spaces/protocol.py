@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.arrays import Archs
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
     from torch import nn
-
-Archs = NDArray[np.int64]
 
 
 @runtime_checkable
@@ -76,17 +75,17 @@ class Space(Protocol):
         """
 
     def format(self, arch: Archs) -> str:
-        """The text form of one genome; `parse` reads it back."""
+        """The text form of one genome, `(d,)`; `parse` reads it back."""
 
     def assembly(self, arch: Archs) -> Assembly:
-        """The network as blocks.
+        """The network of one genome, `(d,)`, as blocks.
 
         Raises:
             ConstantNetwork: the output does not depend on the input.
         """
 
     def to_module(self, arch: Archs, **options: Any) -> nn.Module:
-        """The network as a torch module, with fresh weights."""
+        """The network of one genome, `(d,)`, as a torch module, with fresh weights."""
 
     def restrict(self, kept: Mapping[str | int, Any]) -> Space:
         """The space with fewer options; by a gene's name the options that stay, by its number their indices."""

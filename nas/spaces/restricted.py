@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
+from nas.arrays import Archs
 from nas.spaces.product import Gene, Option, ProductSpace
-from nas.spaces.protocol import Archs, SharesWeights, Space
+from nas.spaces.protocol import SharesWeights, Space
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -210,6 +211,9 @@ def restrict(space: ProductSpace, kept: Mapping[str | int, Iterable[Option] | Op
         return inner
     make = RestrictedSharing if isinstance(inner, SharesWeights) else Restricted
     return make(inner, tuple(limits))
+
+
+ProductSpace._restricted = staticmethod(restrict)  # a restricted space is a space of choices itself
 
 
 @cache

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.errors import UsageError
+from nas.arrays import Archs
 from nas.spaces.product import Gene, Option, ProductSpace
-from nas.spaces.protocol import Archs
+from nas.spaces.registry import REGISTRY
 from profiler.assembly import INPUT, Assembly, Block
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def from_choices(
     Raises:
         UsageError: there is no gene, or one without options.
     """
-    from nas.spaces import REGISTRY
-
     genes = tuple(Gene(gene, tuple(options), _graded(options)) for gene, options in choices.items())
     space = ChoiceTable(name, genes, build, tuple(input_shape))
     REGISTRY.register(name, lambda: space)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from device_profiles.registry import Registry
-from nas.strategies.protocol import Archs, Costs, MakeStrategy, Problem, Strategy
+from nas.arrays import Archs, Costs
+from nas.operators.protocol import MakeStrategy, Problem, Strategy
 
 __all__ = ["REGISTRY", "Archs", "Costs", "Problem", "Strategy", "create", "names"]
 

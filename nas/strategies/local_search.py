@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import moo
-from nas.archive import Seen
-from nas.history import History
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators.history import History
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
+from nas.pareto import dominance
 
 #: Neighbours that are looked at together.
 _CHUNK = 256
@@ -65,7 +66,7 @@ class LocalSearch:
         missing = n - len(parts[0])
         if missing > 0:
             centres = np.array([one for one in self._centres() if one not in self._used_up], dtype=np.int64)
-            centres = centres[np.argsort(-moo.crowding_distance(told.costs[centres]), kind="stable")]
+            centres = centres[np.argsort(-dominance.crowding_distance(told.costs[centres]), kind="stable")]
             few = ceil(self._focus * len(centres))
             near = (
                 _neighbours(told.archs[rows], self._problem.choices, rng) for rows in (centres[:few], centres[few:])
@@ -90,7 +91,7 @@ class LocalSearch:
         """Rows of the history that are non-dominated in this climb; without feasible ones, the least infeasible."""
         told, rows = self._history, np.arange(self._start, len(self._history))
         rows = rows[told.succeeded[rows]]
-        return [int(one) for one in rows[moo.ranks(told.costs[rows], told.violations[rows]) == 0]]
+        return [int(one) for one in rows[dominance.ranks(told.costs[rows], told.violations[rows]) == 0]]
 
     def _is_used_up(self, row: int) -> bool:
         """Whether all neighbours of a row were told."""

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import directions, moo, variation
-from nas.archive import Seen
-from nas.history import History
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs, Floats
+from nas.operators import variation
+from nas.operators.history import History
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
+from nas.pareto import directions, dominance
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 KINDS = ("chebyshev", "pbi")
@@ -130,7 +131,7 @@ class Moead:
         told = self._history
         usable = told.succeeded & (np.nan_to_num(told.violations, nan=np.inf) <= 0)
         usable = usable if usable.any() else told.succeeded
-        front = moo.ranks(told.costs[held], told.violations[held]) == 0
+        front = dominance.ranks(told.costs[held], told.violations[held]) == 0
         return told.costs[usable].min(axis=0), told.costs[held][front].max(axis=0)
 
     def _scores(self, costs: Costs, ideal: Floats, nadir: Floats) -> Floats:

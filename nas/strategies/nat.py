@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import bayesian_network, directions, variation
-from nas.bayesian_network import BayesianNetwork
-from nas.niching import Niches
-from nas.selection import Survivors
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import bayesian_network, variation
+from nas.operators.bayesian_network import BayesianNetwork
+from nas.operators.niching import Niches
+from nas.operators.protocol import Problem
+from nas.operators.selection import Survivors
+from nas.pareto import directions
 from nas.surrogates.assisted import Archive, Select
 
 

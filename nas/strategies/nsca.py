@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import crisscross, directions
-from nas.niching import Niches
-from nas.population import Population
-from nas.selection import Survivors
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import crisscross
+from nas.operators.niching import Niches
+from nas.operators.population import Population
+from nas.operators.protocol import Problem
+from nas.operators.selection import Survivors
+from nas.pareto import directions
 
 #: Up to so many objectives survivors are chosen by crowding distance, which says little beyond.
 CROWDING_UP_TO = 3
@@ -33,7 +35,8 @@ class Nsca:
         seed: of all randomness.
         population: survivors, at least 4; until so many were told, networks are random.
         vertical: probability that a pair of genes is crossed in vertical crossover, above 0 and up to 1.
-        spill: how readily horizontal crossover resets categories, at least 0; see `nas.crisscross.horizontal`.
+        spill: how readily horizontal crossover resets categories, at least 0; see
+            `nas.operators.crisscross.horizontal`.
         selection: who survives of the last rank: `crowding`, `directions` (about as many as survivors), or None for
             crowding up to three objectives and directions beyond.
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import selection, variation
-from nas.population import Population
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import selection, variation
+from nas.operators.population import Population
+from nas.operators.protocol import Problem
 
 
 class Nsga2:

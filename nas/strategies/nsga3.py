@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import directions, selection, variation
-from nas.niching import Niches
-from nas.population import Population
-from nas.selection import Survivors
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import selection, variation
+from nas.operators.niching import Niches
+from nas.operators.population import Population
+from nas.operators.protocol import Problem
+from nas.operators.selection import Survivors
+from nas.pareto import directions
 
 #: About how many directions if nobody says, for 1, 2, 3 ... objectives.
 _DIRECTIONS = (1, 12, 28, 35)

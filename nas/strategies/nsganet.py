@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import bayesian_network, selection, variation
-from nas.bayesian_network import BayesianNetwork
-from nas.population import Population
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import bayesian_network, selection, variation
+from nas.operators.bayesian_network import BayesianNetwork
+from nas.operators.population import Population
+from nas.operators.protocol import Problem
 
 
 class NsgaNet:
@@ -18,7 +19,8 @@ class NsgaNet:
     Source: Lu et al., "NSGA-Net: Neural architecture search using multi-objective genetic algorithm", GECCO 2019,
         sections 3.2 and 3.3. The paper explores for a number of generations and then exploits; a strategy does not know
         how long it will be asked, so the share of exploitation grows here. Its network is a chain over three phases;
-        this one is learned over the genes (`nas.bayesian_network`). As in `nsga2`, generations are not waited for.
+        this one is learned over the genes (`nas.operators.bayesian_network`). As in `nsga2`, generations are not waited
+        for.
 
     Args:
         problem: what is searched.

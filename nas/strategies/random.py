@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.archive import Seen
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
 
 
 class RandomSearch:

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import moo, variation
-from nas.archive import Seen
-from nas.history import History
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs
+from nas.operators import variation
+from nas.operators.history import History
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
+from nas.pareto import dominance
 
 #: Up to so many objectives crowding tells apart; with more, many of a front are an end in one of them.
 _CROWDED = 3
@@ -92,13 +94,13 @@ class RegularisedEvolution:
 
 def _best_first(costs: Costs, violations: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices by rank, then by crowding distance within it or by mean place; chance orders equals."""
-    ranks = moo.ranks(costs, violations)
+    ranks = dominance.ranks(costs, violations)
     worth = np.zeros(len(ranks))
     if costs.shape[1] > _CROWDED:
         worth = (costs[:, None, :] > costs[None, :, :]).sum(axis=(1, 2)).astype(np.float64)
     else:
         for level in range(int(ranks.max(initial=-1)) + 1):
-            worth[ranks == level] = -moo.crowding_distance(costs[ranks == level])
+            worth[ranks == level] = -dominance.crowding_distance(costs[ranks == level])
     return np.asarray(np.lexsort((rng.permutation(len(ranks)), worth, ranks)))
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import directions, moo, variation
-from nas.archive import Seen
-from nas.history import History
-from nas.strategies.protocol import Archs, Costs, Problem
-
-Floats = NDArray[np.float64]
+from nas.arrays import Archs, Costs, Floats
+from nas.operators import variation
+from nas.operators.history import History
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
+from nas.pareto import directions, dominance
 
 KINDS = ("chebyshev", "linear")
 #: The least share of a weight, so that of two equal in what a corner asks for the better in the rest wins.
@@ -98,7 +98,7 @@ class Scalarisation:
         if self._fixed is not None:
             return self._fixed
         told = self._history
-        ranks = moo.ranks(told.costs, told.violations)
+        ranks = dominance.ranks(told.costs, told.violations)
         front = told.costs[(ranks == 0) & told.succeeded]
         if len(front) == 0:
             return np.zeros(self._problem.objectives), np.ones(self._problem.objectives)
@@ -130,8 +130,8 @@ class Scalarisation:
 
     def _scores(self, costs: Costs, weight: Floats, bounds: tuple[Floats, Floats]) -> Floats:
         if self._kind == "linear":
-            return moo.weighted_sum(costs, weight, *bounds)
-        return moo.chebyshev(costs, weight, *bounds, rho=self._rho)
+            return dominance.weighted_sum(costs, weight, *bounds)
+        return dominance.chebyshev(costs, weight, *bounds, rho=self._rho)
 
     def _best(
         self, weight: Floats, able: NDArray[np.int64], bounds: tuple[Floats, Floats]

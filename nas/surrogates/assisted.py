@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from nas import moo, subset
-from nas.archive import Seen
-from nas.history import History
-from nas.selection import Survivors, tournaments
-from nas.strategies.protocol import Archs, Costs, Problem
+from nas.arrays import Archs, Costs, Floats
+from nas.operators import subset
+from nas.operators.history import History
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
+from nas.operators.selection import Survivors, tournaments
+from nas.pareto import dominance
 from nas.surrogates import REGISTRY, forecast
 from nas.surrogates.columns import Columns
 from nas.surrogates.design import design
 from nas.surrogates.forecast import Forecast
-from nas.surrogates.protocol import Floats
 
 #: The surrogates are chosen anew when the archive grew by this factor, and by so many at least.
 GROWTH, STEP = 1.2, 10
@@ -52,7 +53,7 @@ class Pool:
         return self.take(kept.rows[:size])
 
     def take(self, rows: NDArray[np.int64]) -> Pool:
-        """Some of them, in that order."""
+        """Some of them, `(k,)`, in that order."""
         return Pool(self.archs[rows], self.costs[rows], self.violations[rows])
 
 
@@ -132,8 +133,10 @@ class Archive:
 
     @property
     def front(self) -> NDArray[np.int64]:
-        """Indices of the rows that none dominates, or of those that violate least where none is feasible."""
-        return np.flatnonzero((moo.ranks(self.history.costs, self.history.violations) == 0) & self.history.succeeded)
+        """Indices `(k,)` of the rows that none dominates, or of those that violate least where none is feasible."""
+        return np.flatnonzero(
+            (dominance.ranks(self.history.costs, self.history.violations) == 0) & self.history.succeeded
+        )
 
     def names(self) -> dict[int, str]:
         """The surrogate of each objective that is not known, by column."""
@@ -157,7 +160,7 @@ class Archive:
         return self._forecast[1]
 
     def fill(self, pool: Pool, count: int, population: int, select: Select) -> Archs:
-        """Up to `count` of the best of a pool: those that make the archive's front even, see `nas.subset`.
+        """Up to `count` of the best of a pool: those that make the archive's front even, see `nas.operators.subset`.
 
         Gaps count along the known one of two objectives, or along the second; along all of any other number.
         """

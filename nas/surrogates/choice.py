@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas import surrogates
-from nas.surrogates.protocol import Floats, Surrogate
+from nas.arrays import Floats
+from nas.surrogates.protocol import Surrogate
 
 #: Fewest rows for anything but the mean.
 LEAST = 4

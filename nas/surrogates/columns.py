@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.strategies.protocol import Archs, Problem
-from nas.surrogates.protocol import Floats
+from nas.arrays import Archs, Floats
+from nas.operators.protocol import Problem
 
 #: Random genomes that fix the scale of the features.
 SAMPLE = 256

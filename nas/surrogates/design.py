@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.archive import Seen
-from nas.strategies.protocol import Archs, Problem
+from nas.arrays import Archs
+from nas.operators.protocol import Problem
+from nas.operators.seen import Seen
 
 #: Random networks for each one of a design along known costs.
 DRAWN = 20

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.history import History
-from nas.strategies.protocol import Archs, Problem
+from nas.arrays import Archs, Floats
+from nas.operators.history import History
+from nas.operators.protocol import Problem
 from nas.surrogates import choice
 from nas.surrogates.choice import Scaled
 from nas.surrogates.columns import Columns
-from nas.surrogates.protocol import Floats
 
 #: The column, in `Forecast.models`, of how much a network violates.
 VIOLATION = -1

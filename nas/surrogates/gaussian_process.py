@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.surrogates.protocol import Floats
+from nas.arrays import Floats
 
 #: Length scales, in the median distance of the points, and variances of the noise that are tried.
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.surrogates.protocol import Floats
+from nas.arrays import Floats
 
 #: Units of each of the hidden layers.
 WIDTHS = (64, 64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.surrogates.protocol import Floats
+from nas.arrays import Floats
 
 #: Added to the diagonal: costs of trained networks are noisy.
 SMOOTHING = 0.1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.surrogates.protocol import Floats
+from nas.arrays import Floats
 
 TREES = 40
 #: Leaves of a tree, at most.

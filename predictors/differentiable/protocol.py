@@ -107,5 +107,5 @@ def check_values(values: Any, rows: int, what: str) -> Floats:
 
 
 def floor_of(values: Floats) -> float:
-    """The least value that a relative error is taken of."""
+    """The least value that a relative error is taken of `values`, `(n,)`."""
     return float(FLOOR_SHARE * np.quantile(values, FLOOR_QUANTILE))

@@ -1,6 +1,6 @@
 """Graph predictors: one file each, found by name; `protocol.GraphPredictor` is what they are.
 
-A kernel model (`predictors.models`) with a composition is one, too; `predictors.makers` finds both.
+A kernel model (`predictors.models`) with a composition is one, too; `predictors.registry` finds both.
 """
 
 from __future__ import annotations

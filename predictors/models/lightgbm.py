@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable
 from device_profiles.reading import read_bytes
-from predictors import features, smooth
-from predictors.lines import Lines
+from predictors import features, kind_surfaces
+from predictors.kind_lines import Lines
+from predictors.kind_surfaces import Surface
 from predictors.models.protocol import DeviceFacts, Floats, KernelPrediction, KernelSamples, require_costs
 from predictors.sealed import check_numbers, floats, read_json, read_tensors, understood
-from predictors.smooth import Surface
 from profiler.operators import Operator
 
 _SCHEMA = "hwnas.lightgbm/2"
@@ -43,9 +43,9 @@ _BOOSTERS = ("kinds", "any", "low", "high")
 class LightGbm:
     """`cost = speed of light / utilisation`, the utilisation learned in log space.
 
-    Of each kind a line in its work says what of the roofline is reached (`predictors.lines`). What that leaves is
+    Of each kind a line in its work says what of the roofline is reached (`predictors.kind_lines`). What that leaves is
     learned twice and averaged: by boosted trees, monotone in work, which find steps; and by a Gaussian process, which
-    is smooth and goes back to the line where nothing was measured (`predictors.smooth`).
+    is smooth and goes back to the line where nothing was measured (`predictors.kind_surfaces`).
 
     A kernel among the samples keeps its measured cost. One of an unknown kind is predicted by trees that see sizes
     alone and by the line of all kernels, and is not known. Two more boosters, for the quantiles 0.05 and 0.95, say
@@ -99,7 +99,7 @@ class LightGbm:
         if len(target) >= LEAST_FOR_QUANTILES:
             for name, alpha in (("low", 0.05), ("high", 0.95)):
                 texts[name] = _train(columns, target, weight, {"objective": "quantile", "alpha": alpha})
-        surfaces = smooth.fit(columns, target, [features.family(operator) for operator in samples.operators])
+        surfaces = kind_surfaces.fit(columns, target, [features.family(operator) for operator in samples.operators])
         table = {operator.key: float(cost) for operator, cost in zip(samples.operators, samples.cost, strict=True)}
         return LightGbm(texts, lines, surfaces, kinds, table, samples.device)
 
@@ -111,7 +111,9 @@ class LightGbm:
         kinds = [operator.kind for operator in operators]
         known = np.array([kind in self.kinds for kind in kinds], dtype=np.bool_)
         trees = self._ask("kinds", columns)
-        surface, has = smooth.predict(self.surfaces, columns, [features.family(operator) for operator in operators])
+        surface, has = kind_surfaces.predict(
+            self.surfaces, columns, [features.family(operator) for operator in operators]
+        )
         log_cost = columns[:, _LINE] + np.where(has, 0.5 * (trees + surface), trees)
         blind = 0.5 * (columns[:, _LIGHT] + self._ask("any", columns[:, :_LINE]) + columns[:, _LINE])
         log_cost = np.where(known, log_cost, blind)

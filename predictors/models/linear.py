@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from device_profiles.errors import InvalidTable
-from predictors.lines import Lines
+from predictors.kind_lines import Lines
 from predictors.models.protocol import KernelPrediction, KernelSamples, require_costs
 from predictors.sealed import read_json, understood
 from profiler.operators import Operator
@@ -20,7 +20,7 @@ _REMEDY = "Fit the predictor again."
 
 @dataclass(frozen=True)
 class Linear:
-    """Lines by kind of kernel, see `predictors.lines`."""
+    """Lines by kind of kernel, see `predictors.kind_lines`."""
 
     composed: ClassVar[bool] = True
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from device_profiles.errors import InvalidTable
-from predictors.lines import Lines
+from predictors.kind_lines import Lines
 from predictors.models.protocol import Floats, KernelPrediction, KernelSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
 from profiler.operators import Operator

@@ -94,7 +94,7 @@ class KernelPrediction:
         cost: `(k,)`, in the unit of the samples, above 0.
         known: `(k,)`, False where it is a guess: the kernel, or its kind, was not among the samples.
         spread: `(k,)`, above 0: how unsure each is relative to the others, in the log of the cost; None for alike.
-            What turns it into intervals is learned from kernels left out (`predictors.doubt`).
+            What turns it into intervals is learned from kernels left out (`predictors.unseen`).
     """
 
     cost: Floats

@@ -101,7 +101,7 @@ class Places:
 
     @staticmethod
     def of(archs: Archs, genes: Genes, structure: Structure, prior: Prior) -> Places:
-        """Compute them."""
+        """Compute them of rows `(n, d)`."""
         contrasts, facts = genes.contrasts(archs), structure(archs)
         inputs = np.concatenate([contrasts, facts], axis=1) if facts.shape[1] else contrasts
         return Places(contrasts, 1.0 + inputs @ prior.mean, inputs @ prior.factors.T, contrasts @ genes.shared, facts)

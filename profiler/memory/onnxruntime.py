@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from profiler.memory.allocation import Allocation
 from profiler.memory.arena import Arena, OffsetPlan
 from profiler.memory.liveness import weights
 from profiler.memory.onnxruntime_rules import (
@@ -21,7 +22,6 @@ from profiler.memory.onnxruntime_rules import (
     packed_bytes,
     workspace_bytes,
 )
-from profiler.memory.plan import Allocation
 from profiler.operators import Node, OperatorGraph, Tensor
 
 _CONV = "com.microsoft.nchwc:Conv"

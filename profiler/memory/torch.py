@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
+from profiler.memory.allocation import Allocation
 from profiler.memory.liveness import last_readers
-from profiler.memory.plan import Allocation
 from profiler.memory.torch_rules import UNARY, extra_bytes
 from profiler.operators import Node, OperatorGraph, Tensor
 

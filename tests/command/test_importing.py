@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from predictors.importing import load
+from predictors.tables import load
 
 YAML = """Conv-input:224x224x3-output:112x112x16: {mean: 1.5, var: 0.01}
 Logits-input:1280-output:1000: {mean: 0.5, var: 0.0}

@@ -139,7 +139,7 @@ def test_a_request_that_is_refused_makes_no_store(ask, made, tmp_path):
 
 def test_a_foreign_line_in_the_results_of_a_benchmark_is_kept(tmp_path):
     from device_profiles.errors import InvalidData
-    from nas.benchmark import _kept
+    from nas.benchmark.run import _kept
 
     path = tmp_path / "results.jsonl"
     path.write_text("notes without an end")

@@ -93,7 +93,7 @@ def registries(monkeypatch):
         "nas.strategies",
         "nas.evaluators",
         "nas.gradient",
-        "predictors.importing",
+        "predictors.tables",
         "predictors.graphs",
     )
     for kind in kinds:

@@ -7,7 +7,7 @@ import nas
 import predictors
 import profiler
 from device_profiles.profile import load
-from nas.networks import subject
+from nas.spaces.export import subject
 
 SMALL = "nasbench201:cells=1,channels=4,resolution=8"
 

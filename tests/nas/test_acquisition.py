@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nas import acquisition, indicators
-from nas.strategies._auto_value import Believed, expected
+from nas.pareto import indicators
+from nas.strategies.auto.value import Believed, expected
+from nas.surrogates import acquisition
 
 SCALE = acquisition.Scale(shift=2.0, mean=1.0, deviation=0.5, ceiling=30.0)
 FRONT = np.array([[9.0, 1.0], [6.0, 3.0], [5.0, 3.0], [4.0, 7.0], [20.0, 8.0]])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from device_profiles.errors import UsageError
-from nas import indicators
+from nas.pareto import indicators
 from nas.strategies import create
-from nas.strategies._auto_design import design
+from nas.strategies.auto.design import design
 
 GENES, OPTIONS = 8, 5
 _RNG = np.random.default_rng(5)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, PluginError, UnknownName, UsageError
-from nas import benchmark, benchmark_page, strategies
+from nas import strategies
+from nas.benchmark import page as benchmark_page
+from nas.benchmark import run
 
 TOML = """
 output = "out"
@@ -53,10 +55,10 @@ def scores(cells):
 
 
 def test_workers_change_nothing_and_what_is_done_is_kept(file, tmp_path):
-    plan = benchmark.read(file)
+    plan = run.read(file)
     assert plan.marks == (10, 20, 30) and list(plan.problems) == ["zdt1", "three"]
     told = []
-    cells = benchmark.run(plan, workers=2, progress=lambda what, done, total: told.append((done, total)))
+    cells = run.run(plan, workers=2, progress=lambda what, done, total: told.append((done, total)))
     assert len(cells) == 8 and told[0] == (0, 8) and told[-1] == (8, 8)
     assert {(cell.problem, cell.strategy, cell.seed) for cell in cells} == {
         (problem, strategy, seed)
@@ -67,10 +69,10 @@ def test_workers_change_nothing_and_what_is_done_is_kept(file, tmp_path):
     results = tmp_path / "out" / "results.jsonl"
     before = results.read_bytes()
     told.clear()
-    assert scores(benchmark.run(plan, progress=lambda what, done, total: told.append((done, total)))) == scores(cells)
+    assert scores(run.run(plan, progress=lambda what, done, total: told.append((done, total)))) == scores(cells)
     assert told == [(8, 8)] and results.read_bytes() == before
     results.write_bytes(b"\n".join(before.splitlines()[:3]) + b'\n{"version": 1, "prob')  # killed while it wrote
-    again = benchmark.run(plan, workers=1)
+    again = run.run(plan, workers=1)
     assert scores(again) == scores(cells)
     assert all(json.loads(line) for line in results.read_text().splitlines())
     page = benchmark_page.write(plan, cells, tmp_path / "page.html").read_text()
@@ -97,19 +99,19 @@ def test_a_killed_benchmark_goes_on(file, tmp_path):
     kept = results.read_text().splitlines(keepends=True)
     finished = [line for line in kept if line.endswith("\n")]
     assert len(finished) >= 2
-    whole = benchmark.run(benchmark.read(file))
+    whole = run.run(run.read(file))
     assert results.read_text().startswith("".join(finished)) and results.read_text().count("\n") == 8
     results.unlink()
-    assert scores(benchmark.run(benchmark.read(file))) == scores(whole)
+    assert scores(run.run(run.read(file))) == scores(whole)
 
 
 def test_another_plan_is_refused_with_the_difference(file):
-    benchmark.run(benchmark.read(file))
+    run.run(run.read(file))
     file.write_text(TOML.replace("population = 8", "population = 12"))
     with pytest.raises(ConditionMismatch, match=r"evolution on zdt1 .*strategy: .*'population': 8.*12"):
-        benchmark.run(benchmark.read(file))
+        run.run(run.read(file))
     file.write_text(TOML.replace("seeds = 2", "seeds = 3"))  # more seeds are no other plan
-    assert len(benchmark.run(benchmark.read(file), workers=2)) == 12
+    assert len(run.run(run.read(file), workers=2)) == 12
 
 
 def test_a_table_that_has_changed_is_another_plan_and_one_that_moved_is_not(tmp_path):
@@ -121,20 +123,20 @@ def test_a_table_that_has_changed_is_another_plan_and_one_that_moved_is_not(tmp_
             f'output = "{tmp_path / "out"}"\nseeds = 1\nevaluations = 10\n'
             'problem = [{ kind = "table", file = "t.csv", search = ["a", "b"] }]\nstrategy = [{ name = "random" }]\n'
         )
-        return benchmark.read(folder / "c.toml")
+        return run.read(folder / "c.toml")
 
-    cells = benchmark.run(plan(tmp_path / "first", range(20, 0, -1)))
-    assert benchmark.run(plan(tmp_path / "second", range(20, 0, -1))) == cells
+    cells = run.run(plan(tmp_path / "first", range(20, 0, -1)))
+    assert run.run(plan(tmp_path / "second", range(20, 0, -1))) == cells
     with pytest.raises(ConditionMismatch, match="content"):
-        benchmark.run(plan(tmp_path / "second", range(40, 20, -1)))
+        run.run(plan(tmp_path / "second", range(40, 20, -1)))
 
 
 def test_problems_of_a_group_are_shown_as_one(file, tmp_path):
     file.write_text(
         TOML.replace('label = "three"', 'label = "three"\ngroup = "all"').replace('"zdt1"', '"zdt1"\ngroup = "all"')
     )
-    plan = benchmark.read(file)
-    cells = benchmark.run(plan)
+    plan = run.read(file)
+    cells = run.run(plan)
     means = benchmark_page.means(plan, cells, "ratio")
     mine = [cell.scores[30]["ratio"] for cell in cells if cell.strategy == "random"]
     assert list(means) == ["all"] and len(mine) == 4
@@ -143,7 +145,7 @@ def test_problems_of_a_group_are_shown_as_one(file, tmp_path):
     page = benchmark_page.write(plan, cells, tmp_path / "page.html").read_text()
     assert f"{mean:.4f} ± {error:.4f}" in page and "2 problems (zdt1, three)" in page and "IGD+ @30" in page
     file.write_text(TOML)
-    assert benchmark.run(benchmark.read(file)) == cells  # how they are shown is no other plan
+    assert run.run(run.read(file)) == cells  # how they are shown is no other plan
 
 
 PLUGIN = """
@@ -183,7 +185,7 @@ def test_a_plugin_brings_a_strategy_that_may_run_out(file, plugin):
     file.write_text(
         TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1).replace('"random"', '"first"')
     )
-    cells = benchmark.run(benchmark.read(file), workers=2)
+    cells = run.run(run.read(file), workers=2)
     mine = [cell for cell in cells if cell.strategy == "first"]
     assert len(mine) == 4
     for cell in mine:  # 15 were asked for: what it had then stands for the rest
@@ -197,14 +199,14 @@ def test_a_plugin_that_asks_for_what_is_not_in_the_space_is_named(file, plugin, 
     text = TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1)
     file.write_text(text.replace('"random"', '"first"'))
     with pytest.raises(PluginError, match=r"strategy 'first' failed when it was asked for .* outside of the space"):
-        benchmark.run(benchmark.read(file))
+        run.run(run.read(file))
 
 
 def test_a_worker_that_ends_is_said_and_what_is_finished_is_kept(file, plugin, tmp_path):
     text = TOML.replace("[[problem]]", 'plugins = ["my_searches"]\n[[problem]]', 1)
     file.write_text(text + '[[strategy]]\nname = "first"\nsettings = { ends = true }\n')
     with pytest.raises(DeviceError, match="a process ended before") as caught:
-        benchmark.run(benchmark.read(file))
+        run.run(run.read(file))
     assert "kept" in caught.value.hint
     kept = (tmp_path / "out" / "results.jsonl").read_text()
     assert kept.count("\n") == 2 and "first" not in kept
@@ -241,14 +243,14 @@ def test_bad_files_say_what_is_wrong(file, before, after, error, words):
     assert before in TOML
     file.write_text(TOML.replace(before, after, 1))
     with pytest.raises(error) as caught:
-        benchmark.read(file)
+        run.read(file)
     assert words in f"{caught.value} {caught.value.hint}"
 
 
 def test_a_missing_file_and_a_line_that_is_no_result(file, tmp_path):
     with pytest.raises(InvalidData, match="there is no"):
-        benchmark.read(tmp_path / "none.toml")
+        run.read(tmp_path / "none.toml")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").write_text("hello\n")
     with pytest.raises(InvalidData, match="line 1 of"):
-        benchmark.run(benchmark.read(file))
+        run.run(run.read(file))

@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from device_profiles.errors import HwnasError, InvalidData, UsageError
-from nas import data
+from nas.weights import images as data
 
 GREY, COLOUR = (1, 1, 8, 8), (1, 3, 8, 8)
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks import opponents
-from nas import directions, indicators, problems
+from nas.benchmark import problems
+from nas.operators.protocol import Problem
+from nas.pareto import directions, indicators
 from nas.strategies import create
-from nas.strategies.protocol import Problem
 
 
 def igd_plus_beside_pymoo(name, objectives, wanted, generations, seeds):

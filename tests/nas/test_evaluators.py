@@ -13,11 +13,11 @@ from scipy.stats import norm
 import nas
 import predictors
 from device_profiles.errors import ConditionMismatch, HwnasError, InvalidTable, SchemaMismatch, UsageError
-from nas import networks
 from nas.evaluators import REGISTRY, Context, open_objective, split
 from nas.evaluators.protocol import OwnsWeights, Repeatable
 from nas.evaluators.shared import wilson
 from nas.objectives import Objective, Values
+from nas.spaces import export
 from nas.testing import check_evaluator
 from profiler.runtimes import fake as fake_runtime
 from profiler.store import Store
@@ -67,7 +67,7 @@ def text(arch):
 def true_ms(space, arch, folder):
     """What the simulated device would take without noise."""
     path = folder / "network.onnx"
-    path.write_bytes(networks.onnx_bytes(space, arch))
+    path.write_bytes(export.onnx_bytes(space, arch))
     return sum(cost for _, _, cost in fake_runtime.node_costs_ns(path)) / 1e6
 
 

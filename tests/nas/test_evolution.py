@@ -10,7 +10,8 @@ import pytest
 
 import nas
 from device_profiles.errors import UsageError
-from nas import directions, indicators, moo, testing
+from nas import testing
+from nas.pareto import directions, dominance, indicators
 from nas.strategies import create
 
 TABLE = Path(__file__).resolve().parents[3] / "shared/data/nasbench201.csv.gz"
@@ -187,7 +188,7 @@ def test_every_neighbour_of_the_front_is_asked_for_and_then_the_search_starts_el
         costs = values[np.ravel_multi_index(tuple(rows[0, [0, 1, 3, 4]]), shape)]
         climb, seen = told[begin:], {one for one, _ in told}
         if len(climb) >= 3:
-            front = moo.nondominated(np.array([cost for _, cost in climb]))
+            front = dominance.nondominated(np.array([cost for _, cost in climb]))
             near = neighbours_of([one for (one, _), kept in zip(climb, front, strict=True) if kept], choices) - seen
             if near:
                 assert tuple(rows[0].tolist()) in near

@@ -10,9 +10,11 @@ import torch
 
 import nas
 from device_profiles.errors import HwnasError, UsageError
-from nas import data, finalists, supernet
-from nas.finalists import choose
-from nas.study import open_study
+from nas.loop import finalists
+from nas.loop.finalists import choose
+from nas.study.study import open_study
+from nas.weights import images as data
+from nas.weights import training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,7 +24,7 @@ EVALUATIONS = 16
 
 @pytest.fixture(autouse=True)
 def frequent_checkpoints(monkeypatch):
-    monkeypatch.setattr(supernet, "CHECKPOINT_STEPS", 10)
+    monkeypatch.setattr(training, "CHECKPOINT_STEPS", 10)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +106,9 @@ def test_finalists_are_exported_and_measured(result, small):
 def test_an_export_computes_what_the_network_with_shared_weights_does(result, small):
     images = data.load("digits", small.input_shape, seed=0, limit=SETTINGS["images"])
     owner = result.evaluators[0]
-    shared = supernet.train(small, images, owner.plan, checkpoint=result.folder / "supernet.safetensors")
+    shared = training.train(small, images, owner.plan, checkpoint=result.folder / "supernet.safetensors")
     for arch, facts in result.study.finalists().items():
-        network = supernet.inherit(shared, np.array(arch), images)
+        network = training.inherit(shared, np.array(arch), images)
         session = onnxruntime.InferenceSession(result.folder / facts["onnx"], providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         got = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in images.test.images])

@@ -6,9 +6,9 @@ from scipy import optimize
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from nas import gaussian_process, kernels
-from nas.gaussian_process import Fitted, Posterior
-from nas.kernels import Kernel, Part
+from nas.surrogates import covariances, exact_process
+from nas.surrogates.covariances import Kernel, Part
+from nas.surrogates.exact_process import Fitted, Posterior
 
 RNG = np.random.default_rng(0)
 INPUTS = np.concatenate([RNG.integers(0, 4, size=(60, 3)).astype(float), RNG.normal(size=(60, 2))], axis=1)
@@ -41,13 +41,13 @@ def test_covariances_are_what_they_say(part):
 
 
 def test_the_gradient_is_that_of_the_evidence():
-    tensors = [kernels.distances(part, INPUTS[:30]) for part in ALL.parts]
+    tensors = [covariances.distances(part, INPUTS[:30]) for part in ALL.parts]
     point = np.random.default_rng(1).normal(-1.0, 0.5, size=ALL.size + 1)
 
     def value(parameters):
-        return gaussian_process._negative_evidence(ALL, parameters, tensors, TARGETS[:30])[0]
+        return exact_process._negative_evidence(ALL, parameters, tensors, TARGETS[:30])[0]
 
-    slope = gaussian_process._negative_evidence(ALL, point, tensors, TARGETS[:30])[1]
+    slope = exact_process._negative_evidence(ALL, point, tensors, TARGETS[:30])[1]
     np.testing.assert_allclose(slope, optimize.approx_fprime(point, value, 1e-6), rtol=1e-3, atol=1e-4)
 
 
@@ -72,10 +72,10 @@ def test_predictions_are_those_of_scikit_learn():
 
 
 def test_evidence_and_hyper_parameters_are_those_of_a_better_optimum():
-    fitted = gaussian_process.fit(Kernel("genes and numbers", (GENES, MIXED)), INPUTS, TARGETS)
-    start = gaussian_process.fit(Kernel("genes", (GENES,)), INPUTS, TARGETS)
+    fitted = exact_process.fit(Kernel("genes and numbers", (GENES, MIXED)), INPUTS, TARGETS)
+    start = exact_process.fit(Kernel("genes", (GENES,)), INPUTS, TARGETS)
     assert fitted.evidence > start.evidence + 5  # the numbers matter
-    best = gaussian_process.best([start.kernel, fitted.kernel], INPUTS, TARGETS)
+    best = exact_process.best([start.kernel, fitted.kernel], INPUTS, TARGETS)
     assert best.kernel == fitted.kernel and best.evidence == fitted.evidence
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import nas
 from device_profiles.errors import UsageError
-from nas import data
 from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem
+from nas.weights import images as data
 from predictors.encoding import CostTable
 
 pytestmark = pytest.mark.usefixtures("one_thread")

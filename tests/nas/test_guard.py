@@ -7,9 +7,10 @@ import pytest
 
 import nas
 from device_profiles.errors import InvalidData
-from nas import evaluators, guard
+from nas import evaluators
+from nas.loop import guard
 from nas.objectives import Objective, Values
-from nas.study import open_study
+from nas.study.study import open_study
 
 
 class Moody:

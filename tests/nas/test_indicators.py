@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import nas
 from device_profiles.errors import UsageError
-from nas import indicators
+from nas.pareto import indicators
 
 FOUND = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1], [0.6, 0.6]])
 FRONT = np.array([[0.1, 0.7], [0.4, 0.4], [0.7, 0.1]])

@@ -9,7 +9,8 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem as PymooProblem
 
 from device_profiles.errors import UsageError
-from nas import directions, moo, niching
+from nas.operators import niching
+from nas.pareto import directions, dominance
 
 
 def sphere(count, objectives, rng, distance=0.5):
@@ -33,7 +34,7 @@ def test_normalisation_is_that_of_pymoo_over_generations(objectives, seed):
     scale = 10.0 ** np.arange(objectives)
     for generation in range(8):
         costs = (sphere(40, objectives, rng, distance=2 / (1 + generation)) + 0.3) * scale
-        front = moo.nondominated(costs)
+        front = dominance.nondominated(costs)
         ideal = np.minimum(frame.ideal, costs.min(axis=0))
         unit = costs[front].max(axis=0) - ideal
         theirs = HyperplaneNormalization(objectives)
@@ -73,7 +74,7 @@ def test_the_axes_end_where_the_hyperplane_meets_them():
 )
 def test_without_a_hyperplane_the_axes_end_at_the_worst_of_the_front(costs, wanted):
     costs = np.array(costs)
-    _, lengths = niching.renewed(niching.start(costs.shape[1]), costs, moo.nondominated(costs))
+    _, lengths = niching.renewed(niching.start(costs.shape[1]), costs, dominance.nondominated(costs))
     assert np.allclose(lengths, wanted)
 
 
@@ -126,7 +127,7 @@ def test_better_ranks_survive_whole_and_only_the_last_is_thinned(objectives):
     for count in (1, 7, 20, 79, 80, 200):
         kept = survive(costs, count, ways)
         assert len(kept.rows) == min(count, 80) == len(set(kept.rows.tolist()))
-        ranks = moo.ranks(costs)
+        ranks = dominance.ranks(costs)
         assert np.array_equal(kept.ranks, ranks[kept.rows]) and (np.diff(kept.ranks) >= 0).all()
         last = kept.ranks.max()
         assert set(np.flatnonzero(ranks < last)) <= set(kept.rows.tolist())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from device_profiles.errors import UsageError
-from nas import dependence, moo, noise, replication
+from nas.certainty import dependence, replication
+from nas.pareto import dominance, noise
 
 Z = NormalDist()
 
@@ -44,7 +45,7 @@ def test_exact_costs_are_on_the_front_or_not():
     nothing = np.full(costs.shape, np.nan)
     known = noise.from_intervals(np.zeros((40, 1)), costs, nothing, nothing)
     shares = noise.membership(noise.draws(known, np.random.default_rng(0), 5))
-    assert np.array_equal(shares, moo.nondominated(costs).astype(float))
+    assert np.array_equal(shares, dominance.nondominated(costs).astype(float))
 
 
 @settings(max_examples=40, deadline=None)
@@ -52,7 +53,7 @@ def test_exact_costs_are_on_the_front_or_not():
 def test_membership_is_that_of_the_front_of_each_draw(seed, count, objectives):
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, 4, size=(20, count, objectives)).astype(float)
-    expected = np.array([moo.nondominated(one) for one in drawn])
+    expected = np.array([dominance.nondominated(one) for one in drawn])
     assert np.array_equal(noise.belongs(drawn), expected)
     rows = rng.permutation(count)[: max(count - 1, 1)]
     assert np.array_equal(noise.membership(drawn, rows), expected[:, rows].mean(axis=0))
@@ -90,7 +91,7 @@ def test_membership_by_bootstrap_covers_the_truth():
         costs = [mean + 0.4 * rng.normal(size=(4, 2)) for mean in true]
         known = noise.from_replicates(np.arange(6)[:, None], costs)
         given_shares.append(noise.membership(noise.draws(known, rng, 200)))
-        truly.append(moo.nondominated(true))
+        truly.append(dominance.nondominated(true))
     shares, on = np.concatenate(given_shares), np.concatenate(truly)
     assert len(shares[(shares > 0.2) & (shares < 0.8)]) > 100
     for low, high in ((0.0, 0.1), (0.2, 0.5), (0.5, 0.8), (0.9, 1.01)):

@@ -9,9 +9,11 @@ import pytest
 
 import nas
 from device_profiles.errors import UsageError
-from nas import crisscross, indicators, selection, testing
+from nas import testing
+from nas.operators import crisscross, selection
+from nas.operators.protocol import Problem
+from nas.pareto import indicators
 from nas.strategies import create
-from nas.strategies.protocol import Problem
 
 TABLE = Path(__file__).resolve().parents[3] / "shared/data/nasbench201.csv.gz"
 PLACES = 5 ** np.arange(5, -1, -1)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import nas
 from device_profiles.errors import UsageError
-from nas import bayesian_network, indicators, moo, subset, testing
+from nas import testing
+from nas.operators import bayesian_network, subset
+from nas.pareto import dominance, indicators
 from nas.strategies import create
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data/nasbench201.csv.gz"
@@ -285,7 +287,7 @@ def test_what_is_known_is_not_predicted():
     strategy.tell(rows, costs_of(rows))
     assert set(strategy.chosen) == {0}
     better = strategy.ask(10)
-    assert moo.nondominated(np.concatenate([costs_of(better), costs_of(rows)]))[:10].sum() >= 4
+    assert dominance.nondominated(np.concatenate([costs_of(better), costs_of(rows)]))[:10].sum() >= 4
 
 
 @pytest.mark.parametrize("name", ["nsganetv2", "nat"])

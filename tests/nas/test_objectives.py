@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from device_profiles.errors import UsageError
 from nas.objectives import Constraint, Objective, parse_constraint, violations
-from nas.study import costs_of
+from nas.study.study import costs_of
 
 LATENCY = Objective("latency", "ms", False, "predicted", "latency:DIR")
 ACCURACY = Objective("accuracy", "fraction", True, "shared", "accuracy")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from device_profiles.errors import UsageError
-from nas import problems, scoring
+from nas.benchmark import problems, scoring
 
 
 def mixed(values, archs, left, right):

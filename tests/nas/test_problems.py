@@ -11,8 +11,9 @@ from pymoo.problems import get_problem
 
 import nas
 from device_profiles.errors import InvalidTable, UnknownName, UsageError
-from nas import indicators, problems
-from predictors import importing
+from nas.benchmark import problems
+from nas.pareto import indicators
+from predictors import tables
 
 RNG = np.random.default_rng(0)
 
@@ -100,7 +101,7 @@ def test_a_folder_that_was_imported_is_a_table_of_its_genes(tmp_path):
         for number, text in enumerate(product("012", "02", "0", "0", "0", "0", "0", "1"))
     }
     (tmp_path / "macro.json").write_text(json.dumps(made))
-    importing.read(tmp_path / "macro.json").save(tmp_path / "macro")
+    tables.read(tmp_path / "macro.json").save(tmp_path / "macro")
     problem = problems.load(
         "table",
         file=str(tmp_path / "macro"),
@@ -120,7 +121,7 @@ def test_an_imported_folder_of_a_space_that_ships_has_it(tmp_path):
         handle.write("arch,accuracy.test,latency_ms.gpu\n")
         for number, cell in enumerate(cells):
             handle.write(f"{nas.spaces.load('nasbench201').format(cell)},{70 + number},{1 + number % 7}\n")
-    importing.read(tmp_path / "cells.csv").save(tmp_path / "cells")
+    tables.read(tmp_path / "cells.csv").save(tmp_path / "cells")
     problem = problems.load("table", file=str(tmp_path / "cells"), search=["accuracy.test:max", "latency_ms.gpu"])
     assert problem.space is not None and problem.space.name == "nasbench201"
     np.testing.assert_allclose(problem.search(cells), [[-70 - i, 1 + i % 7] for i in range(20)])

@@ -9,7 +9,8 @@ import pytest
 
 import nas
 from hwnas_cli.commands import search
-from nas import certainty, report
+from nas.certainty import of_study
+from nas.report import front
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -40,7 +41,7 @@ def result(tmp_path_factory):
 
 
 def test_the_page_holds_the_front_and_is_self_contained(result, tmp_path):
-    path = report.write(result.study, tmp_path / "deep" / "front.html")
+    path = front.write(result.study, tmp_path / "deep" / "front.html")
     page = path.read_text()
     for point in result.front:
         assert result.context.space.format(np.array(point.arch)) in page
@@ -51,7 +52,7 @@ def test_the_page_holds_the_front_and_is_self_contained(result, tmp_path):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_a_browser_draws_every_point(result, tmp_path):
-    path = report.write(result.study, tmp_path / "front.html")
+    path = front.write(result.study, tmp_path / "front.html")
     shown = subprocess.run(
         [
             str(BROWSER),
@@ -105,7 +106,7 @@ def noisy(tmp_path, monkeypatch):
             f"noisy{i}": Noisy(nas.objectives.Objective(f"noisy{i}", "", False, "counted", f"noisy{i}"), of, half)
             for i, (of, half) in enumerate(zip(functions, halves, strict=False))
         }
-        monkeypatch.setattr("nas.loop.open_objective", lambda spec, context: kinds[spec])
+        monkeypatch.setattr("nas.loop.loop.open_objective", lambda spec, context: kinds[spec])
         return nas.search(
             "nasbench201", strategy="nsga2", objectives=list(kinds), evaluations=evaluations, folder=tmp_path / "noisy"
         )
@@ -128,7 +129,7 @@ def brute_membership(result, halves, count=800):
 
 def test_membership_is_that_of_draws_over_everything_judged(noisy):
     result = noisy(0.5, 0.2)
-    found = certainty.of_study(result.study, result.front)
+    found = of_study.of_study(result.study, result.front)
     # Networks that were tried as several genomes are drawn once there, and each by itself here.
     assert found.membership == pytest.approx(brute_membership(result, (0.5, 0.2)), abs=0.08)
     assert 0.1 < min(found.membership) < 0.95
@@ -142,23 +143,23 @@ def test_membership_is_that_of_draws_over_everything_judged(noisy):
 
 def test_certainty_is_the_same_each_time_and_none_without_intervals(noisy):
     result = noisy(0.5, None)
-    first, second = (certainty.of_study(result.study, result.front, recommended=3) for _ in range(2))
+    first, second = (of_study.of_study(result.study, result.front, recommended=3) for _ in range(2))
     assert first.membership == second.membership and first.next == second.next
     assert first.next and {one.arch for one in first.next} <= {trial.arch for trial in result.study.trials()}
 
 
 def test_a_run_without_intervals_says_so(result, tmp_path):
-    found = certainty.of_study(result.study, result.front)
+    found = of_study.of_study(result.study, result.front)
     assert (found.membership, found.neighbours, found.next) == ((), (), ())
     assert found.effective_dimension == pytest.approx(1.0)
-    page = report.write(result.study, tmp_path / "front.html").read_text()
+    page = front.write(result.study, tmp_path / "front.html").read_text()
     assert "How sure is the front" in page and "No objective has intervals" in page
 
 
 def test_the_page_says_how_sure_the_front_is(noisy, tmp_path):
     result = noisy(0.6, 0.2, 0.4)
-    found = certainty.of_study(result.study, result.front, recommended=3)
-    page = report.write(result.study, tmp_path / "front.html").read_text()
+    found = of_study.of_study(result.study, result.front, recommended=3)
+    page = front.write(result.study, tmp_path / "front.html").read_text()
     section = page[page.index("How sure is the front") : page.index("Hypervolume over evaluations")]
     space = result.context.space
     for point, share in zip(result.front, found.membership, strict=True):
@@ -176,7 +177,7 @@ def test_the_command_says_how_sure_the_front_is(noisy):
     result = noisy(0.6, 0.2, 0.4)
     data = search.fields(result)
     assert [point["membership"] for point in data["front"]] == list(
-        certainty.of_study(result.study, result.front).membership
+        of_study.of_study(result.study, result.front).membership
     )
     for number, pair in enumerate(data["resolved"]):
         assert (pair["first"], pair["second"]) == (number, number + 1)

@@ -10,10 +10,11 @@ from scipy.stats import t
 import nas
 from device_profiles.errors import UsageError
 from hwnas_cli.commands import search
-from nas import certainty, report
+from nas.certainty import of_study
 from nas.evaluators.protocol import Repeatable
 from nas.objectives import Objective, Values
-from nas.study import open_study
+from nas.report import front as report
+from nas.study.study import open_study
 
 
 @dataclass
@@ -65,7 +66,7 @@ def run(tmp_path, monkeypatch):
             "noisy": Noisy(Objective("noisy", "", False, "counted", "noisy"), **noisy),
             "exact": Exact(Objective("exact", "", False, "counted", "exact")),
         }
-        monkeypatch.setattr("nas.loop.open_objective", lambda spec, context: kinds[spec])
+        monkeypatch.setattr("nas.loop.loop.open_objective", lambda spec, context: kinds[spec])
         return nas.search(
             "nasbench201",
             strategy="nsga2",
@@ -118,14 +119,14 @@ def test_evaluations_that_fail_are_left_out_and_all_of_them_cost_the_architectur
 
 def unsure(study):
     """Sum of p (1 - p) over the front."""
-    shares = np.array(certainty.of_study(study, study.front()).membership)
+    shares = np.array(of_study.of_study(study, study.front()).membership)
     return float((shares * (1 - shares)).sum())
 
 
 def test_what_is_evaluated_again_makes_the_front_more_certain_and_truer(run):
     result = run("again", 150)
     told = result.study.trials()
-    assert certainty.of_study(result.study, result.front).membership == (), "one value each says nothing of noise"
+    assert of_study.of_study(result.study, result.front).membership == (), "one value each says nothing of noise"
     noisy = result.evaluators[0]
 
     def optimism():
@@ -165,7 +166,7 @@ def test_a_killed_resolution_goes_on_to_the_same_end(run):
 
 def test_after_replicates_in_the_search_the_most_telling_come_first(run):
     result = run("both", 60, 2)
-    recommended = certainty.of_study(result.study, result.front, recommended=1).next[0]
+    recommended = of_study.of_study(result.study, result.front, recommended=1).next[0]
     assert result.evaluate_again(1) == 1
     counts = {point.arch: len(point.replicates["noisy"]) for point in result.study.points()}
     assert [arch for arch, count in counts.items() if count == 3] == [recommended.arch]

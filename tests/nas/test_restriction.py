@@ -8,10 +8,11 @@ import pytest
 from scipy.stats import fisher_exact
 
 from device_profiles.errors import UsageError
-from nas import moo, restriction
+from nas.certainty import restriction
+from nas.pareto import dominance
 from nas.spaces import REGISTRY
 from nas.spaces.product import Gene, ProductSpace
-from nas.study import Study
+from nas.study.study import Study
 from profiler.store import Store
 
 
@@ -62,7 +63,7 @@ def networks():
 
 def oracle(archs, costs, share, rate):
     """What to prune, with corrected p-values: contingency tables, Fisher's test, and the step-up rule, by hand."""
-    ranks = moo.ranks(costs)
+    ranks = dominance.ranks(costs)
     level = max([0, *(level for level in range(ranks.max() + 1) if (ranks <= level).sum() <= share * len(archs))])
     best, active = ranks <= level, SPACE.active(archs)
     tests = []
@@ -172,7 +173,7 @@ def test_proposals_are_applied_only_when_asked_for_and_keep_the_front():
             left.widen(np.stack(np.unravel_index(np.arange(left.size), left.choices), axis=1).astype(np.int64))
         )
     }
-    assert all(row.tobytes() in networks_left for row in SPACE.canonical(archs[moo.nondominated(costs)]))
+    assert all(row.tobytes() in networks_left for row in SPACE.canonical(archs[dominance.nondominated(costs)]))
 
 
 def test_apply_freezes_and_prunes_and_goes_on_from_a_restriction():

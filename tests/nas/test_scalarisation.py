@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from device_profiles.errors import UsageError
-from nas import indicators, moo, testing
+from nas import testing
+from nas.pareto import dominance, indicators
 from nas.strategies import create
 
 CHOICES = (5,) * 10
@@ -136,9 +137,9 @@ def test_scores_are_those_of_the_definition():
     costs = np.array([[0.0, 4.0], [1.0, 2.0], [2.0, 1.0]])
     ideal, nadir, weight = np.array([0.0, 1.0]), np.array([2.0, 4.0]), np.array([0.25, 0.75])
     normal = np.array([[0, 1], [0.5, 1 / 3], [1, 0]])
-    assert moo.weighted_sum(costs, weight, ideal, nadir) == pytest.approx(normal @ weight)
+    assert dominance.weighted_sum(costs, weight, ideal, nadir) == pytest.approx(normal @ weight)
     expected = [max(w) + 0.1 * sum(w) for w in normal * weight]
-    assert moo.chebyshev(costs, weight, ideal, nadir, rho=0.1) == pytest.approx(expected)
+    assert dominance.chebyshev(costs, weight, ideal, nadir, rho=0.1) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

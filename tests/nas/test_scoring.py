@@ -8,7 +8,8 @@ from pymoo.indicators.gd_plus import GDPlus
 from pymoo.indicators.hv import HV
 
 from device_profiles.errors import UsageError
-from nas import indicators, problems, scoring
+from nas.benchmark import problems, scoring
+from nas.pareto import indicators
 
 FRONT = np.array([[0.0, 1.0], [0.25, 0.5], [0.5, 0.25], [1.0, 0.0]])
 

@@ -8,8 +8,7 @@ import pytest
 
 import nas
 from device_profiles.errors import ConditionMismatch, InfeasibleBudget, InvalidData, SchemaMismatch, UsageError
-from nas.loop import hypervolume
-from nas.study import open_study
+from nas.study.study import hypervolume, open_study
 
 SPACE = nas.spaces.load("nasbench201")
 ARCHS = np.stack(np.unravel_index(np.arange(SPACE.size), SPACE.choices), axis=1)

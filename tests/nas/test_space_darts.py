@@ -11,8 +11,8 @@ from torch.nn import functional
 import nas
 from device_profiles.errors import UsageError
 from nas import testing
-from nas.spaces import _nasnet_cells
-from nas.spaces._nasnet_cells import Cells
+from nas.spaces._nasnet import cells as _nasnet_cells
+from nas.spaces._nasnet.cells import Cells
 
 SMALL = "darts:layers=3,channels=4,resolution=8"
 #: Of the authors' repository; its training prints "param size = 3.349342MB" for it.

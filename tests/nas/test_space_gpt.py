@@ -10,7 +10,7 @@ import nas
 import profiler
 from device_profiles.errors import HwnasError, UsageError
 from nas import testing
-from nas.networks import onnx_bytes, subject
+from nas.spaces.export import onnx_bytes, subject
 from profiler import runtimes, work
 from profiler.capture import BlockCache, stitch
 from profiler.onnx_graph import read_graph

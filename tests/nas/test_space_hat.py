@@ -11,7 +11,7 @@ from torch import nn
 import nas
 from device_profiles.errors import HwnasError, UsageError
 from nas import testing
-from nas.spaces import hat
+from nas.spaces.hat import space as hat
 from profiler import work
 from profiler.capture import BlockCache, stitch
 from profiler.onnx_graph import read_graph

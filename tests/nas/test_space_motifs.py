@@ -8,7 +8,7 @@ import torch
 import nas
 from device_profiles.errors import ConstantNetwork, UsageError
 from nas import testing
-from nas.spaces._motifs_cell import PRIMITIVES
+from nas.spaces.motifs.cell import PRIMITIVES
 from profiler import work
 from profiler.capture import BlockCache, stitch
 from profiler.onnx_graph import read_graph

@@ -8,7 +8,7 @@ import torch
 import nas
 from device_profiles.errors import ConstantNetwork, UsageError
 from nas import testing
-from nas.spaces._nasbot_network import KINDS
+from nas.spaces.nasbot.network import KINDS
 from profiler import work
 from profiler.capture import BlockCache, stitch
 from profiler.onnx_graph import read_graph

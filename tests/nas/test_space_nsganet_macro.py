@@ -9,7 +9,7 @@ import torch
 import nas
 from device_profiles.errors import UsageError
 from nas import testing
-from nas.spaces import _nsganet_phases as phases
+from nas.spaces.nsganet_macro import phases
 
 SMALL = "nsganet-macro:phases=2,nodes=4,channels=4,resolution=8"
 #: The macro network that the paper's code trains at last.

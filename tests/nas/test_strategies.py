@@ -5,9 +5,12 @@ import pytest
 
 import nas
 from device_profiles.errors import UnknownName, UsageError
-from nas import archive, indicators, testing, variation
+from nas import testing
+from nas.operators import seen as archive
+from nas.operators import variation
+from nas.operators.protocol import Problem
+from nas.pareto import indicators
 from nas.strategies import REGISTRY, create, names
-from nas.strategies.protocol import Problem
 from nas.strategies.random import RandomSearch
 
 CHOICES = (5,) * 10

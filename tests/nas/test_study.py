@@ -12,7 +12,7 @@ import nas
 from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, UsageError
 from nas import gradient
 from nas.objectives import Constraint, Objective
-from nas.study import Study, open_study
+from nas.study.study import Study, open_study
 from profiler.store import Store
 
 ACCURACY = Objective("accuracy", "fraction", True, "shared", "accuracy")

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 import nas
 from device_profiles.errors import HwnasError, UsageError
-from nas import data, supernet
-from nas.data import Split
-from nas.supernet import TrainingPlan
+from nas.weights import images as data
+from nas.weights import training
+from nas.weights.images import Split
+from nas.weights.training import TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,14 +29,14 @@ def images():
 @pytest.fixture(scope="module")
 def whole(images, tmp_path_factory):
     """Weights of an uninterrupted training."""
-    return weights(supernet.train(SPACE, images, PLAN, checkpoint=tmp_path_factory.mktemp("whole") / "w.safetensors"))
+    return weights(training.train(SPACE, images, PLAN, checkpoint=tmp_path_factory.mktemp("whole") / "w.safetensors"))
 
 
 @pytest.fixture(scope="module")
 def learned(images, tmp_path_factory):
     """A supernet after 100 steps."""
     plan = TrainingPlan(steps=100)
-    return supernet.train(SPACE, images, plan, checkpoint=tmp_path_factory.mktemp("learned") / "w.safetensors")
+    return training.train(SPACE, images, plan, checkpoint=tmp_path_factory.mktemp("learned") / "w.safetensors")
 
 
 def weights(module):
@@ -59,7 +60,7 @@ def stop_at(step):
 def steps_of(space, images, plan, checkpoint):
     """Which steps a training takes."""
     taken = []
-    supernet.train(space, images, plan, checkpoint=checkpoint, progress=lambda done, total: taken.append((done, total)))
+    training.train(space, images, plan, checkpoint=checkpoint, progress=lambda done, total: taken.append((done, total)))
     return taken
 
 
@@ -68,23 +69,23 @@ def steps_of(space, images, plan, checkpoint):
 
 @pytest.mark.parametrize("stops", [(3,), (5,), (12,), (19,), (7, 8, 16)])
 def test_an_interrupted_training_ends_with_the_same_weights(images, whole, tmp_path, monkeypatch, stops):
-    monkeypatch.setattr(supernet, "CHECKPOINT_STEPS", 5)
+    monkeypatch.setattr(training, "CHECKPOINT_STEPS", 5)
     path = tmp_path / "w.safetensors"
     for stop in stops:
         with pytest.raises(KeyboardInterrupt):
-            supernet.train(SPACE, images, PLAN, checkpoint=path, progress=stop_at(stop))
+            training.train(SPACE, images, PLAN, checkpoint=path, progress=stop_at(stop))
     torch.manual_seed(99)
     taken = []
-    found = supernet.train(SPACE, images, PLAN, checkpoint=path, progress=lambda done, total: taken.append(done))
+    found = training.train(SPACE, images, PLAN, checkpoint=path, progress=lambda done, total: taken.append(done))
     assert taken == list(range(stops[-1] // 5 * 5, 21))
     assert equal(weights(found), whole)
 
 
 def test_a_finished_training_is_read_and_not_repeated(images, whole, tmp_path):
     path = tmp_path / "w.safetensors"
-    supernet.train(SPACE, images, PLAN, checkpoint=path)
+    training.train(SPACE, images, PLAN, checkpoint=path)
     assert steps_of(SPACE, images, PLAN, path) == [(20, 20)]
-    assert equal(weights(supernet.train(SPACE, images, PLAN, checkpoint=path)), whole)
+    assert equal(weights(training.train(SPACE, images, PLAN, checkpoint=path)), whole)
     assert [place.name for place in tmp_path.iterdir()] == ["w.safetensors"]
 
 
@@ -102,7 +103,7 @@ def test_a_finished_training_is_read_and_not_repeated(images, whole, tmp_path):
 )
 def test_a_checkpoint_of_another_training_is_not_used(images, tmp_path, other):
     path = tmp_path / "w.safetensors"
-    supernet.train(SPACE, images, PLAN, checkpoint=path)
+    training.train(SPACE, images, PLAN, checkpoint=path)
     given = {"space": SPACE, "plan": PLAN, **other}
     found = images
     if "data" in other:
@@ -147,17 +148,17 @@ def empty(path):
 @pytest.mark.parametrize("damage", [cut, empty, scribble, lose_a_weight, reshape_a_weight, lose_the_step])
 def test_a_damaged_checkpoint_is_an_error_that_names_it(images, tmp_path, damage):
     path = tmp_path / "w.safetensors"
-    supernet.train(SPACE, images, PLAN, checkpoint=path)
+    training.train(SPACE, images, PLAN, checkpoint=path)
     damage(path)
     with pytest.raises(HwnasError, match=r"w\.safetensors"):
-        supernet.train(SPACE, images, PLAN, checkpoint=path)
+        training.train(SPACE, images, PLAN, checkpoint=path)
 
 
 @pytest.mark.parametrize("classes", [7, 12])
 def test_another_number_of_classes_is_refused(images, tmp_path, classes):
     space = nas.spaces.load(f"nasbench201:cells=1,channels=4,resolution=8,classes={classes}")
     with pytest.raises(UsageError, match=f"{classes} classes apart, digits has 10") as caught:
-        supernet.train(space, images, PLAN, checkpoint=tmp_path / "w.safetensors")
+        training.train(space, images, PLAN, checkpoint=tmp_path / "w.safetensors")
     assert "classes=10" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
@@ -165,17 +166,17 @@ def test_another_number_of_classes_is_refused(images, tmp_path, classes):
 def test_a_space_that_shares_no_weights_is_refused(images, tmp_path):
     lonely = SimpleNamespace(name="lonely", spec="lonely")
     with pytest.raises(UsageError, match="'lonely' cannot share weights"):
-        supernet.train(lonely, images, PLAN, checkpoint=tmp_path / "w.safetensors")
+        training.train(lonely, images, PLAN, checkpoint=tmp_path / "w.safetensors")
 
 
 def test_training_learns_to_tell_digits_apart(images, learned):
     found = [
-        supernet.accuracy(supernet.inherit(learned, arch, images), images.valid)
+        training.accuracy(training.inherit(learned, arch, images), images.valid)
         for arch in SPACE.sample(8, np.random.default_rng(1))
     ]
     fresh = SPACE.to_supernet()
     without = [
-        supernet.accuracy(supernet.inherit(fresh, arch, images), images.valid)
+        training.accuracy(training.inherit(fresh, arch, images), images.valid)
         for arch in SPACE.sample(8, np.random.default_rng(1))
     ]
     assert np.mean(found) > 0.25, "chance is 0.1"
@@ -185,10 +186,10 @@ def test_training_learns_to_tell_digits_apart(images, learned):
 def test_minibatches_repeat_nothing_and_end_with_the_data(images):
     rng = np.random.default_rng(0)
     numbered = Split(torch.arange(50.0), torch.arange(50))
-    rows, labels = supernet.minibatch(numbered, 20, rng)
+    rows, labels = training.minibatch(numbered, 20, rng)
     assert len(set(labels.tolist())) == 20
     assert rows.tolist() == labels.tolist()
-    assert sorted(supernet.minibatch(numbered, 64, rng)[1].tolist()) == list(range(50))
+    assert sorted(training.minibatch(numbered, 64, rng)[1].tolist()) == list(range(50))
 
 
 # -- networks that inherit
@@ -196,10 +197,10 @@ def test_minibatches_repeat_nothing_and_end_with_the_data(images):
 
 def test_inheriting_takes_batch_norm_statistics_anew(images, learned):
     arch = SPACE.parse("3,1,2,0,4,3")
-    network = supernet.inherit(learned, arch, images, batches=3, size=32, seed=7)
+    network = training.inherit(learned, arch, images, batches=3, size=32, seed=7)
     assert not network.training
     rng = np.random.default_rng([7, 3])
-    batches = [supernet.minibatch(images.train, 32, rng)[0] for _ in range(3)]
+    batches = [training.minibatch(images.train, 32, rng)[0] for _ in range(3)]
     convolution, norm = learned.shared["stem"]
     with torch.no_grad():
         outputs = [convolution(batch) for batch in batches]
@@ -214,7 +215,7 @@ def test_inheriting_takes_batch_norm_statistics_anew(images, learned):
 def test_inheriting_does_not_touch_the_supernet(images, learned):
     before, mode = weights(learned), learned.training
     arch = SPACE.parse("3,3,3,3,3,3")
-    network = supernet.inherit(learned, arch, images)
+    network = training.inherit(learned, arch, images)
     with torch.no_grad():
         for tensor in network.parameters():
             tensor.fill_(7.0)
@@ -224,10 +225,10 @@ def test_inheriting_does_not_touch_the_supernet(images, learned):
 
 def test_inheriting_keeps_the_shared_weights_and_depends_on_the_seed_alone(images, learned):
     arch = SPACE.parse("3,1,2,0,4,3")
-    first = supernet.inherit(learned, arch, images, seed=1)
+    first = training.inherit(learned, arch, images, seed=1)
     torch.manual_seed(3)
-    assert equal(weights(first), weights(supernet.inherit(learned, arch, images, seed=1)))
-    assert not equal(weights(first), weights(supernet.inherit(learned, arch, images, seed=2)))
+    assert equal(weights(first), weights(training.inherit(learned, arch, images, seed=1)))
+    assert not equal(weights(first), weights(training.inherit(learned, arch, images, seed=2)))
     plain = dict(learned.subnet(arch).named_parameters())
     assert all(torch.equal(tensor, plain[name]) for name, tensor in first.named_parameters())
 
@@ -236,4 +237,4 @@ def test_inheriting_keeps_the_shared_weights_and_depends_on_the_seed_alone(image
 def test_accuracy_by_hand(batch):
     answers, labels = torch.tensor([0, 1, 2, 2, 1, 0, 1]), torch.tensor([0, 1, 2, 0, 0, 0, 2])
     split = Split(torch.nn.functional.one_hot(answers, 3).float(), labels)
-    assert supernet.accuracy(lambda rows: rows, split, batch=batch) == pytest.approx(4 / 7)
+    assert training.accuracy(lambda rows: rows, split, batch=batch) == pytest.approx(4 / 7)

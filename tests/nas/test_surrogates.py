@@ -7,8 +7,8 @@ import pytest
 
 from device_profiles.errors import UnknownName, UsageError
 from nas import surrogates
-from nas.history import History
-from nas.strategies.protocol import Problem
+from nas.operators.history import History
+from nas.operators.protocol import Problem
 from nas.surrogates import choice, columns, design, forecast, gaussian_process, mlp, rbf
 from nas.surrogates.assisted import Archive
 

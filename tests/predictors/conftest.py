@@ -13,7 +13,7 @@ import device_profiles
 import nas
 import predictors
 import profiler
-from nas.networks import subject
+from nas.spaces.export import subject
 from predictors.sealed import Kind, write_head
 from predictors.testing import convolution
 from profiler.agent.protocol import Block

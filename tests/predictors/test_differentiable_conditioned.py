@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from device_profiles.errors import InvalidTable, SchemaMismatch, UsageError
-from predictors._cost_kit import check_differentiable_cost
 from predictors.differentiable import ConditionedCost, NetworkCost, _prior
 from predictors.differentiable.surface import contrasts
+from predictors.testing.costs import check_differentiable_cost
 
 CHOICES = (3, 4, 2, 3)
 EVERYTHING = np.stack(np.unravel_index(np.arange(72), CHOICES), axis=1)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from device_profiles.errors import UsageError
-from predictors._cost_kit import check_differentiable_cost
 from predictors.encoding import CostTable
 from predictors.prediction import Prediction
+from predictors.testing.costs import check_differentiable_cost
 
 RNG = np.random.default_rng(0)
 TABLES = {
@@ -188,7 +188,7 @@ def test_a_discrete_prediction_that_is_no_cost_is_found(value):
 
 def test_importing_costs_is_light():
     code = (
-        "import sys, predictors._cost_kit, predictors.differentiable as d;"
+        "import sys, predictors.testing.costs, predictors.differentiable as d;"
         "d.NetworkCost, d.ConditionedCost, d.DifferentiableCost;"
         "assert not {'torch', 'scipy', 'sklearn', 'lightgbm', 'safetensors'} & set(sys.modules), 'heavy'"
     )

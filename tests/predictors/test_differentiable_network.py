@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, UsageError
-from predictors._cost_kit import check_differentiable_cost
 from predictors.differentiable import NetworkCost
 from predictors.differentiable.surface import Network
+from predictors.testing.costs import check_differentiable_cost
 
 CHOICES = (3, 4, 5, 2, 4)
 

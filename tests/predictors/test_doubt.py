@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from predictors import doubt, network, testing
-from predictors.doubt import Doubt
+from predictors import network, testing, unseen
 from predictors.models.linear import Linear
 from predictors.models.lookup import Lookup
 from predictors.models.protocol import DeviceFacts, KernelPrediction, KernelSamples
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
+from predictors.unseen import Doubt
 from profiler.operators import Operator, Tensor
 
 DEVICE = DeviceFacts(flops_per_s=2e10, bytes_per_s=1e10)
@@ -62,7 +62,7 @@ def of_kinds(kinds):
 def test_the_half_width_is_a_quantile_of_log_errors():
     """Of 29 errors the 27th; their sign does not matter."""
     logs = np.random.default_rng(0).permutation(np.arange(1, 30) / 20) * np.resize([1, -1], 29)
-    believed, folds = doubt.learn(One, measured(logs))
+    believed, folds = unseen.learn(One, measured(logs))
     assert believed.same_kind == pytest.approx(27 / 20)
     assert sorted(row for part in folds for row in part.rows) == list(range(29)), "each is left out once"
     assert (believed.kinds, believed.shared) == ({"Conv"}, 1.0)
@@ -70,13 +70,13 @@ def test_the_half_width_is_a_quantile_of_log_errors():
 
 
 def test_one_kind_says_little_of_others():
-    assert doubt.learn(One, measured(np.full(29, 0.2)))[0].other_kind == 1.0
+    assert unseen.learn(One, measured(np.full(29, 0.2)))[0].other_kind == 1.0
 
 
 def test_other_kinds_are_judged_by_kinds_left_out():
     """Each kind by the sum of its kernels: of five the worst, since five have no tail beyond it."""
     kernels = measured(np.arange(1, 31) / 100, of_kinds(["Add", "Mul", "Sub", "Relu", "Tanh"]))
-    believed, _ = doubt.learn(One, kernels)
+    believed, _ = unseen.learn(One, kernels)
     assert believed.same_kind == pytest.approx(0.28)  # the 28th of 30
     slowest = np.exp(np.arange(5, 31, 5) / 100).mean()
     assert believed.other_kind == pytest.approx(math.log(10 * slowest))
@@ -87,7 +87,7 @@ def test_of_many_kinds_the_tail_counts_on_either_side():
     """Of 39 kinds the second highest and the second lowest: one in twenty may be beyond."""
     errors = np.linspace(-2.0, 3.0, 39)
     kernels = measured(errors, of_kinds([f"Kind{i}" for i in range(39)]))
-    believed, _ = doubt.learn(One, kernels)
+    believed, _ = unseen.learn(One, kernels)
     assert believed.other_kind == pytest.approx(math.log(10) + errors[-2])
     assert believed.other_less == pytest.approx(max(-(math.log(10) + errors[1]), believed.same_kind))
 
@@ -95,7 +95,7 @@ def test_of_many_kinds_the_tail_counts_on_either_side():
 def test_half_widths_are_in_units_of_the_models_own_spread():
     """Errors are 0.8 where the spread is 4 and 0.2 where it is 1: one number for both."""
     kernels = measured(np.resize([0.8, 0.2], 40), lambda i: convolution(4 + i, 8, 8, 3 if i % 2 == 0 else 1))
-    believed, _ = doubt.learn(Unsure, kernels)
+    believed, _ = unseen.learn(Unsure, kernels)
     assert believed.same_kind == pytest.approx(0.2)
     asked = (convolution(99, 8, 8, 3), convolution(99, 8, 8, 1))
     widths = believed.half_widths(asked, Unsure({"Conv"}).predict(asked))
@@ -103,12 +103,12 @@ def test_half_widths_are_in_units_of_the_models_own_spread():
 
 
 def test_a_guess_is_never_taken_for_sure():
-    assert doubt.learn(One, measured(np.full(29, 0.01)))[0].same_kind == doubt.LEAST == 0.1
+    assert unseen.learn(One, measured(np.full(29, 0.01)))[0].same_kind == unseen.LEAST == 0.1
 
 
 @pytest.mark.parametrize("count", [1, 8, 11])
 def test_few_kernels_tell_nothing(count):
-    believed, folds = doubt.learn(One, measured(np.full(count, 0.01)))
+    believed, folds = unseen.learn(One, measured(np.full(count, 0.01)))
     assert believed.kinds == {"Conv"} and folds == ()
     assert believed.same_kind == believed.other_kind == 1.0
 
@@ -129,11 +129,11 @@ def test_other_kinds_are_wider_and_no_width_is_beyond_all_measure():
 
 def test_a_kernel_far_beyond_what_was_seen_is_known_in_part():
     seen, far = convolution(8, 8, 16), convolution(64, 64, 64)
-    believed = doubt.learn(One, measured([0.1], lambda i: seen))[0]
-    assert believed.largest == {"Conv": doubt.size(seen)}
+    believed = unseen.learn(One, measured([0.1], lambda i: seen))[0]
+    assert believed.largest == {"Conv": unseen.size(seen)}
     asked = (seen, convolution(8, 8, 32), far)
     found = KernelPrediction(np.ones(3), np.ones(3, dtype=bool))
-    excess = doubt.size(far) / doubt.size(seen) / doubt.REACH
+    excess = unseen.size(far) / unseen.size(seen) / unseen.REACH
     assert excess > 1 and believed.shares(asked, found) == pytest.approx([1.0, 1.0, 1 / excess])
     widths = np.log1p(believed.half_widths(asked, found))
     assert widths == pytest.approx([1.0, 1.0, min(1.0 + math.log(excess), 5.0)])
@@ -143,9 +143,9 @@ def test_depthwise_windows_are_a_family_of_their_own():
     image = Tensor((1, 16, 8, 8))
     window = (("group", 16), ("kernel_shape", (3, 3)))
     depthwise = Operator("", "Conv", window, (image, Tensor((16, 1, 3, 3), constant=True)), (image,))
-    believed = doubt.learn(One, measured([0.1, 0.2]))[0]
+    believed = unseen.learn(One, measured([0.1, 0.2]))[0]
     assert believed.seen((convolution(16, 16, 8), depthwise)).tolist() == [True, False]
-    assert "Conv/depthwise" in doubt.learn(One, measured([0.1], lambda i: depthwise))[0].kinds
+    assert "Conv/depthwise" in unseen.learn(One, measured([0.1], lambda i: depthwise))[0].kinds
 
 
 def moving(kind, elements):
@@ -156,7 +156,7 @@ def moving(kind, elements):
 def test_a_strange_kind_may_cost_what_its_bytes_do_at_the_slowest_rate_seen():
     """Two kinds at 1 ns a byte, one at 100: a strange one may be like the last."""
     seen = (moving("Fast", 100_000), moving("Other", 100_000), moving("Slow", 100_000))
-    believed = doubt.learn(One, KernelSamples(seen, np.array([0.8, 0.8, 80.0]), np.ones(3), DEVICE))[0]
+    believed = unseen.learn(One, KernelSamples(seen, np.array([0.8, 0.8, 80.0]), np.ones(3), DEVICE))[0]
     asked = (moving("Strange", 50_000), moving("Fast", 50_000))
     assert believed.possible(asked, np.array([0.5, 0.5])) == pytest.approx([40.0, 0.5])
     assert believed.possible(asked, np.array([60.0, 60.0])) == pytest.approx([60.0, 60.0]), "never less than the guess"
@@ -164,15 +164,15 @@ def test_a_strange_kind_may_cost_what_its_bytes_do_at_the_slowest_rate_seen():
 
 def test_with_no_slow_kind_a_strange_one_may_still_be_as_slow_as_single_elements():
     fast = moving("Fast", 100_000)
-    believed = doubt.learn(One, KernelSamples((fast,), np.array([0.8]), np.ones(1), DEVICE))[0]
-    assert believed.possible((moving("Strange", 50_000),), np.array([0.5])) == pytest.approx([doubt.SLOW * 0.4])
+    believed = unseen.learn(One, KernelSamples((fast,), np.array([0.8]), np.ones(1), DEVICE))[0]
+    assert believed.possible((moving("Strange", 50_000),), np.array([0.5])) == pytest.approx([unseen.SLOW * 0.4])
 
 
 def test_a_strange_kind_that_multiplies_is_counted_by_its_products():
     known = convolution(32, 32, 32)
-    believed = doubt.learn(One, KernelSamples((known,), np.array([2.0]), np.ones(1), DEVICE))[0]
+    believed = unseen.learn(One, KernelSamples((known,), np.array([2.0]), np.ones(1), DEVICE))[0]
     strange = replace(known, domain="com.example")
-    assert believed.possible((strange,), np.array([1.0])) == pytest.approx([doubt.SLOW_PRODUCT * 2.0])
+    assert believed.possible((strange,), np.array([1.0])) == pytest.approx([unseen.SLOW_PRODUCT * 2.0])
 
 
 # -- what is left out
@@ -207,15 +207,15 @@ def spied(monkeypatch):
         cost=np.tile(plain.cost, 2),
         weights=np.tile(plain.weights, 2),
     )
-    _, folds = doubt.learn(Spy, kernels)
+    _, folds = unseen.learn(Spy, kernels)
     return kernels, Spy.pairs[: len(folds)], Spy.pairs[len(folds) :]
 
 
 def test_twins_are_never_on_both_sides(spied):
     kernels, by_group, _ = spied
-    assert len(by_group) == doubt.FOLDS
+    assert len(by_group) == unseen.FOLDS
     for own, asked in by_group:
-        assert not {doubt.group(op) for op in own} & {doubt.group(op) for op in asked}
+        assert not {unseen.group(op) for op in own} & {unseen.group(op) for op in asked}
         assert len(own) + len(asked) == len(kernels.operators) and len(asked) % 2 == 0
 
 
@@ -228,8 +228,8 @@ def test_kinds_are_never_on_both_sides_where_kinds_are_left_out(spied):
 
 def test_the_fold_of_a_kernel_does_not_depend_on_what_else_is_measured():
     kernels = measured(np.linspace(0.1, 1.0, 40))
-    _, whole = doubt.learn(One, kernels)
-    _, part = doubt.learn(One, kernels.take(range(30)))
+    _, whole = unseen.learn(One, kernels)
+    _, part = unseen.learn(One, kernels.take(range(30)))
     place = {int(row): number for number, fold in enumerate(whole) for row in fold.rows}
     for fold in part:
         assert len({place[int(row)] for row in fold.rows}) == 1

@@ -5,7 +5,7 @@ import pytest
 
 import predictors
 from device_profiles.errors import InvalidData
-from predictors import makers
+from predictors import registry
 from profiler.agent.protocol import Block
 from profiler.meters.protocol import Energy
 from profiler.store import ModelRow
@@ -79,7 +79,7 @@ def test_energy_is_evaluated_beside_baselines_of_energy(store, measured):
     found = predictors.evaluate(predictors.fit("lookup", store, target=measured.target, cost="energy"), store)
     assert found.scores.n == 14 and found.split == "cross-validated"
     assert found.scores.mape < 0.05 and found.scores.spearman > 0.95
-    assert {"linear", "roofline"} <= set(found.baselines) <= set(makers.names_for("energy"))
+    assert {"linear", "roofline"} <= set(found.baselines) <= set(registry.names_for("energy"))
     assert found.scores.mape < found.baselines["roofline"].mape, "which speaks of time"
     held = [f"n{i:03}" for i in range(10)]
     fitted = predictors.fit("lookup", store, target=measured.target, cost="energy", networks=held)

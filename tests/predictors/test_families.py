@@ -11,7 +11,7 @@ import device_profiles
 import nas
 from benchmarks import families
 from device_profiles.errors import UnknownName, UsageError
-from nas.networks import subject
+from nas.spaces.export import subject
 from profiler.capture import BlockCache, random_parameter, stitch
 from profiler.fusing import fused_graph
 from profiler.subjects import from_bytes

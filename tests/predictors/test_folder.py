@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import predictors
 from device_profiles.errors import InvalidData, SchemaMismatch, UsageError
-from predictors import makers
+from predictors import registry
 from profiler.store import Store
 
 
@@ -24,7 +24,7 @@ def fits(measured):
     """Every predictor, fitted without a space on the first cost that it has."""
     with Store(measured.path, create=False) as store:
         return {
-            name: predictors.fit(name, store, target=measured.target, cost=makers.get(name).costs[0])
+            name: predictors.fit(name, store, target=measured.target, cost=registry.get(name).costs[0])
             for name in predictors.names()
         }
 
@@ -496,7 +496,7 @@ def test_a_damaged_kernel_model_is_refused(folder, forge):
 def test_the_folder_of_one_model_is_not_read_by_another(folder):
     for name in set(predictors.names()) - {"lookup"}:
         with pytest.raises(SchemaMismatch):
-            makers.get(name).load(folder)
+            registry.get(name).load(folder)
 
 
 # -- what networks say

@@ -8,8 +8,7 @@ import pytest
 
 import predictors
 from device_profiles.errors import InvalidTable, SchemaMismatch, UsageError
-from predictors import intervals, makers, network
-from predictors._graph_kit import catalogue_of
+from predictors import intervals, network, registry
 from predictors.graphs import _message_passing, graph_network
 from predictors.graphs.graph_network import GraphNetwork
 from predictors.graphs.simulation import Simulation, simulated_bytes
@@ -17,6 +16,7 @@ from predictors.models.lightgbm import MODEL as LIGHTGBM
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
+from predictors.testing.graphs import catalogue_of
 from profiler.fusing import fused_graph
 from profiler.memory import simulate
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
@@ -245,7 +245,7 @@ def test_what_guesses_add_to_the_interval_stays(quick, shuffled, chain):
 
 
 def test_on_the_simulated_device_the_table_is_its_graphs(store, measured, corner, tmp_path, monkeypatch):
-    from nas.networks import onnx_bytes
+    from nas.spaces.export import onnx_bytes
 
     monkeypatch.setattr(graph_network, "EPOCHS", 10)
     found = predictors.fit("graph-network", store, target=measured.target, space=corner)
@@ -338,7 +338,7 @@ def weighed(hand_made, conditions):
 
 def test_the_table_of_memory_is_its_graphs(weighed, measured, corner, tmp_path):
     """Weights of blocks that repeat count each time: in a table, in graphs, in files."""
-    from nas.networks import onnx_bytes
+    from nas.spaces.export import onnx_bytes
 
     found = predictors.fit("simulation", weighed, target=measured.target, space=corner, cost="memory")
     archs = corner.everything[corner.is_valid(corner.everything)][::17]
@@ -369,7 +369,7 @@ def test_memory_from_a_store_to_a_table(weighed, measured, corner, tmp_path):
 
 
 def test_memory_takes_no_other_predictor(weighed, measured):
-    for name in set(makers.names()) - {"simulation"}:
+    for name in set(registry.names()) - {"simulation"}:
         with pytest.raises(UsageError, match="memory") as caught:
             predictors.fit(name, weighed, target=measured.target, cost="memory")
         assert "simulation" in caught.value.hint

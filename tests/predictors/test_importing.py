@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device_profiles.errors import InvalidData, InvalidTable, UnknownName, UsageError
-from predictors import importing
-from predictors.importing import _files
+from predictors import tables
+from predictors.tables import _files
 
 OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CELLS = (
@@ -47,7 +47,7 @@ NASBENCH = (
 
 @pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())], ids=["plain", "gzip"])
 def test_cells_have_genes_and_units_are_ours(write, pack):
-    table = importing.read(write("t.csv", pack(NASBENCH)))
+    table = tables.read(write("t.csv", pack(NASBENCH)))
     assert table.kind == "nasbench201" and table.keys == CELLS
     assert table.archs.tolist() == GENES and table.choices == (5,) * 6
     assert table.constant.tolist() == [False, False, True]
@@ -69,14 +69,14 @@ def test_genes_are_those_of_the_space(write):
     dead = np.array([[0, 0, 0, 0, 3, 2], [3, 0, 0, 0, 0, 2], [0, 0, 2, 0, 3, 1]])
     archs = np.concatenate([archs, dead])
     text = "arch,latency_ms.a\n" + "".join(f"{space.format(arch)},{i + 1}\n" for i, arch in enumerate(archs))
-    table = importing.read(write("t.csv", text))
+    table = tables.read(write("t.csv", text))
     assert table.archs.tolist() == archs.tolist()
     assert table.constant.tolist() == (~space.is_valid(archs)).tolist()
     assert table.constant.sum() == 3
 
 
 def test_sources_are_what_transfer_takes(write):
-    table = importing.read(write("t.csv", NASBENCH))
+    table = tables.read(write("t.csv", NASBENCH))
     sources = table.as_sources()
     assert list(sources) == ["gpu_1", "phone"]
     archs, values = sources["gpu_1"]
@@ -87,7 +87,7 @@ def test_sources_are_what_transfer_takes(write):
 
 
 def test_sources_lack_what_is_missing(write):
-    table = importing.read(write("t.csv", f"arch,latency_ms.a\n{CELLS[0]},1\n{CELLS[1]},\n"))
+    table = tables.read(write("t.csv", f"arch,latency_ms.a\n{CELLS[0]},1\n{CELLS[1]},\n"))
     archs, values = table.as_sources()["a"]
     assert archs.tolist() == GENES[:1] and values.tolist() == [1.0]
 
@@ -114,7 +114,7 @@ def test_sources_lack_what_is_missing(write):
 )
 def test_what_is_no_table_is_refused_by_name(write, text, said):
     with pytest.raises(InvalidTable) as caught:
-        importing.read(write("t.csv", text), "nasbench201")
+        tables.read(write("t.csv", text), "nasbench201")
     assert said in caught.value.message and caught.value.hint
 
 
@@ -134,7 +134,7 @@ Logits-input:1280-output:1000: {{mean: 0.5, var: 0.01}}
 
 
 def test_blocks_of_once_for_all(write):
-    table = importing.read(write("pixel.yaml", YAML))
+    table = tables.read(write("pixel.yaml", YAML))
     assert table.kind == "ofa" and table.keys[1] == BLOCK
     assert table.types == ("Conv", "expanded_conv", "Logits")
     (column,) = table.columns
@@ -150,11 +150,11 @@ def test_blocks_of_once_for_all(write):
 
 
 def test_a_device_is_named_by_the_option(write):
-    table = importing.read(write("some file:1.yaml", YAML), "ofa", device="pixel7")
+    table = tables.read(write("some file:1.yaml", YAML), "ofa", device="pixel7")
     assert table.columns[0].name == "latency_ms.pixel7"
-    assert importing.read(write("some file:1.yaml", YAML)).columns[0].device == "some_file_1"
+    assert tables.read(write("some file:1.yaml", YAML)).columns[0].device == "some_file_1"
     with pytest.raises(UsageError, match="cannot name a device"):
-        importing.read(write("t.yaml", YAML), device="a:b")
+        tables.read(write("t.yaml", YAML), device="a:b")
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_a_device_is_named_by_the_option(write):
 )
 def test_strange_yaml_is_refused(write, text, kind, said):
     with pytest.raises(kind) as caught:
-        importing.read(write("t.yaml", text), "ofa")
+        tables.read(write("t.yaml", text), "ofa")
     assert said in caught.value.message and caught.value.hint
 
 
 def test_a_bomb_of_aliases_is_refused_at_its_first(write):
     levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 30))
     with pytest.raises(InvalidData):
-        importing.read(write("t.yaml", "l0: &l0 {mean: 1}\nx: *l0\n" + levels), "ofa")
+        tables.read(write("t.yaml", "l0: &l0 {mean: 1}\nx: *l0\n" + levels), "ofa")
 
 
 # -- HAT
@@ -203,7 +203,7 @@ HAT = (
 
 
 def test_transformers_of_hat(write):
-    table = importing.read(write("t.csv", HAT), device="xeon")
+    table = tables.read(write("t.csv", HAT), device="xeon")
     assert table.kind == "hat" and not table.exact
     assert table.keys == ("encoder_layer_num=6;ffn_avg=1194.5", "encoder_layer_num=3;ffn_avg=1024")
     assert {name: values.tolist() for name, values in table.fields.items()} == {
@@ -219,7 +219,7 @@ def test_transformers_of_hat(write):
 def test_a_hat_table_without_deviations_is_refused(write):
     text = "layers,latency_mean_encoder,latency_mean_decoder\n1,2,3\n"
     with pytest.raises(InvalidTable, match="lacks latency_std_encoder, latency_std_decoder"):
-        importing.read(write("t.csv", text))
+        tables.read(write("t.csv", text))
 
 
 # -- nn-Meter
@@ -237,7 +237,7 @@ def nnmeter(**entry):
     [("12.5 +- 0.5", 12.5, 0.5), ("12.5", 12.5, None), (12.5, 12.5, None), ({"avg": 12.5, "std": 0.5}, 12.5, 0.5)],
 )
 def test_kernels_of_nn_meter(write, latency, ms, std):
-    table = importing.read(write("profiled_conv.json", nnmeter(latency=latency)))
+    table = tables.read(write("profiled_conv.json", nnmeter(latency=latency)))
     assert table.kind == "nnmeter" and table.types == ("conv-bn-relu",)
     assert table.keys == ("conv-bn-relu;HW=56;CIN=24;COUT=64;KERNEL_SIZE=3;STRIDES=1",)
     (column,) = table.columns
@@ -249,13 +249,13 @@ def test_kernels_of_nn_meter(write, latency, ms, std):
 
 
 def test_repeats_make_a_median(write):
-    (column,) = importing.read(write("t.json", nnmeter(latency=[30.0, 1.0, 1.1]))).columns
+    (column,) = tables.read(write("t.json", nnmeter(latency=[30.0, 1.0, 1.1]))).columns
     assert column.values.tolist() == [1.1] and column.repeats.tolist() == [[30.0, 1.0, 1.1]]
 
 
 def test_kernels_as_csv(write):
     text = "kernel,HW,CIN,COUT,latency_ms,std,count\nconv,56,24,64,2.5,0.1,50\nrelu,56,24,,0.5,0.2,50\n"
-    table = importing.read(write("a76.csv", text))
+    table = tables.read(write("a76.csv", text))
     assert table.kind == "nnmeter" and table.keys == ("conv;HW=56;CIN=24;COUT=64", "relu;HW=56;CIN=24")
     (column,) = table.columns
     assert (column.name, column.values.tolist()) == ("latency_ms.a76", [2.5, 0.5])
@@ -282,7 +282,7 @@ def test_kernels_as_csv(write):
 )
 def test_strange_kernels_are_refused(write, text, said):
     with pytest.raises(InvalidTable) as caught:
-        importing.read(write("t", text), "nnmeter")
+        tables.read(write("t", text), "nnmeter")
     assert said in caught.value.message and caught.value.hint
 
 
@@ -318,7 +318,7 @@ def hwnasbench():
 
 @pytest.mark.parametrize("protocol", range(6))
 def test_cells_of_hw_nas_bench(write, protocol):
-    table = importing.read(write("b.pickle", pickle.dumps(hwnasbench(), protocol=protocol)))
+    table = tables.read(write("b.pickle", pickle.dumps(hwnasbench(), protocol=protocol)))
     assert table.kind == "hwnasbench" and table.keys == CELLS and table.archs.tolist() == GENES
     values = {column.name: column.values.tolist() for column in table.columns}
     assert values == {
@@ -333,13 +333,13 @@ def test_cells_of_hw_nas_bench(write, protocol):
 
 def test_one_part_alone_and_texts_in_place_of_configs(write):
     data = {"cifar10": {"config": list(CELLS), "pixel3_latency": [1.0, 2.0, 3.0]}}
-    table = importing.read(write("b.pickle", pickle.dumps(data)))
+    table = tables.read(write("b.pickle", pickle.dumps(data)))
     assert [column.name for column in table.columns] == ["latency_ms.pixel3.cifar10"]
 
 
 def test_blocks_of_fbnet(write):
     path = write("b.pickle", pickle.dumps(hwnasbench()))
-    table = importing.read(path, part="fbnet")
+    table = tables.read(path, part="fbnet")
     assert table.types == ("ConvBlock", "FC") and table.archs is None
     assert {c.name: c.values.tolist() for c in table.columns} == {
         "latency_ms.pixel3": [1.25, 0.5],
@@ -347,7 +347,7 @@ def test_blocks_of_fbnet(write):
     }
     assert table.fields["hw"][0] == 112 and table.fields["cin"].tolist() == [16, 8] and table.fields["kernel"][0] == 5
     with pytest.raises(UsageError, match="no part 'resnet'"):
-        importing.read(path, part="resnet")
+        tables.read(path, part="resnet")
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_other_pickles_are_refused(write, change, said):
     data = hwnasbench()
     change(data)
     with pytest.raises(InvalidTable) as caught:
-        importing.read(write("b.pickle", pickle.dumps(data)), "hwnasbench")
+        tables.read(write("b.pickle", pickle.dumps(data)), "hwnasbench")
     assert said in caught.value.message
 
 
@@ -377,7 +377,7 @@ def test_a_plain_table(write):
     text = (
         "key,latency_us.a,latency_us.a.std,latency_us.a.count,energy_wh.a,memory_mib.a,score\nx,1500,100,7,0.001,2,5\n"
     )
-    table = importing.read(write("t.csv", text))
+    table = tables.read(write("t.csv", text))
     assert table.kind == "plain" and table.archs is None
     latency, energy, memory, score = table.columns
     assert (latency.name, latency.values.tolist(), latency.std.tolist()) == ("latency_ms.a", [1.5], [0.1])
@@ -389,38 +389,38 @@ def test_a_plain_table(write):
 
 def test_repeats_are_numbered(write):
     text = "key,latency_s.a,latency_s.a.repeat2,latency_s.a.repeat1\nx,1,2,3\n"
-    assert importing.read(write("t.csv", text)).columns[0].repeats.tolist() == [[3000.0, 2000.0]]
+    assert tables.read(write("t.csv", text)).columns[0].repeats.tolist() == [[3000.0, 2000.0]]
     with pytest.raises(InvalidTable, match=r"repeats of latency_s.a are \[2\]"):
-        importing.read(write("t.csv", "key,latency_s.a,latency_s.a.repeat2\nx,1,2\n"))
+        tables.read(write("t.csv", "key,latency_s.a,latency_s.a.repeat2\nx,1,2\n"))
     with pytest.raises(InvalidTable, match=r"no column latency_s\.a"):
-        importing.read(write("t.csv", "key,latency_s.a.std\nx,1\n"))
+        tables.read(write("t.csv", "key,latency_s.a.std\nx,1\n"))
 
 
 # -- files
 
 
 def test_layouts_are_recognised_and_named(write):
-    assert importing.names() == (
+    assert tables.names() == (
         *("accelnasbench", "hat", "hwnasbench", "nasbench201"),
         *("nbmacro", "nnmeter", "ofa", "plain"),
     )
-    assert importing.detect(write("a", NASBENCH)) == "nasbench201"
-    assert importing.detect(write("a", YAML)) == "ofa"
-    assert importing.detect(write("a", HAT)) == "hat"
-    assert importing.detect(write("a", nnmeter(latency=1))) == "nnmeter"
-    assert importing.detect(write("a", "arch,latency_ms.a\n1 2 3,4\n")) == "plain"
-    assert all(importing.detect(write("a", pickle.dumps(hwnasbench(), p))) == "hwnasbench" for p in range(6))
+    assert tables.detect(write("a", NASBENCH)) == "nasbench201"
+    assert tables.detect(write("a", YAML)) == "ofa"
+    assert tables.detect(write("a", HAT)) == "hat"
+    assert tables.detect(write("a", nnmeter(latency=1))) == "nnmeter"
+    assert tables.detect(write("a", "arch,latency_ms.a\n1 2 3,4\n")) == "plain"
+    assert all(tables.detect(write("a", pickle.dumps(hwnasbench(), p))) == "hwnasbench" for p in range(6))
     with pytest.raises(InvalidData, match="none of the known layouts") as caught:
-        importing.detect(write("a", "hello"))
+        tables.detect(write("a", "hello"))
     assert "--kind: accelnasbench, hat" in caught.value.hint
     with pytest.raises(UnknownName) as caught:
-        importing.read(write("a", HAT), "hatt")
+        tables.read(write("a", HAT), "hatt")
     assert "'hat'" in caught.value.hint
 
 
 def test_the_wrong_layout_is_told_the_right_one(write):
     with pytest.raises(InvalidTable) as caught:
-        importing.read(write("a", YAML), "nasbench201")
+        tables.read(write("a", YAML), "nasbench201")
     assert caught.value.hint.startswith("It looks like ofa rather than nasbench201.")
 
 
@@ -447,21 +447,21 @@ def test_a_bomb_is_not_unpacked(write):
 
 def test_files_that_cannot_be_read(write, tmp_path):
     with pytest.raises(InvalidData, match="No such file"):
-        importing.read(tmp_path / "none.csv")
+        tables.read(tmp_path / "none.csv")
     with pytest.raises(InvalidData, match="cannot decompress"):
-        importing.read(write("t.gz", gzip.compress(NASBENCH.encode())[:-20]))
+        tables.read(write("t.gz", gzip.compress(NASBENCH.encode())[:-20]))
     with pytest.raises(InvalidTable, match="is empty"):
-        importing.read(write("t.gz", gzip.compress(b"")))
+        tables.read(write("t.gz", gzip.compress(b"")))
 
 
-@pytest.mark.parametrize("kind", importing.names())
+@pytest.mark.parametrize("kind", tables.names())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_file_is_a_table_or_refused(tmp_path, kind, content):
     path = tmp_path / "any"
     path.write_bytes(content)
     try:
-        table = importing.read(path, kind)
+        table = tables.read(path, kind)
     except InvalidData as error:
         assert error.message and error.hint
     else:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import nas
 from device_profiles.errors import InvalidData, InvalidTable, UsageError
-from predictors import importing
-from predictors.importing import accelnasbench, nbmacro
+from predictors import tables as importing
+from predictors.tables import accelnasbench, nbmacro
 
 TEXTS = ["".join(digits) for digits in itertools.product("012", repeat=8)]
 

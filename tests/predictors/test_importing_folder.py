@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, UsageError
 from nas.evaluators.tabular import check_column, read_columns
-from predictors import importing
-from predictors.importing import Column, Source, Table
+from predictors import tables
+from predictors.tables import Column, Source, Table
 
 CELLS = (
     "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|",
@@ -46,12 +46,12 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_table_comes_back_as_it_was(tmp_path, name):
     (tmp_path / name).write_text(FILES[name])
-    table = importing.read(tmp_path / name)
-    findings = importing.lint(table)
+    table = tables.read(tmp_path / name)
+    findings = tables.lint(table)
     assert findings, "nothing would be compared"
     table = replace(table, findings=findings)
     table.save(tmp_path / "t")
-    back = importing.load(tmp_path / "t")
+    back = tables.load(tmp_path / "t")
     same_table(back, table)
     assert [f.to_plain() for f in back.findings] == [f.to_plain() for f in findings]
 
@@ -83,7 +83,7 @@ def test_any_key_and_number_survives_the_folder(tmp_path, rows):
     column = Column("latency_ms.a", "latency", "ms", np.array(values), std=np.array(stds))
     table = small(keys=keys, columns=(column,))
     table.save(tmp_path / "t")
-    same_table(importing.load(tmp_path / "t"), table)
+    same_table(tables.load(tmp_path / "t"), table)
 
 
 @pytest.mark.parametrize("key", ["", "a\rb", "a\nb", "\x1b[2J", "a\x00", "\ud800"])
@@ -96,7 +96,7 @@ def test_keys_that_would_break_a_terminal_or_a_file_are_refused(key):
 
 def test_a_search_reads_the_folder(tmp_path):
     (tmp_path / "cells.csv").write_text(FILES["cells.csv"])
-    importing.read(tmp_path / "cells.csv").save(tmp_path / "t")
+    tables.read(tmp_path / "cells.csv").save(tmp_path / "t")
     columns, texts = read_columns(tmp_path / "t" / "table.csv", ["latency_ms.a"])
     values = columns[:, 0]
     assert values.tolist() == [1.1, 2.1, 3.1] and tuple(texts) == CELLS
@@ -107,7 +107,7 @@ def test_a_search_does_not_read_a_damaged_folder(tmp_path):
     from nas.evaluators.tabular import EVALUATOR
 
     (tmp_path / "cells.csv").write_text(FILES["cells.csv"])
-    importing.read(tmp_path / "cells.csv").save(tmp_path / "t")
+    tables.read(tmp_path / "cells.csv").save(tmp_path / "t")
     path = tmp_path / "t" / "table.csv"
     path.write_text(path.read_text().replace("1.1", "4.1"))
     with pytest.raises(SchemaMismatch, match="SHA-256 differs"):
@@ -118,7 +118,7 @@ def test_saving_replaces_a_table_and_nothing_else(tmp_path):
     table = small()
     table.save(tmp_path / "t")
     small(keys=("k3", "k4")).save(tmp_path / "t")
-    assert importing.load(tmp_path / "t").keys == ("k3", "k4")
+    assert tables.load(tmp_path / "t").keys == ("k3", "k4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t"]
     (tmp_path / "t" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="exists and is not a table"):
@@ -133,7 +133,7 @@ def test_saving_replaces_a_table_and_nothing_else(tmp_path):
     with pytest.raises(UsageError, match="exists and is not a table"):
         table.save(other)
     table.save(tmp_path / "deep" / "er")
-    assert importing.load(tmp_path / "deep" / "er").keys == table.keys
+    assert tables.load(tmp_path / "deep" / "er").keys == table.keys
 
 
 def test_a_save_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_a_save_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="cannot write"):
         small(keys=("k3", "k4")).save(tmp_path / "t")
     monkeypatch.undo()
-    assert importing.load(tmp_path / "t").keys == ("k1", "k2")
+    assert tables.load(tmp_path / "t").keys == ("k1", "k2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t"]
 
 
@@ -221,10 +221,10 @@ COLUMN = {
 )
 def test_a_damaged_folder_is_refused(tmp_path, forge, damage, said):
     small().save(tmp_path / "t")
-    assert importing.load(tmp_path / "t").keys == ("k1", "k2")
+    assert tables.load(tmp_path / "t").keys == ("k1", "k2")
     damage(tmp_path / "t", forge)
     with pytest.raises(SchemaMismatch) as caught:
-        importing.load(tmp_path / "t")
+        tables.load(tmp_path / "t")
     assert said in caught.value.message and caught.value.hint
 
 
@@ -232,7 +232,7 @@ def test_a_damaged_folder_is_refused(tmp_path, forge, damage, said):
 
 
 def finding(rule="r", column=None, rows=(), severity="error"):
-    return importing.Finding(severity, rule, column, "text", "advice", tuple(rows), len(rows))
+    return tables.Finding(severity, rule, column, "text", "advice", tuple(rows), len(rows))
 
 
 def wide(n=10):

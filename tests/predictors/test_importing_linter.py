@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 import nas
 from device_profiles.errors import UsageError
-from predictors import importing
-from predictors.importing import Column, Source, Table, _cells
-from predictors.importing.linter import RULES, lint
+from predictors import tables
+from predictors.tables import Column, Source, Table, _cells
+from predictors.tables.linter import RULES, lint
 
 ROWS = 400
 
@@ -433,7 +433,7 @@ def test_a_finding_as_data_has_no_rows_and_its_sample():
 
 
 def test_the_reference_lists_the_rules_and_no_others():
-    root = Path(importing.__file__).parents[2]
+    root = Path(tables.__file__).parents[2]
     sources = "".join(path.read_text() for path in (root / "predictors" / "importing").glob("_rules_*.py"))
     text = (root / "docs" / "reference" / "tables.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \| (?:error|warning|note)", text, flags=re.MULTILINE)

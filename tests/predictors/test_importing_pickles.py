@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_profiles.errors import InvalidData
-from predictors.importing import RawFile, _pickle_reader
-from predictors.importing._pickle_reader import read_pickle
+from predictors.tables import RawFile, _pickle_reader
+from predictors.tables._pickle_reader import read_pickle
 
 
 def read(data):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from predictors import importing
+from predictors import tables
 
 WHOLE_MS = {"latency_ms.essential_ph_1", "latency_ms.samsung_a50", "latency_ms.samsung_s7"}
 
@@ -22,12 +22,12 @@ def need(data, name):
 
 @pytest.fixture(scope="module")
 def nasbench(data):
-    return importing.read(need(data, "nasbench201.csv.gz"))
+    return tables.read(need(data, "nasbench201.csv.gz"))
 
 
 @pytest.fixture(scope="module")
 def findings(nasbench):
-    return importing.lint(nasbench)
+    return tables.lint(nasbench)
 
 
 def test_all_cells_are_read(nasbench):
@@ -52,9 +52,9 @@ def test_the_whole_millisecond_devices_are_the_only_warnings(findings):
 
 def test_what_is_left_has_no_errors_and_keeps_its_values(nasbench, findings, tmp_path):
     nasbench.without_errors(findings).save(tmp_path / "t")
-    back = importing.load(tmp_path / "t")
-    assert len(back) == 15625 - 273 and back.left_out == importing.LeftOut(273)
-    assert not [finding for finding in importing.lint(back) if finding.severity == "error"]
+    back = tables.load(tmp_path / "t")
+    assert len(back) == 15625 - 273 and back.left_out == tables.LeftOut(273)
+    assert not [finding for finding in tables.lint(back) if finding.severity == "error"]
     keep = np.setdiff1d(np.arange(15625), next(f.rows for f in findings if f.severity == "error"))
     sources, before = back.as_sources(), nasbench.as_sources()
     assert len(sources) == 21
@@ -72,7 +72,7 @@ def test_the_traps_of_other_tables_planted_in_this_one(nasbench):
     marked = rng.permutation(15625)[:259]
     values["edgetpu"][marked] = -1.0
     more = [replace(first, name=f"latency_ms.{name}", device=name, values=v) for name, v in values.items()]
-    found = importing.lint(replace(nasbench, columns=(first, *more)))
+    found = tables.lint(replace(nasbench, columns=(first, *more)))
     by = {(f.rule, f.column): f for f in found if f.severity == "error"}
     assert by["near-zero", "latency_ms.raspi4"].rows == tuple(sorted(dead))
     assert by["sentinel", "latency_ms.edgetpu"].rows == tuple(sorted(marked))
@@ -82,18 +82,18 @@ def test_the_traps_of_other_tables_planted_in_this_one(nasbench):
 
 
 def test_the_once_for_all_table_has_notes_alone(data):
-    table = importing.read(need(data, "ofa_lut.i7-8700K.yaml"), device="i7-8700K")
+    table = tables.read(need(data, "ofa_lut.i7-8700K.yaml"), device="i7-8700K")
     assert table.kind == "ofa" and len(table) == 4050 and set(table.types) >= {"MBConv", "first_conv", "classifier"}
     assert table.columns[0].std is not None and (table.columns[0].values > 0).all()
-    assert {finding.severity for finding in importing.lint(table)} == {"note"}
+    assert {finding.severity for finding in tables.lint(table)} == {"note"}
 
 
 @pytest.mark.parametrize("device", ["cpu_xeon", "gpu_titanxp"])
 def test_hat_tables_have_notes_alone(data, device):
     path = need(data, f"hat.wmt14ende.{device}.csv")
-    table = importing.read(path)
+    table = tables.read(path)
     assert table.kind == "hat" and len(table) == 2000 and len(table.fields) == 10
-    assert [finding.rule for finding in importing.lint(table)] == ["averaged-features"]
+    assert [finding.rule for finding in tables.lint(table)] == ["averaged-features"]
     row = next(csv.DictReader(path.open()))
     assert table.columns[1].values[0] == float(row["latency_mean_decoder"])
     assert table.columns[1].std[0] == float(row["latency_std_decoder"])
@@ -107,8 +107,8 @@ def test_a_pickle_of_the_size_of_hw_nas_bench(data, tmp_path):
     path = tmp_path / "HW-NAS-Bench.pickle"
     parts = {name: {"config": configs, "pixel3_latency": pixel3} for name in ("cifar10", "cifar100")}
     path.write_bytes(pickle.dumps({"nasbench201": parts}))
-    table = importing.read(path)
-    errors = [finding for finding in importing.lint(table) if finding.severity == "error"]
+    table = tables.read(path)
+    errors = [finding for finding in tables.lint(table) if finding.severity == "error"]
     assert [(finding.rule, finding.count) for finding in errors[:2]] == [("near-zero", 273)] * 2
     # The two are one column, and that is said too.
     assert [finding.rule for finding in errors[2:]] == ["same-column"]

@@ -8,53 +8,53 @@ import pytest
 
 import predictors
 from device_profiles.errors import InvalidTable, SchemaMismatch, UnknownName
-from predictors import graphs, makers, models, network, testing
-from predictors._graph_kit import graphs as made_up
-from predictors._graph_kit import learned
+from predictors import graphs, models, network, registry, testing
 from predictors.graphs import graph_network
 from predictors.models.linear import Linear
+from predictors.testing.graphs import graphs as made_up
+from predictors.testing.graphs import learned
 
 # -- names
 
 
 def test_graph_predictors_and_kernel_models_are_found_together():
-    assert makers.names() == predictors.names() == tuple(sorted(makers.names()))
-    assert set(makers.names()) == {*models.REGISTRY.names(), *graphs.REGISTRY.names()}
-    assert {"graph-network", "lightgbm", "linear", "lookup", "roofline", "simulation"} <= set(makers.names())
-    assert len(makers.names()) == len(models.REGISTRY.names()) + len(graphs.REGISTRY.names()), "no name twice"
+    assert registry.names() == predictors.names() == tuple(sorted(registry.names()))
+    assert set(registry.names()) == {*models.REGISTRY.names(), *graphs.REGISTRY.names()}
+    assert {"graph-network", "lightgbm", "linear", "lookup", "roofline", "simulation"} <= set(registry.names())
+    assert len(registry.names()) == len(models.REGISTRY.names()) + len(graphs.REGISTRY.names()), "no name twice"
 
 
 def test_predictors_are_found_by_cost():
-    assert "simulation" in makers.names_for("memory") and "lookup" not in makers.names_for("memory")
+    assert "simulation" in registry.names_for("memory") and "lookup" not in registry.names_for("memory")
     for cost in ("latency", "energy"):
-        assert {"graph-network", "lightgbm", "linear", "lookup"} <= set(makers.names_for(cost))
-        assert "simulation" not in makers.names_for(cost)
-    assert makers.names_for("beauty") == ()
+        assert {"graph-network", "lightgbm", "linear", "lookup"} <= set(registry.names_for(cost))
+        assert "simulation" not in registry.names_for(cost)
+    assert registry.names_for("beauty") == ()
 
 
 def test_a_kernel_model_is_a_graph_predictor_with_a_composition():
     kernels, networks = learned("latency", "fake")
-    found = makers.get("linear").fit(kernels, networks)
+    found = registry.get("linear").fit(kernels, networks)
     assert isinstance(found, network.NetworkModel) and isinstance(found.kernels, Linear)
-    assert makers.get("simulation") is graphs.REGISTRY.get("simulation")
+    assert registry.get("simulation") is graphs.REGISTRY.get("simulation")
 
 
 def test_unknown_names_are_told_of_all():
     with pytest.raises(UnknownName) as caught:
-        makers.get("simulatoin")
+        registry.get("simulatoin")
     assert "'simulation'" in caught.value.hint
     with pytest.raises(UnknownName) as caught:
-        makers.get("lokup")
+        registry.get("lokup")
     assert "'lookup'" in caught.value.hint
 
 
 # -- the kit
 
 
-@pytest.mark.parametrize("name", makers.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_every_predictor_conforms(name, monkeypatch):
     monkeypatch.setattr(graph_network, "EPOCHS", 10)  # how good it is, is not asked here
-    testing.check_graph_predictor(makers.get(name))
+    testing.check_graph_predictor(registry.get(name))
 
 
 class Sound:

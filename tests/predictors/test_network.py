@@ -8,7 +8,6 @@ import pytest
 from device_profiles.errors import InvalidTable, MissingKernel, UsageError
 from predictors import network
 from predictors.composition import Composition
-from predictors.doubt import Doubt
 from predictors.models.lightgbm import LightGbm
 from predictors.models.linear import Linear
 from predictors.models.lookup import Lookup
@@ -17,9 +16,10 @@ from predictors.models.roofline import Roofline
 from predictors.network import NetworkModel
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
+from predictors.unseen import Doubt
 from profiler.catalogue import Catalogue
+from profiler.graph_codes import to_wires
 from profiler.operators import Operator, Tensor
-from profiler.wiring import to_wires
 
 DEVICE = DeviceFacts(flops_per_s=2e10, bytes_per_s=1e10)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from predictors import composition, intervals
 from predictors.composition import Composition
 from predictors.features import LAUNCH_MS, MONOTONE, NAMES, features, matrix_sizes, roofline_ms, work_columns
-from predictors.lines import Lines
+from predictors.kind_lines import Lines
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.testing import convolution, samples
 from profiler import work

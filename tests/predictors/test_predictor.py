@@ -16,8 +16,8 @@ from device_profiles.errors import (
     UnknownName,
     UsageError,
 )
-from nas.networks import onnx_bytes
-from predictors import makers, models
+from nas.spaces.export import onnx_bytes
+from predictors import models, registry
 from profiler.fusing import fused_graph
 from profiler.operators import OperatorGraph
 from profiler.store import Store
@@ -272,7 +272,7 @@ def test_costs_that_a_predictor_does_not_know_are_refused_by_name(store, measure
     with pytest.raises(UsageError, match=f"{name} does not predict {cost}") as caught:
         predictors.fit(name, store, target=measured.target, cost=cost)
     others = caught.value.hint.partition(": ")[2].rstrip(".").split(", ")
-    assert others == list(makers.names_for(cost)) and others and name not in others
+    assert others == list(registry.names_for(cost)) and others and name not in others
 
 
 def test_unknown_costs_and_models_are_refused(store, measured):

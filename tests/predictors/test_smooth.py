@@ -7,8 +7,8 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
 
-from predictors import smooth
-from predictors.smooth import Surface
+from predictors import kind_surfaces
+from predictors.kind_surfaces import Surface
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_it_is_the_posterior_mean(sampled):
     new[:, 3] = 2.0
     same = [
         noise
-        for noise in smooth.NOISES
+        for noise in kind_surfaces.NOISES
         if oracle(found, values, noise).predict((new - found.center) / found.scale)
         == pytest.approx(found.predict(new), rel=1e-6, abs=1e-8)
     ]
@@ -52,7 +52,9 @@ def test_length_and_noise_have_the_least_error_at_points_left_out(sampled):
             wrong.append(abs(process.predict(found.points[i : i + 1])[0] - values[i]))
         return np.mean(wrong)
 
-    errors = {(length, noise): error(length, noise) for length in smooth.LENGTHS for noise in smooth.NOISES}
+    errors = {
+        (length, noise): error(length, noise) for length in kind_surfaces.LENGTHS for noise in kind_surfaces.NOISES
+    }
     assert found.length == min(errors, key=errors.get)[0]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.groups import Groups
-from profiler.rows import BlockRow
+from profiler.records import BlockRow
 from profiler.statistics import by_process, process_estimate
 
 VALUES = st.floats(1e-3, 1e12)

@@ -241,7 +241,7 @@ def test_networks_of_a_space(tmp_path: Path) -> None:
     """This package may not import `nas`, its tests may."""
     import nas
     from device_profiles.errors import ConstantNetwork
-    from nas.networks import onnx_bytes
+    from nas.spaces.export import onnx_bytes
 
     space, compared = nas.spaces.load("nasbench201:cells=1"), 0
     for arch in space.sample(4, np.random.default_rng(1)):

@@ -69,7 +69,7 @@ def test_a_campaign_is_kept_and_goes_on(url: str, subject: Callable[..., Subject
 
 
 def test_a_study_lives_there_too(url: str) -> None:
-    from nas.study import Study
+    from nas.study.study import Study
 
     with Store(url) as store:
         study = Study(store)

@@ -16,7 +16,7 @@ from profiler import compare, reference
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
 from profiler.onnx_graph import read_graph
-from profiler.rows import ModelRow
+from profiler.records import ModelRow
 from profiler.store import Store
 from profiler.summary import estimates, latencies, measurements, reference_ns
 

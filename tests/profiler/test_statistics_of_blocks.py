@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.rows import BlockRow
+from profiler.records import BlockRow
 from profiler.statistics import ProcessEstimate, by_process, combine, process_estimate
 
 TIMES = st.floats(1e3, 1e9)

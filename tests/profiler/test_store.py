@@ -15,7 +15,7 @@ from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
 from profiler.meters.protocol import Energy
 from profiler.onnx_graph import read_graph
-from profiler.rows import BlockRow, ModelRow, ProfileRow
+from profiler.records import BlockRow, ModelRow, ProfileRow
 from profiler.store import Store, StoreFull
 
 

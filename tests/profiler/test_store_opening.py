@@ -24,7 +24,7 @@ from profiler import schema
 from profiler.agent.protocol import Block
 from profiler.conditions import conditions_of
 from profiler.onnx_graph import read_graph
-from profiler.rows import ModelRow, ProfileRow
+from profiler.records import ModelRow, ProfileRow
 from profiler.store import NoStore, Store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_profiles.errors import SchemaMismatch
+from profiler.graph_codes import from_wires, to_wires
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
-from profiler.wiring import from_wires, to_wires
 
 IMAGE = Tensor((1, 4, 8, 8))
 WEIGHT = Tensor((4, 4, 1, 1), constant=True)

@@ -16,14 +16,16 @@ import pytest
 
 import predictors
 from device_profiles.profile import load, to_plain
-from predictors import _graph_kit, importing, makers
+from predictors import registry
+from predictors import tables as importing
 from predictors.card import UNITS, Card
 from predictors.differentiable.conditioned import ConditionedCost
 from predictors.differentiable.network import NetworkCost
 from predictors.encoding import CostTable
-from predictors.importing import Column, Source, Table
 from predictors.predictor import Predictor
 from predictors.sealed import Kind, write_head
+from predictors.tables import Column, Source, Table
+from predictors.testing import graphs
 from predictors.transfer import TransferPredictor
 from profiler.conditions import conditions_of
 
@@ -31,7 +33,7 @@ Answer = tuple[np.ndarray, ...]
 
 CHOICES = (5,) * 6
 ARCHS = np.random.default_rng(7).integers(0, 5, (40, 6))
-GRAPHS = _graph_kit.graphs(4, "fake", seed=3)
+GRAPHS = graphs.graphs(4, "fake", seed=3)
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ def _table(seed: int) -> CostTable:
 
 def _predictor(name: str, *, tabulated: bool = False) -> Folder:
     def write(place: Path, seed: int) -> None:
-        make, target = makers.get(name), load("fake")
+        make, target = registry.get(name), load("fake")
         cost = make.costs[0]
-        kernels, networks = _graph_kit.learned(cost, "fake")
+        kernels, networks = graphs.learned(cost, "fake")
         rows = [i for i in range(len(networks.ids)) if i != seed]  # another seed is another predictor
         model = make.fit(kernels, networks.take(rows), sure=name != "graph-network")
         card = Card(

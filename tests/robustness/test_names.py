@@ -20,10 +20,10 @@ from device_profiles.errors import InvalidModel
 from device_profiles.terminal import visible
 from hwnas_cli.answer import Answer, answers, end, say, say_error, table
 from hwnas_cli.progress import Live
-from nas import report
-from predictors import importing, page
+from nas.report import front
+from predictors import page, tables
 from predictors.comparison import Comparison, Row, Selected, Spread
-from predictors.importing import Column, Source, Table
+from predictors.tables import Column, Source, Table
 from profiler.events import ModelFailed
 
 #: Colours, a title of the window, the cursor up, a C1 control, turned directions, nothing to see, and half a surrogate.
@@ -107,7 +107,7 @@ def test_a_table_holds_no_formulas_and_comes_back_as_it_was(tmp_path: Path) -> N
     texts = [cell for row in rows for cell in row[:2]]
     assert not [cell for cell in texts if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
     assert [float(row[2]) for row in rows[1:]] == list(column.values)  # numbers stay numbers
-    back = importing.load(tmp_path / "t")
+    back = tables.load(tmp_path / "t")
     assert back.keys == made.keys and back.types == made.types and back.columns[0].name == "=lat"
 
 
@@ -134,5 +134,5 @@ def test_a_run_shows_tags_in_names(tmp_path: Path) -> None:
     )  # fmt: skip
     latency = {"value": 1.0, "low": 1.0, "high": 1.0, "state": "stable"}
     found.study.set_finalist(found.front[0].arch, {"measured": {"latency_ms": latency}, "onnx": TAG})
-    text = report.write(found.study, tmp_path / "front.html").read_text(encoding="utf-8")
+    text = front.write(found.study, tmp_path / "front.html").read_text(encoding="utf-8")
     assert "alert(1)" in text and TAG not in text

@@ -23,10 +23,12 @@ from benchmarks import misbehaving, robustness_plugins
 from device_profiles import plugins
 from device_profiles.errors import InvalidData, PluginError, UsageError
 from device_profiles.registry import Registry
-from nas import apart, checking, evaluators, guard, spaces, strategies
+from nas import evaluators, spaces, strategies
 from nas.evaluators.protocol import OwnsWeights
+from nas.isolation import apart, checking
+from nas.loop import guard
 from nas.objectives import Objective, Values
-from nas.study import open_study
+from nas.study.study import open_study
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -321,7 +323,7 @@ def test_errors_are_blamed_on_the_plug_in_whose_code_raised_them():
         raise ValueError("of the toolkit")
 
     with pytest.raises(ValueError, match="of the toolkit"), plugins.blamed():
-        sys.modules["nas.moo"].ranks.__globals__["np"].asarray(ours())
+        sys.modules["nas.pareto.dominance"].ranks.__globals__["np"].asarray(ours())
     with pytest.raises(PluginError, match="failed in endless: RecursionError"), plugins.blamed():
         misbehaving.endless(None)
     with pytest.raises(KeyboardInterrupt), plugins.blamed():

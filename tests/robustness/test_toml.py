@@ -15,7 +15,7 @@ import pytest
 from device_profiles import profile
 from device_profiles.errors import HwnasError
 from device_profiles.profile import Target, from_plain, to_plain
-from nas import benchmark_plan
+from nas.benchmark import plan as benchmark_plan
 from profiler import transports
 
 PROFILE = """

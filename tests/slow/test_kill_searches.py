@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nas import strategies
-from nas.study import open_study
+from nas.study.study import open_study
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,1 @@
+"""Strategies x problems x seeds: what a search is worth, against fronts that are known."""

@@ -1,0 +1,28 @@
+"""ZDT1: a front that is convex.
+
+Source: Zitzler, Deb & Thiele, "Comparison of multiobjective evolutionary algorithms", Evolutionary Computation 8(2),
+    2000.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.arrays import Floats
+from nas.benchmark.problems._grid import on_grid
+from nas.benchmark.problems.protocol import Problem
+
+
+def zdt1(genes: int = 30, options: int = 1001) -> Problem:
+    """The problem; all variables are in 0..1."""
+    x = np.linspace(0, 1, 1001)
+    curve = np.stack([x, 1 - np.sqrt(x)], axis=1)
+    return on_grid("zdt1", _costs, curve, genes=genes, options=options)
+
+
+def _costs(points: Floats) -> Floats:
+    f1, g = points[:, 0], 1 + 9 * points[:, 1:].mean(axis=1)
+    return np.stack([f1, g * (1 - np.sqrt(f1 / g))], axis=1)
+
+
+PROBLEM = zdt1

@@ -1,0 +1,315 @@
+"""Evaluators of others, in processes of their own.
+
+The toolkit's own evaluators run in the process of the search, as always. What others bring runs in a worker
+(`nas.isolation.sandbox`), which is used again until it is lost: a process for each evaluation would make fast ones
+slow, and would read their data each time. An evaluator whose kind says `in_process = True` runs in the search, and is
+then trusted as the toolkit's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from device_profiles.errors import PluginError
+from device_profiles.plugins import is_foreign, text_of
+from nas import evaluators
+from nas.arrays import Archs
+from nas.evaluators.protocol import Context, Evaluator, OwnsWeights, Repeatable
+from nas.isolation import checking
+from nas.isolation.deadline import EvaluationTimeout, deadline
+from nas.isolation.frames import Channel, Header
+from nas.isolation.sandbox import AVAILABLE, Lost, Sandbox
+from nas.isolation.serving import raised, serve
+from nas.objectives import Objective, Values
+from nas.weights.images import Images
+
+#: Seconds for a plug-in to open, to ask, or to be told, unless the setting `plugin_seconds` says otherwise.
+PLUGIN_SECONDS = 600.0
+#: Seconds that a worker has to end an evaluation itself, before it is ended.
+_GRACE_S = 0.3
+
+Judge = Callable[[Archs], Values]
+Answer = Callable[[Header, bytes], tuple[Header, bytes] | None]
+
+
+class Failed(Exception):
+    """Code of others failed; the text says how, and is the reason that is kept."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """An evaluator of others; what it says of itself is known here, what it does happens in a worker.
+
+    Attributes:
+        objective: as it was opened.
+        free: likewise.
+        identity: likewise.
+        sandbox: where it runs.
+        seconds: for it to open.
+        here_open: opens it in this process.
+        progress: of the search.
+        most_replicates: `Repeatable.most`.
+    """
+
+    objective: Objective
+    free: bool
+    identity: str
+    sandbox: Sandbox
+    seconds: float
+    here_open: Callable[[], Any]
+    progress: Callable[[str, int, int], None]
+    most_replicates: int | None = None
+
+    def evaluate(self, archs: Archs) -> Values:
+        """Values; rows that it got wrong are NaN.
+
+        Raises:
+            Failed: it raised, ended its process, or gave what are no values.
+        """
+        return self.ask(archs, None)[0]
+
+    def ask(self, archs: Archs, seconds: float | None, replicate: int = 0) -> tuple[Values, dict[int, str]]:
+        """Values within a time, and what is wrong with single rows.
+
+        Raises:
+            EvaluationTimeout: they took longer.
+            Failed: it raised, ended its process, or gave what are no values.
+        """
+        if not self.sandbox.running:
+            who = f"the evaluator of {self.objective.name!r}"
+            _open(self.sandbox, who, {"do": "open"}, self.seconds, _told(self.progress))
+        archs = np.ascontiguousarray(archs, dtype=np.int64)
+        header = {"do": "evaluate", "shape": archs.shape, "replicate": replicate, "seconds": seconds}
+        return _values(self.sandbox, header, archs, seconds, _told(self.progress))
+
+
+class ApartRepeatable(Apart, Repeatable):
+    """One that can evaluate again."""
+
+    @property
+    def most(self) -> int | None:
+        """As it was opened."""
+        return self.most_replicates
+
+    def again(self, archs: Archs, replicate: int) -> Values:
+        """As `evaluate`."""
+        return self.ask(archs, None, replicate)[0]
+
+
+class ApartOwner(Apart, OwnsWeights):
+    """One whose networks have weights: they are trained in the worker, and in this process where they are exported."""
+
+    @cached_property
+    def here(self) -> Any:
+        """The evaluator in this process."""
+        return self.here_open()
+
+    @property
+    def images(self) -> Images:
+        """Of the evaluator."""
+        found: Images = self.here.images
+        return found
+
+    @property
+    def supernet(self) -> Any:
+        """Of the evaluator."""
+        return self.here.supernet
+
+    def network(self, arch: Archs) -> Any:
+        """Of the evaluator."""
+        return self.here.network(arch)
+
+    def test_accuracy(self, arch: Archs) -> float:
+        """Of the evaluator."""
+        return float(self.here.test_accuracy(arch))
+
+
+class ApartOwnerRepeatable(ApartRepeatable, ApartOwner):
+    """Both."""
+
+
+_CLASSES = {
+    (False, False): Apart,
+    (True, False): ApartRepeatable,
+    (False, True): ApartOwner,
+    (True, True): ApartOwnerRepeatable,
+}
+
+
+def open_objective(text: str, context: Context) -> Evaluator:
+    """Open the evaluator of an `--objective`: in this process if it is of the toolkit, else in a worker.
+
+    Networks of a space of others are counted in a worker, too, as counting builds them.
+
+    Raises:
+        PluginError: it is of others, and failed, or is not what the protocol says.
+        UsageError: no evaluator takes the spec.
+    """
+    spec = evaluators.split(text)[1]
+    kind = evaluators.claiming(spec)
+    if not is_apart(kind) and not (AVAILABLE and is_foreign(context.space) and spec in ("params", "macs")):
+        return evaluators.open_objective(text, context)
+    seconds = float(context.settings.get("plugin_seconds", PLUGIN_SECONDS))
+    who = f"the evaluator of {spec!r}"
+    sandbox = Sandbox(partial(_serve_evaluator, text, context))
+    sandbox.start()
+    try:
+        found = _open(sandbox, who, {"do": "open"}, seconds, _told(context.progress))
+        make = _CLASSES[bool(found["repeatable"]), bool(found["owns"])]
+        objective = Objective(**found["objective"])
+        here = partial(evaluators.open_objective, text, context)
+        facts = objective, found["free"], found["identity"]
+        return make(*facts, sandbox, seconds, here, context.progress, found["most"])
+    except (KeyError, TypeError) as error:
+        sandbox.close()
+        raise PluginError(f"{who} cannot be read: {text_of(error)}") from error
+    except BaseException:
+        sandbox.close()
+        raise
+
+
+def is_apart(entry: Any) -> bool:
+    """Whether a registered kind of evaluators, or a strategy, runs in a process of its own."""
+    return AVAILABLE and is_foreign(entry) and not getattr(entry, "in_process", False)
+
+
+def close(judges: tuple[Evaluator, ...]) -> None:
+    """End the processes of evaluators; they start again when they are needed."""
+    for judge in judges:
+        if isinstance(judge, Apart):
+            judge.sandbox.close()
+
+
+def of(judge: Judge) -> Callable[[Archs, float | None], tuple[Values, dict[int, str]]] | None:
+    """How to ask an evaluator of others for rows `(n, d)` within a time; None for one of the toolkit.
+
+    Args:
+        judge: `evaluate` of an evaluator, or `again` with its replicate.
+    """
+    inner, options = (judge.func, judge.keywords) if isinstance(judge, partial) else (judge, {})
+    owner = getattr(inner, "__self__", None)
+    if isinstance(owner, Apart):
+        return partial(owner.ask, **options)
+    return partial(_once, judge) if is_foreign(judge) else None
+
+
+def _once(judge: Judge, archs: Archs, seconds: float | None) -> tuple[Values, dict[int, str]]:
+    """Ask what was opened in this process; in one of its own if there is a limit, and here if there is none."""
+    if seconds is None or not AVAILABLE:
+        with deadline(seconds):
+            found = judge(archs)
+        return checking.values(found, len(archs))
+    archs = np.ascontiguousarray(archs, dtype=np.int64)
+
+    def work(channel: Channel) -> None:
+        serve(channel, lambda header, payload: _evaluated(judge, header, payload))
+
+    sandbox = Sandbox(work)
+    try:
+        return _values(sandbox, {"shape": archs.shape, "seconds": seconds}, archs, seconds)
+    finally:
+        sandbox.close()
+
+
+def _values(
+    sandbox: Sandbox, header: Header, archs: Archs, seconds: float | None, answer: Answer | None = None
+) -> tuple[Values, dict[int, str]]:
+    try:
+        reply, payload = sandbox.call(
+            header, archs.tobytes(), seconds=None if seconds is None else seconds + _GRACE_S, answer=answer
+        )
+    except Lost as lost:
+        if lost.late:
+            raise EvaluationTimeout(f"no value after {seconds:g} s") from lost
+        raise Failed(str(lost)) from lost
+    check_reply(sandbox, reply)
+    columns = np.frombuffer(payload, dtype=np.float64)
+    count = 3 if reply.get("ends") else 1
+    wrong = reply.get("wrong")
+    if columns.shape != (count * len(archs),) or not isinstance(wrong, dict):
+        sandbox.end()
+        raise Failed("its process answered nonsense")
+    return Values(*columns.reshape(count, -1).copy()), {int(row): str(reason) for row, reason in wrong.items()}
+
+
+def check_reply(sandbox: Sandbox, reply: Header) -> None:
+    """Raise what a worker says went wrong.
+
+    Raises:
+        Failed: code of others failed.
+        HwnasError: an error of the toolkit was raised in it.
+    """
+    if "raised" in reply:
+        raise raised(reply["raised"])
+    if "failed" in reply:
+        if reply.get("spoiled"):
+            sandbox.end()
+        raise Failed(str(reply["failed"]))
+
+
+def _told(progress: Callable[[str, int, int], None]) -> Answer:
+    """What a worker says of its progress is shown."""
+
+    def answer(header: Header, payload: bytes) -> None:
+        with suppress(KeyError, TypeError, ValueError):
+            what, done, total = header["said"]
+            progress(str(what), int(done), int(total))
+
+    return answer
+
+
+def _open(sandbox: Sandbox, who: str, header: Header, seconds: float, answer: Answer) -> Header:
+    try:
+        reply, _ = sandbox.call(header, seconds=seconds, answer=answer)
+        check_reply(sandbox, reply)
+    except (Lost, Failed) as error:
+        late = isinstance(error, Lost) and error.late
+        said = f"it took longer than {seconds:g} s" if late else str(error)
+        hint = "--set plugin_seconds=S gives it more time." if late else "This is a fault of the plug-in."
+        raise PluginError(f"{who} cannot be opened: {said}", hint=hint) from error
+    return reply
+
+
+def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
+    # Connections are of the process that opened them: new ones are made here, and the old ones are never closed.
+    kept = context.store.engine.pool
+    context.store.engine.dispose(close=False)
+    judges: list[Any] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        channel.send({"ask": "progress", "said": [str(what), int(done), int(total)]})
+
+    def handle(header: Header, payload: bytes) -> tuple[Header, bytes]:
+        if header["do"] == "open":
+            judge: Any = evaluators.open_objective(text, replace(context, progress=tell))
+            objective = checking.opened(judge)
+            judges[:] = [judge]
+            again = isinstance(judge, Repeatable)
+            most = judge.most if again else None
+            return {
+                "objective": asdict(objective),
+                "free": judge.free,
+                "identity": judge.identity,
+                "repeatable": again,
+                "most": None if most is None else int(most),
+                "owns": isinstance(judge, OwnsWeights),
+            }, b""
+        place = header["replicate"]
+        return _evaluated(partial(judges[0].again, replicate=place) if place else judges[0].evaluate, header, payload)
+
+    serve(channel, handle)
+    del kept
+
+
+def _evaluated(judge: Judge, header: Header, payload: bytes) -> tuple[Header, bytes]:
+    archs = np.frombuffer(payload, dtype=np.int64).reshape(header["shape"]).copy()
+    with deadline(header["seconds"]):
+        values, wrong = checking.values(judge(archs), len(archs))
+    columns = [values.value, *(end for end in (values.low, values.high) if end is not None)]
+    return {"ends": len(columns) == 3, "wrong": wrong}, np.concatenate(columns).tobytes()

@@ -1,0 +1,143 @@
+"""Strategies of others, in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import PluginError
+from nas import strategies
+from nas.arrays import Archs, Floats
+from nas.isolation import checking
+from nas.isolation.apart import Failed, check_reply
+from nas.isolation.frames import Channel, Header
+from nas.isolation.sandbox import Lost, Sandbox
+from nas.isolation.serving import serve
+from nas.isolation.space_parts import Parts
+from nas.spaces.protocol import Space
+
+
+@dataclass
+class ApartStrategy:
+    """A strategy of others, in a worker: whatever it does wrong is an error of its name.
+
+    Attributes:
+        name: of the strategy.
+        space: of the search.
+        parts: its functions.
+        settings: of the strategy.
+        seed: of the search.
+        seconds: for it to open, to ask, and to be told.
+    """
+
+    name: str
+    space: Space
+    parts: Parts
+    settings: Mapping[str, Any]
+    seed: int
+    seconds: float
+    known: Mapping[int, Callable[[Archs], Floats]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._sandbox = Sandbox(self._serve)
+
+    def start(self) -> None:
+        """Fork its keeper."""
+        self._sandbox.start()
+
+    def close(self) -> None:
+        """End its processes."""
+        self._sandbox.close()
+
+    def open(self, objectives: int, known: Mapping[int, Callable[[Archs], Floats]], *, tabular: bool) -> None:
+        """Make the strategy for a search.
+
+        Raises:
+            PluginError: it failed.
+            UsageError: it does not take its settings.
+        """
+        self.known = known
+        header = {"do": "open", "objectives": objectives, "known": list(known), "tabular": tabular}
+        self._call(header, b"", "made")
+
+    def ask(self, n: int) -> Archs:
+        """Its next rows, checked.
+
+        Raises:
+            PluginError: it failed, took too long, or asked for what is not in the space.
+        """
+        payload = self._call({"do": "ask", "n": n}, b"", f"asked for {n} architectures")[1]
+        return np.frombuffer(payload, dtype=np.int64).reshape(-1, len(self.space.choices)).copy()
+
+    def tell(self, archs: Archs, costs: Floats, violations: Floats | None = None) -> None:
+        """Tell it what they cost.
+
+        Raises:
+            PluginError: it failed, or took too long.
+        """
+        parts = [np.ascontiguousarray(archs, dtype=np.int64).tobytes(), np.ascontiguousarray(costs).tobytes()]
+        if violations is not None:
+            parts.append(np.ascontiguousarray(violations, dtype=np.float64).tobytes())
+        header = {"do": "tell", "archs": archs.shape, "costs": costs.shape, "bounded": violations is not None}
+        self._call(header, b"".join(parts), f"told of {len(archs)} architectures")
+
+    def _call(self, header: Header, payload: bytes, doing: str) -> tuple[Header, bytes]:
+        try:
+            found = self._sandbox.call(header, payload, seconds=self.seconds, answer=self._answer)
+            check_reply(self._sandbox, found[0])
+        except (Lost, Failed) as error:
+            late = isinstance(error, Lost) and error.late
+            said = f"it took longer than {self.seconds:g} s" if late else str(error)
+            hint = "--set plugin_seconds=S gives it more time." if late else "This is a fault of the plug-in."
+            raise PluginError(f"strategy {self.name!r} failed when it was {doing}: {said}", hint=hint) from error
+        return found
+
+    def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
+        """A known objective, which is evaluated in the search."""
+        archs = np.frombuffer(payload, dtype=np.int64).reshape(-1, len(self.space.choices))
+        costs = np.asarray(self.known[int(header["column"])](archs), dtype=np.float64)
+        return {"costs": len(costs)}, costs.tobytes()
+
+    def _serve(self, channel: Channel) -> None:
+        made: list[Any] = []
+
+        def known(archs: Any, column: int) -> NDArray[np.float64]:
+            channel.send({"ask": "known", "column": column}, np.ascontiguousarray(archs, dtype=np.int64).tobytes())
+            found = channel.receive()
+            assert isinstance(found, tuple)
+            return np.frombuffer(found[1], dtype=np.float64).copy()
+
+        def handle(header: Header, payload: bytes) -> tuple[Header, bytes]:
+            if header["do"] == "open":
+                space, parts = self.space, self.parts
+                strategy = strategies.create(
+                    self.name,
+                    choices=space.choices,
+                    objectives=header["objectives"],
+                    seed=self.seed,
+                    known={column: partial(known, column=column) for column in header["known"]},
+                    features=parts.features,
+                    canonical=None if header["tabular"] else parts.canonical,
+                    valid=parts.is_valid,
+                    ordered=space.ordered,
+                    **self.settings,
+                )
+                made[:] = [strategy]
+                return {}, b""
+            if header["do"] == "ask":
+                asked = checking.rows(made[0].ask(header["n"]), self.space.choices, header["n"])
+                return {}, asked.tobytes()
+            count = int(np.prod(header["archs"])) * 8
+            archs = np.frombuffer(payload[:count], dtype=np.int64).reshape(header["archs"]).copy()
+            numbers = np.frombuffer(payload[count:], dtype=np.float64).copy()
+            size = int(np.prod(header["costs"]))
+            costs = numbers[:size].reshape(header["costs"])
+            made[0].tell(archs, costs, numbers[size:] if header["bounded"] else None)
+            return {}, b""
+
+        serve(channel, handle)

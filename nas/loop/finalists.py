@@ -1,0 +1,117 @@
+"""The loop closes: a few architectures of the front get their weights exported, and are measured on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_profiles.errors import HwnasError, UsageError
+from nas.evaluators.protocol import Context, Evaluator, OwnsWeights
+from nas.pareto import indicators
+from nas.spaces.export import onnx_bytes
+from nas.study.record import Point
+from nas.study.study import Study, costs_of
+from profiler import campaign, subjects
+
+#: Largest difference between a network in torch and its export, relative to its largest output.
+TOLERANCE = 1e-4
+
+
+def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], count: int) -> None:
+    """Export the finalists with their trained weights, test them, and measure them on the target of the search.
+
+    What was done before is not done again. Without an objective that owns weights nothing is exported; without a
+    target nothing is measured.
+
+    Args:
+        study: of the search.
+        context: of the search.
+        evaluators: of its objectives.
+        count: finalists, at most.
+    """
+    owner = next((e for e in evaluators if isinstance(e, OwnsWeights)), None)
+    if owner is None and context.target is None:
+        raise UsageError(
+            "finalists can be exported with an objective that has weights, or measured on a target; there is neither",
+            hint="Give --objective accuracy, or --target NAME; the search itself is kept.",
+        )
+    chosen = choose(study, count)
+    wanted = []
+    for done, point in enumerate(chosen):
+        context.progress("exporting finalists", done, len(chosen))
+        arch = np.array(point.arch, dtype=np.int64)
+        known = study.finalists().get(point.arch, {})
+        path = context.folder / str(known["onnx"]) if known.get("onnx") else None
+        if owner is not None and (path is None or not path.is_file()):
+            path = export(context, owner, arch)
+            facts = {"onnx": str(path.relative_to(context.folder)), "test_accuracy": owner.test_accuracy(arch)}
+            study.set_finalist(point.arch, facts)
+        if context.target is not None and "measured" not in known:
+            text = context.space.format(arch)
+            onnx = path.read_bytes() if path is not None else onnx_bytes(context.space, arch)
+            wanted.append((point, subjects.from_bytes(onnx, name=text, space=context.space.spec, arch=text)))
+    if not wanted or context.target is None:
+        return
+    context.progress("measuring finalists", 0, len(wanted))
+    outcome = campaign.measure(
+        [subject for _, subject in wanted],
+        target=context.target,
+        store=context.store,
+        budget=campaign.Budget(min_processes=3, max_processes=8),
+        seed=context.seed,
+    )
+    found = {one.model: one for one in outcome.measurements}
+    for point, subject in wanted:
+        if subject.id in found:
+            study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
+    context.progress("measuring finalists", len(wanted), len(wanted))
+
+
+def choose(study: Study, count: int) -> list[Point]:
+    """Points of the front that together dominate most: each next one adds the largest hypervolume.
+
+    Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
+    """
+    front = study.front()
+    reference = np.array(study.fact("reference"), dtype=np.float64)
+    costs = costs_of([point.result for point in front], study.objectives())
+    kept: list[int] = []
+    while len(kept) < min(count, len(front)):
+        rest = [i for i in range(len(front)) if i not in kept]
+        gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
+        kept.append(rest[int(np.argmax(gains))])
+    return [front[i] for i in sorted(kept)]
+
+
+def export(context: Context, owner: OwnsWeights, arch: Any) -> Path:
+    """Write a network with its trained weights as ONNX, after checking that it computes the same.
+
+    Raises:
+        HwnasError: ONNX Runtime and torch disagree.
+    """
+    import onnxruntime
+    import torch
+
+    network = owner.network(arch)
+    content = onnx_bytes(context.space, arch, module=network)
+    images = owner.images.valid.images[:4]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for image in images:
+        with torch.no_grad():
+            expected = network(image[None]).numpy()
+        got = session.run(None, {session.get_inputs()[0].name: image[None].numpy()})[0]
+        worst = max(worst, float(np.abs(got - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
+    if not worst <= TOLERANCE:
+        raise HwnasError(
+            f"the export of {context.space.format(arch)} differs from torch by {worst:.1e}, at most {TOLERANCE} may be",
+            hint="This is a fault of the exporter; please report it with the architecture.",
+        )
+    path = context.folder / "onnx" / f"{'-'.join(str(int(gene)) for gene in arch)}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+    return path

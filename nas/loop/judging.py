@@ -1,0 +1,97 @@
+"""Architectures are judged: every objective is evaluated, noisy ones several times, and what failed is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from device_profiles.errors import UsageError
+from nas.arrays import Archs
+from nas.evaluators.protocol import Evaluator, Repeatable
+from nas.loop import guard
+from nas.objectives import Values
+from nas.study.record import Replicates, Result
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of some architectures.
+
+    Attributes:
+        results: of each.
+        reasons: why some have no value, by row.
+        replicates: single values of noisy objectives, by row, where there are several.
+    """
+
+    results: list[Result]
+    reasons: dict[int, str]
+    replicates: dict[int, Replicates]
+
+
+def repeatable(evaluators: Sequence[Evaluator], replicates: int = 2) -> list[Repeatable]:
+    """Those that can be asked again.
+
+    Args:
+        evaluators: of a search.
+        replicates: so many values they must have for an architecture.
+
+    Raises:
+        UsageError: there is none, or one has fewer.
+    """
+    found: list[Repeatable] = [evaluator for evaluator in evaluators if isinstance(evaluator, Repeatable)]
+    if not found:
+        names = ", ".join(evaluator.objective.name for evaluator in evaluators)
+        raise UsageError(
+            f"none of the objectives {names} can be evaluated again: each has one value for an architecture",
+            hint="Single trainings of a table are replicates: table:FILE.csv:FIRST,SECOND,THIRD.",
+        )
+    for evaluator in found:
+        if evaluator.most is not None and evaluator.most < replicates:
+            raise UsageError(
+                f"objective {evaluator.objective.name!r} has {evaluator.most} replicates, {replicates} are wanted",
+                hint=f"--set replicates={evaluator.most}",
+            )
+    return found
+
+
+def judge(
+    evaluators: Sequence[Evaluator], archs: Archs, *, replicates: int = 1, seconds: float | None = None
+) -> Judged:
+    """Judge architectures `(n, d)`.
+
+    Args:
+        evaluators: of the objectives.
+        archs: to judge.
+        replicates: evaluations of each by objectives that are `Repeatable`, whose value is their mean.
+        seconds: for each evaluation, or None.
+    """
+    judged = Judged([{} for _ in archs], {}, {})
+    for evaluator in evaluators:
+        name = evaluator.objective.name
+        asked: list[Callable[[Archs], Values]] = [evaluator.evaluate]
+        if isinstance(evaluator, Repeatable):
+            asked += [partial(evaluator.again, replicate=place) for place in range(1, replicates)]
+        said: dict[int, str] = {}
+        found = [guard.evaluate(one, archs, seconds=seconds, failed=said.__setitem__) for one in asked]
+        single = np.stack([values.value for values in found], axis=1)
+        for row, values in enumerate(single):
+            judged.results[row][name] = _result(found[0], row) if len(values) == 1 else (_mean(values), None, None)
+            if len(values) > 1:
+                judged.replicates.setdefault(row, {})[name] = values.tolist()
+            if not np.isfinite(values).any():
+                judged.reasons.setdefault(row, f"{name}: {said.get(row, 'no finite value')}")
+    return judged
+
+
+def _result(values: Values, row: int) -> tuple[float, float | None, float | None]:
+    ends = [None if end is None or not np.isfinite(end[row]) else float(end[row]) for end in (values.low, values.high)]
+    return float(values.value[row]), ends[0], ends[1]
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the evaluations that did not fail."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")

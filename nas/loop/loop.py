@@ -1,0 +1,212 @@
+"""The loop: a strategy asks, evaluators judge, the study remembers; evolution and gradients end on one front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device_profiles import plugins
+from device_profiles.errors import InfeasibleBudget, UsageError
+from device_profiles.passwords import without_password
+from device_profiles.profile import Target
+from nas import gradient
+from nas.evaluators import Context, Evaluator
+from nas.isolation import apart, space_parts
+from nas.isolation.apart import open_objective
+from nas.isolation.apart_strategy import ApartStrategy
+from nas.loop import finalists, judging, resolve
+from nas.loop.checks import check_feasible, check_place, check_strategies, closest, runs_apart
+from nas.loop.rounds import Rounds
+from nas.objectives import parse_constraint
+from nas.spaces.protocol import Space
+from nas.study.plan import SearchPlan, check, facts
+from nas.study.record import Point
+from nas.study.study import Study, begin_study, hypervolume
+from nas.study.tables import DATABASE
+from profiler import unmade
+from profiler.store import Store
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search. Everything is in its folder; this gives it names.
+
+    Attributes:
+        plan: what was asked for.
+        folder: the run.
+        study: trials and finalists.
+        context: what the evaluators share.
+        evaluators: of the objectives, in order.
+    """
+
+    plan: SearchPlan
+    folder: Path
+    study: Study
+    context: Context
+    evaluators: tuple[Evaluator, ...]
+
+    @property
+    def front(self) -> list[Point]:
+        """Feasible architectures that none dominates."""
+        return self.study.front()
+
+    @property
+    def hypervolume(self) -> float:
+        """Of the front, in the units of the objectives, up to the reference."""
+        return hypervolume(self.study)
+
+    @property
+    def evaluations(self) -> int:
+        """Architectures judged, all searches together."""
+        return sum(trial.result is not None for trial in self.study.trials())
+
+    @property
+    def failures(self) -> dict[tuple[int, ...], str]:
+        """Why architectures have no value, by genome."""
+        reasons = self.study.failures()
+        return {trial.arch: reasons[trial.id] for trial in self.study.trials() if trial.id in reasons}
+
+    def measure_finalists(self, count: int) -> None:
+        """Export and measure the finalists; see `nas.loop.finalists.settle`."""
+        finalists.settle(self.study, self.context, self.evaluators, count)
+
+    def evaluate_again(self, count: int) -> int:
+        """Evaluate again what makes the front most certain; see `nas.loop.resolve.resolve`."""
+        seconds = self.plan.shared_settings.get("evaluation_seconds")
+        try:
+            return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
+        finally:
+            apart.close(self.evaluators)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the HTML page; see `nas.report.front.write`."""
+        from nas.report import front
+
+        page: Path = front.write(self.study, Path(path))
+        return page
+
+
+def search(
+    space: Space | str,
+    *,
+    objectives: Sequence[str],
+    folder: str | Path,
+    strategy: str | Sequence[str] = "auto",
+    evaluations: int = 200,
+    constraints: Sequence[str] = (),
+    seed: int = 0,
+    data: str | None = None,
+    target: Target | None = None,
+    settings: Mapping[str, Any] | None = None,
+    store: str | Path | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> SearchResult:
+    """Search a space, or go on with the search in `folder`.
+
+    Args:
+        space: a space or its spec.
+        objectives: `NAME`, `SPEC` or `NAME=SPEC`.
+        folder: of the run; made if it is not there.
+        strategy: one or several; each has `evaluations` of its own, and all end on one front.
+        evaluations: architectures that each strategy has judged.
+        constraints: such as `latency <= 2 ms`.
+        seed: of everything random.
+        data: `digits`, an image folder, or None.
+        target: where measured objectives and finalists are measured.
+        settings: see `SearchPlan`.
+        store: where measurements go; the run's own database if None.
+        progress: told `(what, done, total)`.
+
+    Raises:
+        ConditionMismatch: the folder holds a search with other options.
+        InfeasibleBudget: no architecture met the constraints.
+        UsageError: an objective, a constraint, a strategy or a setting is not one.
+    """
+    plan = SearchPlan(
+        space=space if isinstance(space, str) else space.spec,
+        objectives=tuple(objectives),
+        strategies=(strategy,) if isinstance(strategy, str) else tuple(strategy),
+        evaluations=evaluations,
+        constraints=tuple(constraints),
+        seed=seed,
+        data=data,
+        target=target,
+        settings=dict(settings or {}),
+    )
+    return run(plan, folder, store=store, progress=progress)
+
+
+def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
+    """`search` from a plan.
+
+    Raises:
+        PluginError: code of others failed that the search cannot go on without: a strategy, a space, an evaluator that
+            cannot be opened.
+    """
+    check(plan)
+    with plugins.blamed(), ExitStack() as stack:
+        return _run(plan, Path(folder), store, progress, stack)
+
+
+def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack) -> SearchResult:
+    seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
+    space, parts = space_parts.load(plan.space, seconds)
+    check_strategies(plan, space)
+    check_place(place)
+    # Before anything is computed: their workers begin as this process is now.
+    foreign = {
+        name: ApartStrategy(name, space, parts, plan.settings_of(name), plan.seed, seconds)
+        for name in plan.strategies
+        if runs_apart(name)
+    }
+    for strategy in foreign.values():
+        stack.callback(strategy.close)
+        strategy.start()
+    opened = stack.enter_context(unmade.if_refused(place / DATABASE, store))
+    study = begin_study(place)
+    opened.append(study.store)
+    context = Context(
+        space=space,
+        folder=place,
+        store=Store(store) if store is not None else study.store,
+        seed=plan.seed,
+        data=plan.data,
+        target=plan.target,
+        settings=plan.shared_settings,
+        progress=progress,
+    )
+    if store is not None:
+        opened.append(context.store)
+    evaluators: tuple[Evaluator, ...] = ()
+    for text in plan.objectives:
+        evaluators = (*evaluators, open_objective(text, context))
+        stack.callback(apart.close, evaluators[-1:])
+    names = [evaluator.objective.name for evaluator in evaluators]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
+    constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
+    if plan.replicates > 1:
+        judging.repeatable(evaluators, plan.replicates)
+    study.bind(facts(plan, space, evaluators, constraints))
+    if store is not None and study.fact("store") is None:
+        study.set_fact("store", without_password(str(store), instead=""))
+    check_feasible(space, parts, evaluators, constraints)
+    loop = Rounds(plan, space, parts, foreign, study, context, evaluators, constraints)
+    for name in plan.strategies:
+        if name in gradient.names():
+            loop.descend(name)
+        else:
+            loop.ask_and_tell(name)
+    result = SearchResult(plan, place, study, context, evaluators)
+    if constraints and not result.front:
+        raise InfeasibleBudget(
+            f"none of {result.evaluations} architectures met {' and '.join(map(str, constraints))}; "
+            + closest(study.trials(), constraints),
+            hint="Loosen the bound, or search longer: the run goes on from here.",
+        )
+    return result

@@ -1,0 +1,220 @@
+"""Rounds of a search: a strategy asks, evaluators judge, the study remembers, the strategy is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from device_profiles import plugins
+from device_profiles.errors import PluginError, UsageError
+from nas import gradient, strategies
+from nas.evaluators import Context, Evaluator
+from nas.evaluators.predicted import Predicted
+from nas.evaluators.protocol import OwnsWeights
+from nas.gradient.protocol import GradientProblem
+from nas.isolation import apart, checking
+from nas.isolation.apart_strategy import ApartStrategy
+from nas.isolation.space_parts import Parts
+from nas.loop import guard, judging
+from nas.objectives import Constraint, violations
+from nas.operators.protocol import Strategy
+from nas.spaces.protocol import Space
+from nas.study.plan import SearchPlan
+from nas.study.record import Result, Trial
+from nas.study.study import Study, costs_of
+
+#: Architectures that are asked for at once.
+BATCH = 10
+#: Samples that fix the reference point of the hypervolume where a quantity is free to know.
+REFERENCE_SAMPLES = 2_000
+
+
+class Rounds:
+    """One call of `run`."""
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        space: Space,
+        parts: Parts,
+        foreign: Mapping[str, ApartStrategy],
+        study: Study,
+        context: Context,
+        evaluators: tuple[Evaluator, ...],
+        constraints: tuple[Constraint, ...],
+    ) -> None:
+        self.plan = plan
+        self.space = space
+        self.parts = parts
+        self.foreign = foreign
+        self.seconds = plan.shared_settings.get("evaluation_seconds")
+        self.plugin_seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
+        self.study = study
+        self.context = context
+        self.evaluators = evaluators
+        self.constraints = constraints
+
+    def ask_and_tell(self, name: str) -> None:
+        """Replay what is known, then go on."""
+        search = self.study.search(name, self.plan.settings_of(name))
+        strategy = self._strategy(name)
+        total = self.plan.evaluations
+        recorded: dict[int, list[Trial]] = {}
+        known = self.study.trials(search)
+        self.study.require_genes(known, self.space.choices)
+        for trial in known:
+            recorded.setdefault(trial.batch, []).append(trial)
+        done = batch = 0
+        while done < total:
+            asked = recorded.get(batch)
+            if asked is None:
+                archs = strategy.ask(min(BATCH, total - done))
+                if len(archs) == 0:
+                    if name in self.foreign:
+                        self._check_exhausted(name, recorded.values())
+                    break  # the space is exhausted
+                asked = recorded[batch] = self.study.add_batch(search, name, batch, archs)
+            self._tell(strategy, asked, self._judge(asked, name, done))
+            done += len(asked)
+            batch += 1
+        self.context.progress(name, done, done)
+
+    def _tell(self, strategy: Strategy, asked: list[Trial], results: list[Result]) -> None:
+        objectives = [evaluator.objective for evaluator in self.evaluators]
+        values = {o.name: np.array([result[o.name][0] for result in results]) for o in objectives}
+        archs = np.array([trial.arch for trial in asked], dtype=np.int64)
+        strategy.tell(archs, costs_of(results, objectives), violations(self.constraints, values))
+
+    def _check_exhausted(self, name: str, batches: Iterable[list[Trial]]) -> None:
+        """Refuse that a strategy of others asks for nothing while there are networks that it was not told of."""
+        told = np.array([trial.arch for batch in batches for trial in batch], dtype=np.int64)
+        told = told.reshape(-1, len(self.space.choices))
+        seen = {row.tobytes() for row in self.parts.canonical(told)}
+        rows = self.parts.sample(min(len(seen) + 1, self.space.size), np.random.default_rng(0))
+        if any(row.tobytes() not in seen for row in self.parts.canonical(rows)):
+            raise PluginError(
+                f"strategy {name!r} asked for nothing after {len(told)} architectures, and the space is not exhausted",
+                hint="What it found so far is kept. This is a fault of the plug-in: nas.testing.check_strategy tells.",
+            )
+
+    def descend(self, name: str) -> None:
+        """Run a gradient strategy; runs that were finished before are not run again."""
+        owner = next((e for e in self.evaluators if isinstance(e, OwnsWeights)), None)
+        priced = next((e for e in self.evaluators if isinstance(e, Predicted)), None)
+        if owner is None or priced is None:
+            raise UsageError(
+                f"strategy {name!r} needs an objective with shared weights and a predicted one",
+                hint="--objective accuracy --data digits --objective latency:DIR",
+            )
+        search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": self.plan.evaluations})
+        known = self.study.trials(search)
+        bounds = [c.bound for c in self.constraints if c.name == priced.objective.name and c.upper]
+        problem = GradientProblem(
+            space=self.space,
+            supernet=lambda: owner.supernet,
+            data=lambda: owner.images,
+            cost=priced.predictor.differentiable(),
+            budget=self.plan.evaluations,
+            seed=self.plan.seed,
+            bound=min(bounds, default=None),
+            skip=frozenset(trial.batch for trial in known),
+            progress=self.context.progress,
+        )
+        self._judge(known, name, 0)
+        done = len(known)
+        try:
+            make = gradient.REGISTRY.get(name)
+            runs = make(problem, **self.plan.settings_of(name))
+        except TypeError as error:
+            raise UsageError(f"strategy {name!r} does not take these settings: {error}") from error
+        for found in runs:
+            archs = found.archs
+            if plugins.is_foreign(make):
+                try:
+                    archs = checking.rows(archs, self.space.choices, self.plan.evaluations)
+                except checking.Broken as error:
+                    raise PluginError(f"strategy {name!r} found what is in no space: {error}") from error
+            self._judge(self.study.add_batch(search, name, found.run, archs, found.note), name, done)
+            done += len(archs)
+        self.context.progress(name, done, done)
+
+    def _strategy(self, name: str) -> Strategy:
+        known = {
+            index: (
+                lambda archs, e=evaluator: e.objective.cost(
+                    guard.known(e, self.seconds, self.plugin_seconds)(archs).value
+                )
+            )
+            for index, evaluator in enumerate(self.evaluators)
+            if evaluator.free
+        }
+        # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
+        tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
+        if name in self.foreign:
+            self.foreign[name].open(len(self.evaluators), known, tabular=tabular)
+            return self.foreign[name]
+        return strategies.create(
+            name,
+            choices=self.space.choices,
+            objectives=len(self.evaluators),
+            seed=self.plan.seed,
+            known=known,
+            features=self.parts.features,
+            canonical=None if tabular else self.parts.canonical,
+            valid=self.parts.is_valid,
+            ordered=self.space.ordered,
+            **self.plan.settings_of(name),
+        )
+
+    def _judge(self, trials: list[Trial], name: str, done: int) -> list[Result]:
+        """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
+        results = {trial.id: trial.result for trial in trials if trial.result is not None}
+        waiting = [trial for trial in trials if trial.id not in results]
+        together = all(e.objective.source in ("table", "predicted", "measured") for e in self.evaluators)
+        chunks = [waiting] if together and waiting else [[trial] for trial in waiting]
+        for chunk in chunks:
+            self.context.progress(name, done + len(results), self.plan.evaluations)
+            archs = np.array([trial.arch for trial in chunk], dtype=np.int64)
+            judged = judging.judge(
+                self.evaluators,
+                archs,
+                replicates=self.plan.replicates,
+                seconds=self.seconds,
+            )
+            fresh = dict(zip([trial.id for trial in chunk], judged.results, strict=True))
+            self.study.judge(
+                fresh,
+                {chunk[row].id: reason for row, reason in judged.reasons.items()},
+                {chunk[row].id: single for row, single in judged.replicates.items()},
+            )
+            results |= fresh
+        self._fix_reference(list(results.values()))
+        return [results[trial.id] for trial in trials]
+
+    def _fix_reference(self, results: list[Result]) -> None:
+        """Once: a point that nearly everything dominates, so that hypervolumes of one run can be compared.
+
+        No accuracy at all; for what is free to know the worst of 2,000 random architectures; else the worst of the
+        first batch and a tenth of its range more.
+        """
+        if self.study.fact("reference") is not None or not results:
+            return
+        reference = []
+        sample = self.parts.sample(min(REFERENCE_SAMPLES, self.space.size), np.random.default_rng([self.plan.seed, 6]))
+        for evaluator in self.evaluators:
+            objective = evaluator.objective
+            if objective.unit == "fraction" and objective.maximise:
+                reference.append(0.0)
+                continue
+            instant = evaluator.free or objective.source == "table"
+            if instant:
+                values = guard.free_values(evaluator, sample, self.seconds, self.plugin_seconds).value
+            else:
+                values = np.array([r[objective.name][0] for r in results])
+            costs = objective.cost(values[np.isfinite(values)])
+            if len(costs) == 0:
+                return
+            margin = 0.01 if instant else 0.1
+            reference.append(float(costs.max() + margin * max(float(np.ptp(costs)), 1e-9)))
+        self.study.set_fact("reference", reference)

@@ -1,0 +1,1 @@
+"""What strategies are made of: the protocol, what was seen and told, populations, selection and variation."""

@@ -1,0 +1,70 @@
+"""What a strategy is, and its written contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.arrays import Archs, Costs
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a strategy may know of a search before it starts.
+
+    Attributes:
+        choices: options per gene, `(d,)`.
+        objectives: number of objectives, at least 1; all are costs, lower is better.
+        known: objectives that cost nothing to know: column -> a function of `(n, d)` to `(n,)`.
+        features: structural features of the space, `(n, d) -> (n, f)`, or None.
+        canonical: `(n, d) -> (n, d)`, equal rows are the same network; None means that every genome is its own network.
+        valid: `(n, d) -> (n,)` bool, or None where all genomes are networks.
+        ordered: `(d,)`: whether the options of a gene are in an order (a width), so that near ones are alike; None
+            means that all genes are categories.
+    """
+
+    choices: tuple[int, ...]
+    objectives: int
+    known: Mapping[int, Callable[[Archs], NDArray[np.float64]]] = field(default_factory=dict)
+    features: Callable[[Archs], NDArray[np.float64]] | None = None
+    canonical: Callable[[Archs], Archs] | None = None
+    valid: Callable[[Archs], NDArray[np.bool_]] | None = None
+    ordered: tuple[bool, ...] | None = None
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A search by ask and tell.
+
+    The contract, which `nas.testing.check_strategy` holds every strategy to:
+
+    1. The state is a pure function of the problem, the seed, the settings, and the tells in their order: `ask` twice
+       without a `tell` between gives the same rows, and a new instance that is told the same continues the same. So
+       resuming is replay.
+    2. `ask(n)` gives at most `n` rows, all inside the space, no two of them the same network, and none that was told
+       before. Fewer rows, or none, mean that the space is exhausted.
+    3. `tell` takes any rows in the space, asked for or not (an archive, another strategy's finds), any number at once.
+    4. A cost row with a NaN or an infinity is a failure: it is remembered as seen and never becomes a parent while
+       others exist.
+    5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats more (Deb 2000).
+    6. Any number of objectives from 1 up, any batch size, and genes of a single option are problems like all others.
+    """
+
+    def ask(self, n: int) -> Archs:
+        """Up to `n` architectures to evaluate next, `(<=n, d)`."""
+
+    def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
+        """What they cost.
+
+        `archs` is `(n, d)`, `costs` `(n, m)`, `violations` `(n,)` at least 0, or None if there are none.
+        """
+
+
+MakeStrategy = Callable[..., Strategy]
+"""`STRATEGY(problem, *, seed, **settings)` of a strategy's module."""
+
+Settings = Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""Runs as self-contained HTML pages."""

@@ -1,0 +1,1 @@
+"""What spaces of a normal and a reduction cell share."""

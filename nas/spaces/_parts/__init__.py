@@ -1,0 +1,1 @@
+"""Parts that several spaces share: blocks, counts, graphs and sizes."""

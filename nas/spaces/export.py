@@ -1,0 +1,42 @@
+"""Architectures as ONNX: what is measured, and what is exported at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.spaces.protocol import Space
+from profiler import subjects
+from profiler.subjects import Subject
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def onnx_bytes(space: Space, arch: NDArray[np.int64], *, module: nn.Module | None = None) -> bytes:
+    """The network as serialised ONNX.
+
+    Args:
+        space: of the architecture.
+        arch: `(d,)`.
+        module: whose weights to use, as `Supernet.subnet` gives it; seeded random ones if None.
+
+    Raises:
+        ConstantNetwork: its output does not depend on its input.
+    """
+    from profiler.capture import BlockCache, stitch
+
+    serialised: bytes = stitch(space.assembly(arch), BlockCache.default(), module=module).SerializeToString()
+    return serialised
+
+
+def subject(space: Space, arch: NDArray[np.int64]) -> Subject:
+    """The network of one architecture, `(d,)`, as something to measure.
+
+    Raises:
+        ConstantNetwork: its output does not depend on its input.
+    """
+    text = space.format(arch)
+    return subjects.from_bytes(onnx_bytes(space, arch), name=text, space=space.spec, arch=text)

@@ -1,0 +1,374 @@
+"""What a study holds: what was asked for, every trial, and what became of the finalists.
+
+Trials are raw and in order, so a search is resumed by replay: a strategy made anew from its seed is told them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
+from device_profiles.reading import parse_json
+from nas import spaces
+from nas.objectives import Constraint, Objective
+from nas.spaces.protocol import Space
+from nas.study import facts as study_facts
+from nas.study.tables import FAILURES, FINALISTS, METADATA, REPLICATES, SEARCHES, STUDY, STUDY_VERSION, TRIALS
+from profiler import database, row_checks
+from profiler.store import Store
+
+Result = dict[str, tuple[float, float | None, float | None]]
+Replicates = dict[str, list[float]]
+"""Values of an objective by replicate, NaN where one failed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One architecture that was asked for.
+
+    Attributes:
+        id: in the order they were asked for.
+        search: number of the search.
+        strategy: its strategy.
+        batch: of the search, from 0; those of one batch were asked for together.
+        arch: genes.
+        note: of the strategy, for people.
+        result: for each objective value, low and high; NaN where it failed; None if it was not judged yet.
+    """
+
+    id: int
+    search: int
+    strategy: str
+    batch: int
+    arch: tuple[int, ...]
+    note: str
+    result: Result | None
+
+    def value(self, name: str) -> float:
+        """Value of an objective; NaN if there is none."""
+        return self.result[name][0] if self.result is not None else float("nan")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One architecture of a front.
+
+    Attributes:
+        arch: genes.
+        result: for each objective value, low and high; the mean of its replicates where there are several.
+        found_by: strategies that asked for it, in the order they did.
+        trial: the first that asked for it.
+        replicates: single values of objectives that were evaluated more than once.
+    """
+
+    arch: tuple[int, ...]
+    result: Result
+    found_by: tuple[str, ...]
+    trial: int
+    replicates: Replicates = field(default_factory=dict)
+
+
+class Record:
+    """The tables of one run.
+
+    Args:
+        store: the run's database.
+
+    Raises:
+        SchemaMismatch: its study is of another version.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        known = self._known_version()
+        if known in (None, 1):
+            with store.transaction() as connection:
+                database.complete(connection, METADATA)
+                if known == 1:
+                    store.rewrite(connection, STUDY, STUDY.c.key == "version", value=json.dumps(STUDY_VERSION))
+        with store.reading() as connection:
+            database.require_tables(connection, METADATA, store.url)
+
+    def _known_version(self) -> int | None:
+        """Version of the study; None if there is none yet.
+
+        Raises:
+            SchemaMismatch: it is another one, or there are trials without a study.
+        """
+        with self.store.reading() as connection:
+            tables = set(sa.inspect(connection).get_table_names())
+            text = (
+                connection.scalar(sa.select(STUDY.c.value).where(STUDY.c.key == "version"))
+                if STUDY.name in tables
+                else None
+            )
+            rest = [table for table in METADATA.sorted_tables if table.name in tables]
+            lost = text is None and any(
+                connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() for table in rest
+            )
+        if lost:
+            raise SchemaMismatch(
+                f"{self.store.url} holds rows of a search, but nothing says of which: table 'study' lost its rows",
+                hint="Restore it from a copy, or give another folder; nothing was changed.",
+            )
+        if text is None:
+            return None
+        version = parse_json(text, f"version of table 'study' in {self.store.url}", kind=SchemaMismatch)
+        if version not in range(1, STUDY_VERSION + 1) or isinstance(version, bool):
+            raise SchemaMismatch(
+                f"{self.store.url} holds a study of version {version}; this version reads {STUDY_VERSION}",
+                hint="Use the version that wrote it; nothing was changed.",
+            )
+        return int(version)
+
+    def fact(self, key: str) -> Any:
+        """A fact about the study, or None."""
+        rows = self.store.rows(STUDY, sa.select(STUDY).where(STUDY.c.key == key))
+        if not rows:
+            return None
+        value = self._json(STUDY, rows[0], "value")
+        check = study_facts.CHECKS.get(key)
+        if check is not None and not check(value):
+            raise row_checks.damaged(STUDY, rows[0], self.store.url, f"it says {str(value)[:60]!r}")
+        return value
+
+    def _json(self, table: sa.Table, row: Mapping[str, Any], column: str) -> Any:
+        """What a column of a row holds as JSON."""
+        key = row[next(iter(table.primary_key)).name]
+        where = f"{column} of row {str(key)[:40]} of table {table.name!r} in {self.store.url}"
+        return parse_json(row[column], where, kind=SchemaMismatch)
+
+    def bind(self, facts: Mapping[str, Any]) -> None:
+        """State what the study is about, or check that it is about the same.
+
+        Raises:
+            ConditionMismatch: this run is about something else; nothing is changed.
+        """
+        wanted = {"version": STUDY_VERSION, **json.loads(json.dumps(dict(facts)))}
+        known = {key: self.fact(key) for key in wanted}
+        if all(value is None for value in known.values()):
+            with self.store.transaction() as connection:
+                if connection.execute(sa.select(STUDY.c.key)).first() is None:
+                    for key, value in wanted.items():
+                        self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
+            known = {key: self.fact(key) for key in wanted}  # another search may have been first
+        different = [key for key in wanted if known[key] != wanted[key]]
+        if different:
+            raise ConditionMismatch(
+                "this run belongs to another search",
+                expected={key: known[key] for key in different},
+                got={key: wanted[key] for key in different},
+                hint="Give the same options to go on with it, or another folder with -o.",
+            )
+
+    def set_fact(self, key: str, value: Any) -> None:
+        """State a further fact, once."""
+        with self.store.transaction() as connection:
+            self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
+
+    def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
+        """The number of a search; the same strategy with the same settings is the same search."""
+        text = json.dumps(dict(settings), sort_keys=True)
+        query = sa.select(SEARCHES.c.id).where((SEARCHES.c.strategy == strategy) & (SEARCHES.c.settings == text))
+        with self.store.transaction() as connection:
+            found = connection.scalar(query)
+            if found is None:
+                found = self.store.insert(connection, SEARCHES, strategy=strategy, settings=text)
+        return int(found)
+
+    def add_batch(
+        self, search: int, strategy: str, batch: int, archs: NDArray[np.int64], note: str = ""
+    ) -> list[Trial]:
+        """Commit what was asked for, `(n, d)`, before it is judged; the trials, in order."""
+        texts = [_text(arch) for arch in archs]
+        if not texts:
+            return []
+        where = self.store.url
+        rows = [
+            row_checks.sealed(
+                TRIALS, {"search": search, "batch": batch, "arch": text, "note": note, "result": None}, where
+            )
+            for text in texts
+        ]
+        insert = TRIALS.insert().returning(TRIALS.c.id, sort_by_parameter_order=True)
+        with self.store.transaction() as connection:
+            ids = connection.scalars(insert, rows).all()
+        return [
+            Trial(number, search, strategy, batch, _genes(text), note, None)
+            for number, text in zip(ids, texts, strict=True)
+        ]
+
+    def judge(
+        self,
+        results: Mapping[int, Result],
+        reasons: Mapping[int, str] | None = None,
+        replicates: Mapping[int, Replicates] | None = None,
+    ) -> None:
+        """Commit results by trial, why some of them have no value, and the single values that others are means of."""
+        with self.store.transaction() as connection:
+            for trial, result in results.items():
+                text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
+                self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, result=text)
+            for trial, reason in (reasons or {}).items():
+                words = reason[:2000].encode(errors="backslashreplace").decode()
+                self.store.insert(connection, FAILURES, trial=trial, reason=words)
+            for trial, single in (replicates or {}).items():
+                self._add_replicates(connection, trial, single, 0)
+
+    def add_replicate(self, point: Point, values: Mapping[str, float]) -> None:
+        """Commit one further evaluation of a point; what strategies were told stays as it is."""
+        with self.store.transaction() as connection:
+            for name, value in values.items():
+                known = point.replicates.get(name)
+                if known is None:
+                    self._add_replicates(connection, point.trial, {name: [point.result[name][0]]}, 0)
+                self._add_replicates(connection, point.trial, {name: [value]}, 1 if known is None else len(known))
+
+    @property
+    def evaluated_again(self) -> int:
+        """How many further evaluations of one architecture were made after the search."""
+        settings = self.fact("settings") or {}
+        least = settings.get("replicates", 1)
+        rows = self.store.rows(REPLICATES, sa.select(REPLICATES).where(REPLICATES.c.replicate >= least))
+        return len({(row["trial"], row["replicate"]) for row in rows})
+
+    def replicates(self) -> dict[int, Replicates]:
+        """Single values by trial and objective, of those that were evaluated more than once."""
+        columns = REPLICATES.c
+        query = sa.select(REPLICATES).order_by(columns.trial, columns.objective, columns.replicate)
+        found: dict[int, Replicates] = {}
+        for row in self.store.rows(REPLICATES, query):
+            single = found.setdefault(row["trial"], {}).setdefault(row["objective"], [])
+            if row["replicate"] != len(single):
+                raise row_checks.damaged(REPLICATES, row, self.store.url, f"replicate {len(single)} is missing")
+            single.append(float("nan") if row["value"] is None else float(row["value"]))
+        return found
+
+    def failures(self) -> dict[int, str]:
+        """Why trials have no value, by their ids."""
+        return {row["trial"]: row["reason"] for row in self.store.rows(FAILURES)}
+
+    def trials(self, search: int | None = None) -> list[Trial]:
+        """Trials in order, of one search or of all."""
+        query = sa.select(TRIALS).order_by(TRIALS.c.id)
+        if search is not None:
+            query = query.where(TRIALS.c.search == search)
+        strategies = {row["id"]: row["strategy"] for row in self.store.rows(SEARCHES)}
+        names = [o["name"] for o in self.fact("objectives") or ()]
+        genes: int | None = None
+        found = []
+        for row in self.store.rows(TRIALS, query):
+            arch = self._genes(TRIALS, row)
+            genes = genes or len(arch)
+            if row["search"] not in strategies or len(arch) != genes:
+                wrong = f"{len(arch)} genes" if len(arch) != genes else f"no search {row['search']}"
+                raise row_checks.damaged(TRIALS, row, self.store.url, wrong)
+            result = None if row["result"] is None else self._result(row, names)
+            strategy = strategies[row["search"]]
+            found.append(Trial(row["id"], row["search"], strategy, row["batch"], arch, row["note"], result))
+        return found
+
+    def _genes(self, table: sa.Table, row: Mapping[str, Any]) -> tuple[int, ...]:
+        parts = row["arch"].split(",")
+        if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+            raise row_checks.damaged(table, row, self.store.url, f"{row['arch'][:40]!r} are no genes")
+        return tuple(map(int, parts))
+
+    def _result(self, row: Mapping[str, Any], names: Sequence[str]) -> Result:
+        """The result of a trial: for each objective value, low and high."""
+        plain = self._json(TRIALS, row, "result")
+        if not study_facts.is_result(plain) or any(name not in plain for name in names):
+            raise row_checks.damaged(TRIALS, row, self.store.url, "its result is none")
+        return {
+            name: (float("nan") if value is None else value, low, high) for name, (value, low, high) in plain.items()
+        }
+
+    def _add_replicates(
+        self, connection: sa.Connection, trial: int, single: Mapping[str, Sequence[float]], first: int
+    ) -> None:
+        for name, values in single.items():
+            for place, value in enumerate(values):
+                row = {"objective": name, "replicate": first + place, "value": _plain(value)}
+                self.store.insert(connection, REPLICATES, trial=trial, **row)
+
+    def set_finalist(self, arch: Sequence[int], facts: Mapping[str, Any]) -> None:
+        """State facts about a chosen architecture; what is known of it already stays."""
+        text = _text(arch)
+        with self.store.transaction() as connection:
+            row = connection.execute(sa.select(FINALISTS).where(FINALISTS.c.arch == text)).mappings().first()
+            if row is None:
+                self.store.insert(connection, FINALISTS, arch=text, facts=json.dumps(dict(facts)))
+            else:
+                merged = json.dumps({**self._finalist(dict(row)), **facts})
+                self.store.rewrite(connection, FINALISTS, FINALISTS.c.arch == text, facts=merged)
+
+    def finalists(self) -> dict[tuple[int, ...], dict[str, Any]]:
+        """Facts about the chosen architectures."""
+        return {self._genes(FINALISTS, row): self._finalist(row) for row in self.store.rows(FINALISTS)}
+
+    def _finalist(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        facts: dict[str, Any] = self._json(FINALISTS, row, "facts")
+        if not study_facts.is_finalist(facts):
+            raise row_checks.damaged(FINALISTS, row, self.store.url, "its facts are none of a finalist")
+        return facts
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives, in order.
+
+        Raises:
+            InvalidData: the run has no study.
+        """
+        found = self.fact("objectives")
+        if found is None:
+            raise InvalidData(f"{self.store.url} holds no search", hint="Make one with: hwnas search ... -o RUN")
+        return tuple(Objective(**plain) for plain in found)
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints."""
+        return tuple(Constraint(**plain) for plain in self.fact("constraints") or ())
+
+    def space(self) -> Space:
+        """The space that was searched.
+
+        Raises:
+            InvalidData: the run does not name one that can be loaded.
+        """
+        spec = self.fact("space")
+        try:
+            return spaces.load(spec if isinstance(spec, str) else "")
+        except UsageError as error:
+            raise InvalidData(
+                f"the space of {self.store.url} cannot be loaded: {error.message}", hint=error.hint
+            ) from error
+
+    def require_genes(self, trials: Sequence[Trial], choices: Sequence[int]) -> None:
+        """Refuse trials that are no architectures of a space with these options per gene.
+
+        Raises:
+            SchemaMismatch: with the first that is none.
+        """
+        for trial in trials:
+            fits = len(trial.arch) == len(choices)
+            if not fits or any(gene >= count for gene, count in zip(trial.arch, choices, strict=True)):
+                row = {"id": trial.id}
+                raise row_checks.damaged(TRIALS, row, self.store.url, f"{trial.arch} is no architecture of the space")
+
+
+def _text(arch: Sequence[int] | NDArray[np.int64]) -> str:
+    return ",".join(str(int(gene)) for gene in arch)
+
+
+def _genes(text: str) -> tuple[int, ...]:
+    return tuple(int(gene) for gene in text.split(","))
+
+
+def _plain(value: float | None) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,161 @@
+"""A study: its record, and the points and the front that its trials come to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from device_profiles.errors import InvalidData, SchemaMismatch
+from nas.objectives import Objective, violations
+from nas.pareto import dominance, indicators, noise
+from nas.study.record import Point, Record, Result, Trial
+from nas.study.tables import DATABASE, STUDY
+from profiler.store import NoStore, Store
+
+
+class Study(Record):
+    """The tables of one run, and what they come to.
+
+    Args:
+        store: the run's database.
+
+    Raises:
+        SchemaMismatch: its study is of another version.
+    """
+
+    def points(self) -> list[Point]:
+        """The feasible architectures that were judged, each once, in the order in which they were asked for.
+
+        One network is one point, whichever of its genomes were tried, unless they were judged differently.
+        """
+        objectives, constraints, single = self.objectives(), self.constraints(), self.replicates()
+        judged = [
+            trial
+            for trial in self.trials()
+            if trial.result is not None and np.isfinite([trial.value(o.name) for o in objectives]).all()
+        ]
+        if not judged:
+            return []
+        space = self.space()
+        self.require_genes(judged, space.choices)
+        networks = space.canonical(np.array([trial.arch for trial in judged], dtype=np.int64))
+        found: dict[tuple[object, ...], Point] = {}
+        for trial, network in zip(judged, networks, strict=True):
+            assert trial.result is not None
+            key = (*network.tolist(), *(trial.value(o.name) for o in objectives))
+            known = found.get(key)
+            if known is None:
+                found[key] = Point(trial.arch, trial.result, (trial.strategy,), trial.id, single.get(trial.id, {}))
+            elif trial.strategy not in known.found_by:
+                found[key] = replace(known, found_by=(*known.found_by, trial.strategy))
+        return [
+            point
+            for point in _settled(list(found.values()))
+            if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in constraints)
+        ]
+
+    def front(self) -> list[Point]:
+        """The points that no other dominates, all searches together, by the first objective's cost."""
+        points = self.points()
+        if not points:
+            return []
+        costs = costs_of([point.result for point in points], self.objectives())
+        kept = [(tuple(costs[i]), points[i]) for i in np.flatnonzero(dominance.nondominated(costs))]
+        kept.sort(key=lambda pair: (pair[0], pair[1].arch))
+        return [point for _, point in kept]
+
+
+def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:
+    """Hypervolume of the study's points, or of some trials as they were told, in the units of the objectives."""
+    reference = study.fact("reference")
+    if reference is None:
+        return 0.0
+    found = [point.result for point in study.points()] if trials is None else _feasible(study, trials)
+    return indicators.hypervolume(costs_of(found, study.objectives()), np.array(reference, dtype=np.float64))
+
+
+def _feasible(study: Study, trials: Iterable[Trial]) -> list[Result]:
+    """Results of the trials that were judged and break no constraint."""
+    judged = [trial for trial in trials if trial.result is not None]
+    constraints = study.constraints()
+    outside = violations(constraints, {c.name: np.array([t.value(c.name) for t in judged]) for c in constraints})
+    met = np.ones(len(judged), dtype=np.bool_) if outside is None else outside == 0
+    return [trial.result for trial, good in zip(judged, met, strict=True) if good and trial.result is not None]
+
+
+def _settled(points: list[Point]) -> list[Point]:
+    """Points whose values are the means of their replicates, with the 90 % intervals that all of them pool.
+
+    Where an objective was evaluated twice for some, those that were evaluated once have an interval too.
+    """
+    results = [dict(point.result) for point in points]
+    archs = np.array([point.arch for point in points], dtype=np.int64)
+    for name in {name for point in points for name in point.replicates}:
+        single = [np.array(point.replicates.get(name) or [point.result[name][0]]) for point in points]
+        finite = [values[np.isfinite(values), None] for values in single]
+        if max(map(len, finite)) < 2:
+            continue
+        seen = noise.from_replicates(archs, finite)
+        low, high = noise.interval(seen)
+        for row, result in enumerate(results):
+            result[name] = (float(seen.mean[row, 0]), float(low[row, 0]), float(high[row, 0]))
+    return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
+
+
+def open_study(run: str | Path) -> Study:
+    """The study in a run's folder.
+
+    Raises:
+        InvalidData: the folder holds no run.
+        SchemaMismatch: the run cannot be read by this version, or is damaged.
+    """
+    path = Path(run) / DATABASE
+    try:
+        store = Store(path, create=False)
+    except NoStore as error:
+        reason = "an empty" if path.exists() else "no"
+        raise InvalidData(
+            f"{run} is not the folder of a run: it has {reason} {DATABASE}", hint="hwnas search ... -o RUN"
+        ) from error
+    with _closed_on_error(store):
+        study = Study(store)
+        study.objectives()
+    return study
+
+
+@contextlib.contextmanager
+def _closed_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
+
+
+def begin_study(folder: Path) -> Study:
+    """The study of a search in its folder, made if there is none.
+
+    Raises:
+        SchemaMismatch: its database holds measurements, but no study any more.
+    """
+    store = Store(folder / DATABASE)
+    with _closed_on_error(store):
+        if not sa.inspect(store.engine).has_table(STUDY.name) and store.targets():
+            raise SchemaMismatch(
+                f"{store.url} holds measurements, but no search",
+                hint="Give another folder with -o, or restore the run from a copy; nothing was changed.",
+            )
+        return Study(store)
+
+
+def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Results as costs `(n, m)`, lower is better; NaN where one is missing."""
+    rows = [[np.nan if result is None else result[o.name][0] for o in objectives] for result in results]
+    values = np.array(rows, dtype=np.float64).reshape(len(results), len(objectives))
+    return np.stack([o.cost(values[:, i]) for i, o in enumerate(objectives)], axis=1)

@@ -1,0 +1,73 @@
+"""The tables of a study, in the database of its run."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+#: Version of the tables below. 1: first (2026-11). 2: columns `seal` (2026-11); runs of version 1 are taken along.
+STUDY_VERSION = 2
+DATABASE = "run.db"
+
+METADATA = sa.MetaData()
+
+#: What the study is about, as JSON: `version`, `space`, `objectives`, `constraints`, `seed`, `data`, `target`,
+#: `settings`; and `reference`, fixed when the first batch was judged.
+STUDY = sa.Table(
+    "study", METADATA, sa.Column("key", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False)
+)
+
+#: One search of the study: a strategy with its settings.
+SEARCHES = sa.Table(
+    "searches",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("strategy", sa.String(64), nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+)
+
+#: One architecture that a search asked for; `result` is NULL until it is judged, then
+#: `{objective: [value, low, high]}`.
+TRIALS = sa.Table(
+    "trials",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("search", sa.ForeignKey("searches.id"), nullable=False, index=True),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("arch", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("result", sa.Text),
+)
+
+#: What became of an architecture that was chosen at the end, as JSON: `measured`, `onnx`, `test_accuracy`.
+FINALISTS = sa.Table(
+    "finalists",
+    METADATA,
+    sa.Column("arch", sa.Text, primary_key=True),
+    sa.Column("facts", sa.Text, nullable=False),
+)
+
+#: Why a trial has no value, for people; since 2026-11, in studies of version 1 too.
+FAILURES = sa.Table(
+    "trial_failures",
+    METADATA,
+    sa.Column("trial", sa.ForeignKey("trials.id"), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+#: Single values of objectives that were evaluated more than once, from 0 on; NULL where an evaluation failed. Since
+#: 2026-11, in studies of version 1 too.
+REPLICATES = sa.Table(
+    "trial_replicates",
+    METADATA,
+    sa.Column("trial", sa.ForeignKey("trials.id"), primary_key=True),
+    sa.Column("objective", sa.String(64), primary_key=True),
+    sa.Column("replicate", sa.Integer, primary_key=True),
+    sa.Column("value", sa.Float),
+)
+
+for _table in METADATA.sorted_tables:
+    _table.append_column(sa.Column("seal", sa.BigInteger, info={"least": 0}))
+for _column in (SEARCHES.c.strategy, TRIALS.c.arch, FINALISTS.c.arch, REPLICATES.c.objective):
+    _column.info["least"] = 1
+for _column in (SEARCHES.c.id, TRIALS.c.id, TRIALS.c.batch, REPLICATES.c.replicate):
+    _column.info["least"] = 0

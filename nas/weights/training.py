@@ -1,0 +1,193 @@
+"""Weight sharing: train one supernet, judge any of its networks by the weights it inherits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from device_profiles.errors import InvalidData, UsageError
+from nas.arrays import Archs
+from nas.spaces.protocol import SharesWeights, Space
+from nas.weights.images import Images, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: A checkpoint is written after so many steps.
+CHECKPOINT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How shared weights are trained.
+
+    Source: single-path uniform sampling, Guo et al., "Single path one-shot NAS with uniform sampling", ECCV 2020,
+        section 3.2; the
+    optimiser is that of DARTS (Liu et al., ICLR 2019, appendix A).
+
+    Attributes:
+        steps: minibatches.
+        batch: images in one.
+        rate: learning rate at the start of its cosine.
+        last_rate: and at the end.
+        momentum: of SGD.
+        decay: weight decay.
+        clip: largest norm of a gradient.
+        seed: of weights, batches and paths.
+    """
+
+    steps: int = 400
+    batch: int = 64
+    rate: float = 0.05
+    last_rate: float = 0.001
+    momentum: float = 0.9
+    decay: float = 3e-4
+    clip: float = 5.0
+    seed: int = 0
+
+
+def train(
+    space: Space,
+    data: Images,
+    plan: TrainingPlan,
+    *,
+    checkpoint: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> nn.Module:
+    """Train a supernet by uniform single paths, or take it from its checkpoint; an interrupted training goes on.
+
+    Args:
+        space: a space whose networks share weights.
+        data: images.
+        plan: how.
+        checkpoint: a `.safetensors` file; its metadata hold the plan, the space and the data, which must agree.
+        progress: told steps done, and of how many.
+
+    Raises:
+        UsageError: the space cannot share weights, or its networks have another number of classes than the data.
+        InvalidData: the checkpoint is damaged.
+    """
+    import torch
+
+    if not isinstance(space, SharesWeights):
+        raise UsageError(f"networks of space {space.name!r} cannot share weights", hint="Search with a table instead.")
+    facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": asdict(plan)}
+    identity = json.dumps(facts, sort_keys=True)
+    torch.manual_seed(plan.seed)
+    supernet: Any = space.to_supernet()
+    optimiser = torch.optim.SGD(supernet.parameters(), plan.rate, plan.momentum, weight_decay=plan.decay)
+    done = _restore(checkpoint, supernet, optimiser, identity)
+    supernet.train()
+    for step in range(done, plan.steps):
+        progress(step, plan.steps)
+        rng = np.random.default_rng([plan.seed, 2, step])
+        for group in optimiser.param_groups:
+            group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
+                1 + math.cos(math.pi * step / plan.steps)
+            )
+        images, labels = minibatch(data.train, plan.batch, rng)
+        logits = supernet.forward_path(images, space.sample(1, rng)[0])
+        if step == done and logits.shape[1] != data.classes:
+            raise UsageError(
+                f"networks of {space.spec} tell {logits.shape[1]} classes apart, {data.name} has {data.classes}",
+                hint=f"Use the space option classes={data.classes}.",
+            )
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(supernet.parameters(), plan.clip)
+        optimiser.step()
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == plan.steps:
+            _save(checkpoint, supernet, optimiser, identity, step + 1)
+    progress(plan.steps, plan.steps)
+    module: nn.Module = supernet
+    return module
+
+
+def minibatch(split: Split, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random images and labels, drawn without repeats."""
+    import torch
+
+    rows = torch.from_numpy(rng.choice(len(split), size=min(size, len(split)), replace=False))
+    return split.images[rows], split.labels[rows]
+
+
+def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size: int = 64, seed: int = 0) -> nn.Module:
+    """The network of `(d,)` genes with shared weights and batch-norm statistics of its own, in eval mode.
+
+    Source: recalibration of batch norm, Bender et al., ICML 2018, section 3.3; Guo et al., ECCV 2020, section 3.4.
+    """
+    import torch
+
+    network: nn.Module = supernet.subnet(arch)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average over the batches
+    network.train()
+    rng = np.random.default_rng([seed, 3])
+    with torch.no_grad():
+        for _ in range(batches):
+            network(minibatch(data.train, size, rng)[0])
+    return network.eval()
+
+
+def accuracy(network: Any, split: Split, *, batch: int = 250) -> float:
+    """Share of images that a network in eval mode classifies correctly."""
+    import torch
+
+    right = 0
+    with torch.no_grad():
+        for images, labels in _batches(split, batch):
+            right += int((network(images).argmax(dim=1) == labels).sum())
+    return right / len(split)
+
+
+def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(split), batch):
+        yield split.images[start : start + batch], split.labels[start : start + batch]
+
+
+def _save(path: Path, supernet: Any, optimiser: Any, identity: str, step: int) -> None:
+    """Write weights and momentum, whole or not at all."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"weights.{name}": tensor for name, tensor in supernet.state_dict().items()}
+    for number, parameter in enumerate(supernet.parameters()):
+        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{number}"] = momentum
+    temporary = path.with_suffix(".partial")
+    save_file(tensors, temporary, metadata={"identity": identity, "step": str(step)})
+    temporary.replace(path)
+
+
+def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
+    """Steps already done, with weights and momentum in place; 0 if there is no checkpoint of this very training."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("identity") != identity:
+                return 0
+            done = int(metadata["step"])
+            names = set(file.keys())
+            supernet.load_state_dict(
+                {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
+            )
+            for number, parameter in enumerate(supernet.parameters()):
+                if f"momentum.{number}" in names:
+                    optimiser.state[parameter]["momentum_buffer"] = file.get_tensor(f"momentum.{number}")
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise InvalidData(f"the checkpoint {path} is damaged: {error}", hint="Remove it to train anew.") from error
+    return done
