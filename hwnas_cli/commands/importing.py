@@ -43,7 +43,7 @@ def import_(
     from dataclasses import asdict, replace
 
     from predictors import folders, tables
-    from predictors.tables._folder import is_table
+    from predictors.tables._written import is_table
 
     _require_folder(output)
     folders.check(output, "a table", is_table)

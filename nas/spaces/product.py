@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from math import prod
@@ -68,7 +68,7 @@ class ProductSpace(ABC):
 
     name: ClassVar[str]
     #: `nas.spaces.restricted.restrict`, which gives it to this class: what it makes is such a space itself.
-    _restricted: ClassVar[Callable[[ProductSpace, Mapping[str | int, Iterable[Option] | Option]], Space]]
+    _restricted: ClassVar[Any]
 
     @cached_property
     @abstractmethod
@@ -260,7 +260,8 @@ class ProductSpace(ABC):
 
     def restrict(self, kept: Mapping[str | int, Iterable[Option] | Option]) -> Space:
         """The space with fewer options: `space.restrict({"kernel": (3, 5), "width": 16})`; see `restricted`."""
-        return self._restricted(self, kept)
+        space: Space = self._restricted(self, kept)
+        return space
 
     @cached_property
     def _places(self) -> dict[str, int]:
