@@ -86,7 +86,7 @@ def test_a_killed_benchmark_goes_on(file, tmp_path):
     results = tmp_path / "out" / "results.jsonl"
     script = tmp_path / "run.py"
     script.write_text(
-        "from pathlib import Path\nfrom nas import benchmark\nif __name__ == '__main__':\n"
+        "from pathlib import Path\nfrom nas.benchmark import run as benchmark\nif __name__ == '__main__':\n"
         f"    benchmark.run(benchmark.read(Path({str(file)!r})), workers=1)\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)

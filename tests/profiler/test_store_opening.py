@@ -183,7 +183,7 @@ RACER = """
 import sys, time
 from profiler.conditions import conditions_of
 from profiler.onnx_graph import read_graph
-from profiler.rows import ModelRow
+from profiler.records import ModelRow
 from profiler.store import Store
 from device_profiles.profile import load
 conditions, graph = conditions_of(load("fake")), read_graph(open(sys.argv[2], "rb").read())
