@@ -45,13 +45,15 @@ class Composition:
         return np.asarray(np.maximum(cost, 0.1 * sums + 1e-6))
 
 
-def fit(sums: Floats, counts: Floats, measured: Floats) -> Composition:
+def fit(sums: Floats, counts: Floats, measured: Floats, constant: float | None = None) -> Composition:
     """Least squares on the relative error, with a weak pull to the plain sum; the constant is not below 0.
 
     Args:
         sums: `(n,)`, sums of kernel costs.
         counts: `(n,)`, numbers of kernels.
         measured: `(n,)`, measured.
+        constant: of each network, where it is known: what an empty call costs. Networks of a hundred times that say
+            little of it, and what they say wrong is all that a tiny network costs.
 
     Returns:
         The plain sum if there are no networks.
@@ -65,11 +67,12 @@ def fit(sums: Floats, counts: Floats, measured: Floats) -> Composition:
     left = np.concatenate([columns, prior])
     right = np.concatenate([np.ones(len(measured)), prior @ np.array([1.0, 0.0, 0.0])])
     found = np.linalg.lstsq(left, right, rcond=None)[0]
-    if found[2] < 0.0:
+    if constant is not None or found[2] < 0.0:
         # No network costs less than nothing; a smaller one than all that were measured would.
-        found[:2], found[2] = np.linalg.lstsq(left[:, :2], right, rcond=None)[0], 0.0
-    scale, per_kernel, constant = found
-    return Composition(float(scale), float(per_kernel) * kernel, float(constant) * unit)
+        found[2] = 0.0 if constant is None else constant / unit
+        found[:2] = np.linalg.lstsq(left[:, :2], right - left[:, 2] * found[2], rcond=None)[0]
+    scale, per_kernel, last = found
+    return Composition(float(scale), float(per_kernel) * kernel, float(last) * unit)
 
 
 def kernel_extras(fitted: Composition, counts: Floats, cost: Floats, measured: Floats) -> Floats:

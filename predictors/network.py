@@ -283,7 +283,7 @@ def compose(model: KernelModel, networks: NetworkSamples, unit: str) -> NetworkM
     if not model.composed:
         return NetworkModel(model, Composition(), extra=dict.fromkeys((op.key for op in catalogue), 0.0), unit=unit)
     cost = model.predict(catalogue).cost
-    fitted = composition.fit(counts @ cost, counts.sum(axis=1), networks.cost)
+    fitted = composition.fit(counts @ cost, counts.sum(axis=1), networks.cost, networks.call)
     extra = composition.kernel_extras(fitted, counts, cost, networks.cost)
     known = {operator.key: float(x) for operator, x in zip(catalogue, extra, strict=True)}
     return NetworkModel(model, fitted, extra=known, unit=unit)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
+from device_profiles.facts import Unavailable
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
-from profiler.summary import estimates, reference_ns
+from profiler.summary import empty_call_ms, estimates, reference_ns
 
 #: Costs and their units.
 UNITS = {"latency": "ms", "energy": "mJ", "memory": "bytes"}
@@ -35,6 +36,7 @@ class NetworkSamples:
         cost: `(n,)`, measured, in `unit`: of latency, in the machine's best state.
         noise: `(n,)`, relative standard error of each value, from its processes.
         unit: `ms`, `mJ` or `bytes`.
+        call: what an empty call costs, part of every cost, in `unit`; None where that is not known.
     """
 
     ids: tuple[str, ...]
@@ -44,6 +46,7 @@ class NetworkSamples:
     cost: NDArray[np.float64]
     noise: NDArray[np.float64]
     unit: str = "ms"
+    call: float | None = None
 
     def take(self, rows: Sequence[int]) -> NetworkSamples:
         """Some of them."""
@@ -56,6 +59,7 @@ class NetworkSamples:
             self.cost[index],
             self.noise[index],
             self.unit,
+            self.call,
         )
 
 
@@ -96,7 +100,13 @@ def networks(store: Store, conditions: Conditions, cost: str = "latency") -> Net
         np.array([float(np.median(values[model])) for model in ids]),
         np.array([_standard_error(np.array(values[model])) for model in ids]),
         UNITS[cost],
+        _call_ms(store, conditions) if cost == "latency" else None,
     )
+
+
+def _call_ms(store: Store, conditions: Conditions) -> float | None:
+    found = empty_call_ms(store, conditions, reference_ns(store, conditions))
+    return None if isinstance(found, Unavailable) else found
 
 
 def kernels(

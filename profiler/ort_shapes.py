@@ -15,7 +15,7 @@ SAME_AS_INPUT = frozenset(
         "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Gelu", "FastGelu", "QuickGelu", "BiasGelu",
         "Clip", "Elu", "Softplus", "Softmax", "LogSoftmax", "Erf", "Exp", "Sqrt", "Identity", "BatchNormalization",
         "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "InstanceNormalization",
-        "GroupNormalization", "ReorderInput", "ReorderOutput", "Silu", "Swish", "Mish", "ThresholdedRelu", "Selu",
+        "GroupNormalization", "Silu", "Swish", "Mish", "ThresholdedRelu", "Selu",
         "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout",
         "QuantizeLinear", "DequantizeLinear", "QLinearSigmoid", "QLinearLeakyRelu",
     }
@@ -60,6 +60,8 @@ def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape
         return _of_integers(op_type, attributes, inputs, first)
     if op_type == "Transpose":
         return _transposed(first, attributes)
+    if op_type in ("ReorderInput", "ReorderOutput"):
+        return _reordered(op_type, attributes, first)
     if op_type in _POOL:
         kernel = attributes.get("kernel_shape")
         assert isinstance(kernel, tuple)
@@ -99,6 +101,16 @@ def _concatenated(inputs: Sequence[Shape | None], attributes: dict[str, object])
         return None
     axis %= len(shapes[0])
     return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
+
+
+def _reordered(op_type: str, attributes: dict[str, object], shape: Shape) -> Shape:
+    """The logical shape behind a reordering, which may take in a transposition from or to channels that come last.
+
+    Source: ONNX Runtime, `nchwc_ops.cc` and `nchwc_transformer.cc` (1.22): attributes `channels_last` and `channels`.
+    """
+    if not attributes.get("channels_last", 0):
+        return shape
+    return (shape[0], shape[-1], *shape[1:-1]) if op_type == "ReorderInput" else (shape[0], *shape[2:], shape[1])
 
 
 def _window(shape: Shape, attributes: dict[str, object], *, kernel: Sequence[int], channels: int) -> Shape:

@@ -161,15 +161,25 @@ def _interpolated(operator: Operator) -> int:
 def bytes_moved(operator: Operator) -> int:
     """Bytes of inputs, weights and outputs; 0 for operators that only rename a tensor.
 
-    Of a table that is looked up, and of a tensor that is sliced, what is taken counts.
+    Of a table that is looked up, and of a tensor that is sliced, what is taken counts; weights on the state of a
+    recurrent operator count in each step.
     """
     if operator.op_type in _FREE:
         return 0
     whole = sum(tensor.bytes for tensor in (*operator.inputs, *operator.outputs) if tensor is not None)
+    whole += _again(operator)
     first = operator.inputs[0] if operator.inputs else None
     if operator.op_type in _PICKS and first is not None:
         return whole - first.bytes + _taken(operator, first)
     return whole
+
+
+def _again(operator: Operator) -> int:
+    """Bytes of weights on the state that a recurrent operator reads again, in each step after the first."""
+    if operator.op_type not in _RECURRENT:
+        return 0
+    first, state = operator.inputs[0], operator.inputs[2]
+    return 0 if first is None or state is None else (first.shape[0] - 1) * state.bytes
 
 
 def _taken(operator: Operator, first: Tensor) -> int:
@@ -183,8 +193,8 @@ def weight_bytes(operator: Operator) -> int:
 
 
 def weight_bytes_read(operator: Operator) -> int:
-    """Bytes of the constants that one run reads: of a table, what is taken."""
-    whole = weight_bytes(operator)
+    """Bytes of the constants that one run reads: of a table, what is taken; those of a recurrence in each step."""
+    whole = weight_bytes(operator) + _again(operator)
     first = operator.inputs[0] if operator.inputs else None
     if operator.op_type in _PICKS and first is not None and first.constant:
         return whole - first.bytes + _taken(operator, first)

@@ -206,6 +206,15 @@ def test_a_recurrent_operator_uses_all_weights_in_each_step(kind: str, gates: in
     assert work.elementwise(recurrent) == 7 * 2 * directions * 3 * unit
 
 
+def test_weights_on_the_state_are_read_in_each_step() -> None:
+    shapes = [(7, 2, 5), (1, 12, 5), (1, 12, 3)]
+    recurrent = operator("LSTM", list(shapes), (7, 1, 2, 3), hidden_size=3)
+    once = operator("LSTM", [(1, 2, 5), *shapes[1:]], (1, 1, 2, 3), hidden_size=3)
+    assert work.weight_bytes_read(once) == work.weight_bytes(once) == 4 * 12 * (5 + 3)
+    assert work.weight_bytes_read(recurrent) == 4 * 12 * (5 + 7 * 3)
+    assert work.bytes_moved(recurrent) == work.weight_bytes_read(recurrent) + 4 * 7 * 2 * (5 + 3)
+
+
 def test_a_quantised_recurrent_operator_has_its_weights_the_other_way_round() -> None:
     shapes = [(7, 2, 5), (1, 5, 12), (1, 3, 12)]
     quantised = operator("DynamicQuantizeLSTM", list(shapes), (7, 1, 2, 3), hidden_size=3)
