@@ -8,11 +8,13 @@ from profiler.probes.drawing import Drawing, Image, activated
 
 #: Step of an activation of unit variance, and of a weight.
 _STEP, _FINE = 0.05, 0.01
+#: Zero of unsigned integers.
+_MIDDLE = 128
 
 
 def through(drawing: Drawing, value: str) -> str:
     """A value rounded to 8 bits: quantised, and back."""
-    step, zero = drawing.number(_STEP), drawing.constant(np.array(128, dtype=np.uint8))
+    step, zero = drawing.number(_STEP), _zero(drawing, signed=False)
     return drawing.add("DequantizeLinear", drawing.add("QuantizeLinear", value, step, zero), step, zero)
 
 
@@ -48,12 +50,15 @@ def dynamic_product(drawing: Drawing, value: str, into: int, out: int) -> str:
     return _scaled(drawing, sums, step)
 
 
-def dynamic_convolution(drawing: Drawing, image: Image) -> str:
-    """The same of a convolution."""
+def dynamic_convolution(drawing: Drawing, image: Image, out: int, window: tuple[int, int]) -> Image:
+    """The same of a convolution, whose weights are signed or not."""
     quantised, step, zero = drawing.several("DynamicQuantizeLinear", image.value, outputs=3)
-    weights = _integers(drawing, image.channels, image.channels // 8, 1, 1)
-    sums = drawing.add("ConvInteger", quantised, weights, zero, _zero(drawing), kernel_shape=[1, 1], group=8)
-    return _scaled(drawing, sums, step)
+    signed = drawing.in_turn((False, True))
+    weights = _integers(drawing, out, image.channels, *window, signed=signed)
+    pads = [extent // 2 for extent in window] * 2
+    inputs = (quantised, weights, zero, _zero(drawing, signed=signed))
+    sums = drawing.add("ConvInteger", *inputs, kernel_shape=list(window), pads=pads)
+    return image.but(_scaled(drawing, sums, step), out)
 
 
 def _scaled(drawing: Drawing, sums: str, step: str) -> str:
@@ -61,8 +66,9 @@ def _scaled(drawing: Drawing, sums: str, step: str) -> str:
     return drawing.add("Mul", drawing.add("Cast", sums, to=1), factor)
 
 
-def _integers(drawing: Drawing, *shape: int) -> str:
-    return drawing.constant(np.clip(np.round(drawing.drawn(*shape) / _FINE), -127, 127).astype(np.int8))
+def _integers(drawing: Drawing, *shape: int, signed: bool = True) -> str:
+    steps = np.clip(np.round(drawing.drawn(*shape) / _FINE), -127, 127)
+    return drawing.constant(steps.astype(np.int8) if signed else (steps + _MIDDLE).astype(np.uint8))
 
 
 def _bias(drawing: Drawing, count: int) -> str:
@@ -70,5 +76,5 @@ def _bias(drawing: Drawing, count: int) -> str:
     return drawing.add("DequantizeLinear", values, drawing.number(_STEP * _FINE))
 
 
-def _zero(drawing: Drawing) -> str:
-    return drawing.constant(np.array(0, dtype=np.int8))
+def _zero(drawing: Drawing, *, signed: bool = True) -> str:
+    return drawing.constant(np.array(0, dtype=np.int8) if signed else np.array(_MIDDLE, dtype=np.uint8))

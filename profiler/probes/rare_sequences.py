@@ -16,6 +16,8 @@ _UNITS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _FLOAT, _FLOAT16 = 1, 10
 #: Recurrent operators use their weights once in each step and wait for the step before.
 _RECURRENT_MACS = MOST_MACS // 2
+#: Steps of those whose weights do not stay in a cache, and are read from memory in each step.
+_FEW_STEPS = 12
 
 
 def _added(drawing: Drawing, sequence: Sequence, value: str) -> Sequence:
@@ -38,16 +40,22 @@ def gru(drawing: Drawing, sequence: Sequence) -> Sequence:
 def _recurrent(drawing: Drawing, sequence: Sequence, kind: str, gates: int, **attributes: int) -> Sequence:
     direction = drawing.in_turn(("forward", "bidirectional", "reverse", "bidirectional"))
     ways = 2 if direction == "bidirectional" else 1
-    length, width = sequence.length, sequence.width
+    few = min(sequence.length, _FEW_STEPS) if drawing.in_turn((False, True, False)) else 0
+    length, width = few or sequence.length, sequence.width
     limit = _RECURRENT_MACS / (length * ways * gates)
     fitting = [count for count in _UNITS if count * (width + count) <= limit] or [8]
-    units = fitting[-1] if drawing.in_turn((False, True)) else drawing.one_of(fitting)  # many fill caches
-    steps = drawing.add("Transpose", sequence.value, perm=[1, 0, 2])
+    units = fitting[-1] if few or drawing.in_turn((False, True)) else drawing.one_of(fitting)  # many fill caches
+    read = sequence.value
+    if few:
+        read = drawing.add("Slice", read, *(drawing.integers(one) for one in (0, few, 1)))
+    steps = drawing.add("Transpose", read, perm=[1, 0, 2])
     weights = drawing.weight(ways, gates * units, width), drawing.weight(ways, gates * units, units)
     bias = drawing.weight(ways, 2 * gates * units)
     made = drawing.add(kind, steps, *weights, bias, hidden_size=units, direction=direction, **attributes)
     ordered = drawing.add("Transpose", made, perm=[2, 0, 1, 3])
     joined = drawing.add("Reshape", ordered, drawing.integers(1, length, ways * units))
+    if few:  # what they come to is added to all steps
+        joined = drawing.reduced("ReduceMean", joined, 1)
     return _added(drawing, sequence, dense(drawing, joined, ways * units, width))
 
 

@@ -37,7 +37,9 @@ def quantised_convolutions(drawing: Drawing, image: Image) -> Image:
 def integer_convolution(drawing: Drawing, image: Image) -> Image:
     """A convolution of integers whose scale is taken from its input."""
     image = smaller(drawing, image, MOST_ELEMENTS // 4)
-    return image.but(quantised.dynamic_convolution(drawing, image))
+    window = drawing.in_turn(((3, 3), (1, 1)))
+    out = drawing.affordable(WIDTHS, MOST_MACS / (image.elements * window[0] * window[1]))
+    return quantised.dynamic_convolution(drawing, image, out, window)
 
 
 def half_precision(drawing: Drawing, image: Image) -> Image:
