@@ -21,7 +21,7 @@ def process(best_ns: float, *, calm: int = 15, slowdown: float = 1.0) -> Process
     return ProcessEstimate(best_ns, best_ns * 1.1, 15, calm, slowdown)
 
 
-def test_a_block_is_divided_by_its_sentinel_and_the_lower_quartile_is_taken() -> None:
+def test_the_lower_quartile_is_divided_by_that_of_the_sentinels() -> None:
     found = estimate([100, 90, 130, 80, 99], [1.0, 1.0, 1.25, 1.0, 1.0])
     assert found == ProcessEstimate(best_ns=90.0, typical_ns=99.0, blocks=5, best_blocks=4, slowdown=1.0)
     steady = estimate([125, 130, 125, 125, 140], [1.25] * 5)
@@ -34,6 +34,21 @@ def test_a_state_that_slows_all_alike_changes_nothing(blocks: list[tuple[float, 
     times, slowdowns = [time for time, _ in blocks], [slowdown for _, slowdown in blocks]
     slower = estimate([time * state for time in times], [slowdown * state for slowdown in slowdowns])
     assert slower.best_ns == pytest.approx(estimate(times, slowdowns).best_ns)
+
+
+def test_sentinels_that_are_disturbed_alone_make_nothing_faster() -> None:
+    rng = np.random.default_rng(0)
+    noisy = [estimate([100.0] * 60, 1.0 + 0.2 * np.abs(rng.standard_normal(60))).best_ns for _ in range(200)]
+    # Divided one by one, the lower quartile would be 100 / (1 + 0.2 * 1.15) = 81.
+    assert 93.0 < np.mean(noisy) < 96.0  # the quartile of the sentinels is 1.06
+
+
+@pytest.mark.parametrize(("share", "inside"), [(1.0, True), (0.5, True), (-0.5, False)])
+def test_a_network_that_slows_half_as_much_as_the_sentinel_is_inside(share: float, inside: bool) -> None:
+    """It takes 1.6^share in a state in which the sentinel takes 1.6."""
+    taken = 1e6 * 1.6**share
+    found = combine([process(taken / 1.6, calm=0, slowdown=1.6)] * 3)
+    assert (found.low_ms <= 1.0 <= found.high_ms) is inside
 
 
 def test_an_interruption_of_few_blocks_changes_nothing() -> None:
