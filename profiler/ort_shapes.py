@@ -58,9 +58,7 @@ def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape
         return _window(first, attributes, kernel=inputs[1][2:], channels=inputs[1][0])
     if op_type in _OF_INTEGERS:
         return _of_integers(op_type, attributes, inputs, first)
-    if op_type == "Transpose":
-        return _transposed(first, attributes)
-    if op_type in ("ReorderInput", "ReorderOutput"):
+    if op_type in ("Transpose", "ReorderInput", "ReorderOutput"):
         return _reordered(op_type, attributes, first)
     if op_type in _POOL:
         kernel = attributes.get("kernel_shape")
@@ -108,6 +106,8 @@ def _reordered(op_type: str, attributes: dict[str, object], shape: Shape) -> Sha
 
     Source: ONNX Runtime, `nchwc_ops.cc` and `nchwc_transformer.cc` (1.22): attributes `channels_last` and `channels`.
     """
+    if op_type == "Transpose":
+        return _transposed(shape, attributes)
     if not attributes.get("channels_last", 0):
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if op_type == "ReorderInput" else (shape[0], *shape[2:], shape[1])

@@ -57,7 +57,7 @@ WIDE = 0.10
 FEWEST_PROCESSES = 3
 
 #: Standard errors that dividing by a slow-down leaves, as a share of it: the truth may be below, or above. Beside loops
-#: that were timed while the machine was calm, 17 networks at slow-downs of 1.1 to 1.6 were 3 % too high to 20 % too low.
+#: that were timed while the machine was calm, 17 networks at slow-downs of 1.1 to 1.6 were 3 % too high to 20 % low.
 CORRECTION_BELOW, CORRECTION_ABOVE = 0.10, 0.20
 
 
