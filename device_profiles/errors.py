@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 #: Characters of a name that are shown and compared with known ones.
@@ -65,6 +65,10 @@ class DeviceBusy(DeviceError):
     """Another process is measuring on this device."""
 
 
+class RunBusy(DeviceError):
+    """Another process is searching in this folder."""
+
+
 class PluginError(DeviceError):
     """A plug-in (an evaluator, a strategy, a space of others) broke its protocol, failed, or took too long."""
 
@@ -113,10 +117,20 @@ class ConditionMismatch(InvalidData):
         expected: the conditions that were asked for, only where they differ.
         got: the conditions that were found, only where they differ.
         hint: what to do next.
+        differences: each in words; made of `expected` and `got` if None.
     """
 
-    def __init__(self, message: str, *, expected: Mapping[str, Any], got: Mapping[str, Any], hint: str = "") -> None:
-        differences = ", ".join(f"{name}: expected {expected.get(name)!r}, got {got.get(name)!r}" for name in expected)
-        super().__init__(f"{message}: {differences}", hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: Mapping[str, Any],
+        got: Mapping[str, Any],
+        hint: str = "",
+        differences: Sequence[str] | None = None,
+    ) -> None:
+        if differences is None:
+            differences = [f"{name}: expected {expected.get(name)!r}, got {got.get(name)!r}" for name in expected]
+        super().__init__(f"{message}: {', '.join(differences)}", hint=hint)
         self.expected = dict(expected)
         self.got = dict(got)

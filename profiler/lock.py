@@ -1,4 +1,4 @@
-"""Measuring is exclusive per device: a lock file with its owner and age, in one place for all who share the machine."""
+"""Measuring is exclusive per device, searching per run: lock files with owner and age, in one place for the machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_profiles.errors import DeviceBusy, DeviceError
+from device_profiles.errors import DeviceBusy, DeviceError, RunBusy
 
 if TYPE_CHECKING:
     from device_profiles.profile import Target
@@ -24,6 +24,8 @@ SIMULATED = ("fake", "replay")
 #: Another user's new lock file is closed to us until its owner has opened it to all.
 _OPENING_S = 1.0
 _POLL_S = 0.2
+#: Processes that a search has forked hold its lock with it; when it is killed, they are gone within this.
+_ORPHANS_S = 1.0
 
 
 def lock_folder() -> Path:
@@ -40,8 +42,6 @@ def device_of(target: Target, store: Store) -> str:
 def device_lock(device_id: str, *, folder: Path | None = None, wait: bool = False) -> Iterator[None]:
     """Hold a device while measuring.
 
-    The lock is an operating-system lock on the file, so it ends with its process, however that ends.
-
     Args:
         device_id: see `device_of`.
         folder: where the lock file lies; `lock_folder()` if None.
@@ -51,23 +51,60 @@ def device_lock(device_id: str, *, folder: Path | None = None, wait: bool = Fals
         DeviceBusy: another process holds it; the message says which and since when.
         DeviceError: no lock file can be made.
     """
+
+    def busy(owner: str) -> DeviceBusy:
+        return DeviceBusy(
+            f"device {device_id!r} is being measured by {owner}",
+            hint="Wait for it: two measurements at once would both be wrong.",
+        )
+
+    with _held(device_id, busy, folder or lock_folder(), wait=wait):
+        yield
+
+
+@contextlib.contextmanager
+def run_lock(run: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the folder of a run while it is written to.
+
+    Args:
+        run: the folder, which need not be there yet.
+        wait: until it is free.
+
+    Raises:
+        RunBusy: another process holds it; the message says which and since when.
+        DeviceError: no lock file can be made.
+    """
+
+    def busy(owner: str) -> RunBusy:
+        return RunBusy(
+            f"run {run} is being searched by {owner}",
+            hint="Wait for it with --wait, or give another folder with -o.",
+        )
+
+    with _held(f"run {run.resolve()}", busy, lock_folder(), wait=wait, patience_s=_ORPHANS_S):
+        yield
+
+
+@contextlib.contextmanager
+def _held(
+    subject: str, busy: Callable[[str], DeviceError], folder: Path, *, wait: bool, patience_s: float = 0.0
+) -> Iterator[None]:
+    """An operating-system lock on a file, so that it ends with its process, however that ends."""
     import fcntl
 
-    name = f"{hashlib.sha256(device_id.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
-    with os.fdopen(_opened(folder or lock_folder(), name), "r+") as file:
+    until = time.monotonic() + patience_s
+    name = f"{hashlib.sha256(subject.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
+    with os.fdopen(_opened(folder, name), "r+") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not wait:
+                if not wait and time.monotonic() >= until:
                     file.seek(0)
-                    raise DeviceBusy(
-                        f"device {device_id!r} is being measured by {_owner(file.read())}",
-                        hint="Wait for it: two measurements at once would both be wrong.",
-                    ) from None
+                    raise busy(_owner(file.read())) from None
             except OSError as error:  # a file system without locks
-                raise _no_lock(folder or lock_folder(), error) from error
+                raise _no_lock(folder, error) from error
             time.sleep(_POLL_S)
         with contextlib.suppress(OSError):  # a full disk costs the signature, not the lock
             file.truncate(0)
@@ -125,7 +162,7 @@ def _opened_folder(place: Path) -> int:
 
 def _no_lock(place: Path, error: OSError) -> DeviceError:
     return DeviceError(
-        f"cannot lock the device in {place}: {error.strerror or error}",
+        f"cannot lock anything in {place}: {error.strerror or error}",
         hint="Set HWNAS_LOCKS to a folder that all who measure on this machine can write to.",
     )
 

@@ -39,6 +39,7 @@ def search(
     restrict_from: Annotated[
         Path | None, typer.Option(help="A run whose proposed restrictions of the space are applied.")
     ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another search in the folder to end.")] = False,
     as_json: Json = False,
 ) -> Answer:
     """Search for architectures by several objectives.
@@ -78,16 +79,14 @@ def search(
                 data=data,
                 target=chosen,
                 settings=dict(_setting(text) for text in settings or ()),
+                again=again,
+                finalists=finalists,
                 store=store,
+                wait=wait,
                 progress=live,
             )
         except InfeasibleBudget as infeasible:
             error = infeasible
-        else:
-            if again:
-                result.evaluate_again(again)
-            if finalists:
-                result.measure_finalists(finalists)
     if error is not None:
         from nas.study.study import open_study
 

@@ -27,6 +27,7 @@ class Measured:
     target: Target
     store: Store
     seed: int
+    wait: bool = False
     free: bool = False
     identity: str = ""
 
@@ -40,7 +41,9 @@ class Measured:
                 subjects.append(None)
         wanted = [one for one in subjects if one is not None]
         budget = campaign.Budget(max_processes=3, profile_runs=0, memory=False)
-        outcome = campaign.measure(wanted, target=self.target, store=self.store, budget=budget, seed=self.seed)
+        outcome = campaign.measure(
+            wanted, target=self.target, store=self.store, budget=budget, seed=self.seed, wait=self.wait
+        )
         found = {one.model: one.latency for one in outcome.measurements}
         latencies = [found.get(one.id) if one is not None else None for one in subjects]
         columns = [
@@ -75,7 +78,12 @@ class MeasuredKind:
                 "latency:measured needs a device", hint="Give one with --target; `hwnas devices list` shows them."
             )
         return Measured(
-            Objective(name, "ms", False, "measured", spec), context.space, context.target, context.store, context.seed
+            Objective(name, "ms", False, "measured", spec),
+            context.space,
+            context.target,
+            context.store,
+            context.seed,
+            context.wait,
         )
 
 

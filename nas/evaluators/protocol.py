@@ -40,6 +40,7 @@ class Context:
     target: Target | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    wait: bool = False
 
 
 class Evaluator(Protocol):

@@ -31,12 +31,7 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         evaluators: of its objectives.
         count: finalists, at most.
     """
-    owner = next((e for e in evaluators if isinstance(e, OwnsWeights)), None)
-    if owner is None and context.target is None:
-        raise UsageError(
-            "finalists can be exported with an objective that has weights, or measured on a target; there is neither",
-            hint="Give --objective accuracy, or --target NAME; the search itself is kept.",
-        )
+    owner = require(context, evaluators)
     chosen = choose(study, count)
     wanted = []
     for done, point in enumerate(chosen):
@@ -61,12 +56,28 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         store=context.store,
         budget=campaign.Budget(min_processes=3, max_processes=8),
         seed=context.seed,
+        wait=context.wait,
     )
     found = {one.model: one for one in outcome.measurements}
     for point, subject in wanted:
         if subject.id in found:
             study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
     context.progress("measuring finalists", len(wanted), len(wanted))
+
+
+def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsWeights | None:
+    """The objective whose networks are exported, if there is one.
+
+    Raises:
+        UsageError: there is none, and no target: finalists would be neither exported nor measured.
+    """
+    owner = next((e for e in evaluators if isinstance(e, OwnsWeights)), None)
+    if owner is None and context.target is None:
+        raise UsageError(
+            "finalists can be exported with an objective that has weights, or measured on a target; there is neither",
+            hint="Give --objective accuracy, or --target NAME.",
+        )
+    return owner
 
 
 def choose(study: Study, count: int) -> list[Point]:

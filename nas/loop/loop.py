@@ -20,13 +20,14 @@ from nas.isolation.apart_strategy import ApartStrategy
 from nas.loop import finalists, judging, resolve
 from nas.loop.checks import check_feasible, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
-from nas.objectives import parse_constraint
+from nas.objectives import Constraint, parse_constraint
 from nas.spaces.protocol import Space
-from nas.study.plan import SearchPlan, check, facts
+from nas.study.plan import SearchPlan, asked, check, facts
 from nas.study.record import Point
 from nas.study.study import Study, begin_study, hypervolume
 from nas.study.tables import DATABASE
 from profiler import unmade
+from profiler.lock import run_lock
 from profiler.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -73,10 +74,18 @@ class SearchResult:
 
     def measure_finalists(self, count: int) -> None:
         """Export and measure the finalists; see `nas.loop.finalists.settle`."""
-        finalists.settle(self.study, self.context, self.evaluators, count)
+        with run_lock(self.folder, wait=self.context.wait):
+            self._settle(count)
 
     def evaluate_again(self, count: int) -> int:
         """Evaluate again what makes the front most certain; see `nas.loop.resolve.resolve`."""
+        with run_lock(self.folder, wait=self.context.wait):
+            return self._resolve(count)
+
+    def _settle(self, count: int) -> None:
+        finalists.settle(self.study, self.context, self.evaluators, count)
+
+    def _resolve(self, count: int) -> int:
         seconds = self.plan.shared_settings.get("evaluation_seconds")
         try:
             return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
@@ -103,10 +112,16 @@ def search(
     data: str | None = None,
     target: Target | None = None,
     settings: Mapping[str, Any] | None = None,
+    again: int = 0,
+    finalists: int = 0,
     store: str | Path | None = None,
+    wait: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> SearchResult:
     """Search a space, or go on with the search in `folder`.
+
+    A run may be asked for other strategies, more evaluations, other bounds, and finalists; what else would make it
+    another search is refused.
 
     Args:
         space: a space or its spec.
@@ -119,12 +134,16 @@ def search(
         data: `digits`, an image folder, or None.
         target: where measured objectives and finalists are measured.
         settings: see `SearchPlan`.
+        again: further evaluations after the search, of what makes the front most certain.
+        finalists: architectures of the front to export and measure after that.
         store: where measurements go; the run's own database if None.
+        wait: until another search in the folder, or on the device, has ended.
         progress: told `(what, done, total)`.
 
     Raises:
         ConditionMismatch: the folder holds a search with other options.
         InfeasibleBudget: no architecture met the constraints.
+        RunBusy: another process searches in the folder.
         UsageError: an objective, a constraint, a strategy or a setting is not one.
     """
     plan = SearchPlan(
@@ -137,11 +156,20 @@ def search(
         data=data,
         target=target,
         settings=dict(settings or {}),
+        again=again,
+        finalists=finalists,
     )
-    return run(plan, folder, store=store, progress=progress)
+    return run(plan, folder, store=store, wait=wait, progress=progress)
 
 
-def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None, progress: Progress) -> SearchResult:
+def run(
+    plan: SearchPlan,
+    folder: str | Path,
+    *,
+    store: str | Path | None = None,
+    wait: bool = False,
+    progress: Progress,
+) -> SearchResult:
     """`search` from a plan.
 
     Raises:
@@ -150,10 +178,12 @@ def run(plan: SearchPlan, folder: str | Path, *, store: str | Path | None = None
     """
     check(plan)
     with plugins.blamed(), ExitStack() as stack:
-        return _run(plan, Path(folder), store, progress, stack)
+        return _run(plan, Path(folder), store, progress, stack, wait=wait)
 
 
-def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack) -> SearchResult:
+def _run(
+    plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack, *, wait: bool
+) -> SearchResult:
     seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
     space, parts = space_parts.load(plan.space, seconds)
     check_strategies(plan, space)
@@ -167,6 +197,7 @@ def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Prog
     for strategy in foreign.values():
         stack.callback(strategy.close)
         strategy.start()
+    stack.enter_context(run_lock(place, wait=wait))
     opened = stack.enter_context(unmade.if_refused(place / DATABASE, store))
     study = begin_study(place)
     opened.append(study.store)
@@ -179,20 +210,13 @@ def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Prog
         target=plan.target,
         settings=plan.shared_settings,
         progress=progress,
+        wait=wait,
     )
     if store is not None:
         opened.append(context.store)
-    evaluators: tuple[Evaluator, ...] = ()
-    for text in plan.objectives:
-        evaluators = (*evaluators, open_objective(text, context))
-        stack.callback(apart.close, evaluators[-1:])
-    names = [evaluator.objective.name for evaluator in evaluators]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
-    constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
-    if plan.replicates > 1:
-        judging.repeatable(evaluators, plan.replicates)
+    evaluators, constraints = _judges(plan, context, stack)
     study.bind(facts(plan, space, evaluators, constraints))
+    study.ask(asked(plan))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", without_password(str(store), instead=""))
     check_feasible(space, parts, evaluators, constraints)
@@ -209,4 +233,31 @@ def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Prog
             + closest(study.trials(), constraints),
             hint="Loosen the bound, or search longer: the run goes on from here.",
         )
+    if plan.again:
+        result._resolve(plan.again)
+    if plan.finalists:
+        result._settle(plan.finalists)
     return result
+
+
+def _judges(
+    plan: SearchPlan, context: Context, stack: ExitStack
+) -> tuple[tuple[Evaluator, ...], tuple[Constraint, ...]]:
+    """Evaluators of the objectives, opened, and the bounds; what they cannot do for the plan is refused now.
+
+    Raises:
+        UsageError: it is so.
+    """
+    evaluators: tuple[Evaluator, ...] = ()
+    for text in plan.objectives:
+        evaluators = (*evaluators, open_objective(text, context))
+        stack.callback(apart.close, evaluators[-1:])
+    names = [evaluator.objective.name for evaluator in evaluators]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
+    constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
+    if plan.replicates > 1 or plan.again:
+        judging.repeatable(evaluators, plan.replicates)
+    if plan.finalists:
+        finalists.require(context, evaluators)
+    return evaluators, constraints

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from device_profiles.reading import shown
 from nas.objectives import Constraint, Objective
 
 
@@ -75,6 +76,57 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def differences(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """How what a run is about differs from what is asked for now, each in words.
+
+    Args:
+        known: facts of the run, see `nas.study.plan.facts`.
+        wanted: those asked for.
+    """
+    found = [
+        f"{key}: the run has {shown(known[key])}, asked is {shown(wanted[key])}"
+        for key in ("version", "space", "seed", "data")
+        if known.get(key) != wanted.get(key)
+    ]
+    before, now = (_named(facts) for facts in (known, wanted))
+    found += [f"objective {name}: the run has it, it is not asked for" for name in before if name not in now]
+    found += [f"objective {name}: it is asked for, the run does not have it" for name in now if name not in before]
+    for name in (name for name in now if name in before):
+        if before[name][0] != now[name][0]:
+            found.append(f"objective {name}: the run has {before[name][0]['spec']}, asked is {now[name][0]['spec']}")
+        elif before[name][1] != now[name][1]:
+            found.append(f"objective {name}: what {now[name][0]['spec']} reads has changed since")
+    if not found and [*before] != [*now]:
+        found.append(f"objectives: the run has them in the order {', '.join(before)}")
+    targets = [_target(facts.get("target")) for facts in (known, wanted)]
+    if known.get("target") != wanted.get("target"):
+        more = "" if targets[0] != targets[1] else ", with another profile"
+        found.append(f"target: the run has {targets[0]}, asked is {targets[1]}{more}")
+    old, new = known.get("settings") or {}, wanted.get("settings") or {}
+    found += [
+        f"setting {key}: the run has {_given(old, key)}, asked is {_given(new, key)}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    return found
+
+
+def _named(facts: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
+    """Objectives by name, each with the digest of what it reads."""
+    objectives, sources = facts.get("objectives") or [], facts.get("sources") or []
+    return {
+        one["name"]: (one, source) for one, source in zip(objectives, [*sources, *[""] * len(objectives)], strict=False)
+    }
+
+
+def _given(settings: Mapping[str, Any], key: str) -> str:
+    return shown(settings[key]) if key in settings else "none"
+
+
+def _target(plain: Any) -> str:
+    return str(plain.get("name", "another")) if isinstance(plain, dict) else "none"
+
+
 #: By the key of the fact.
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "space": lambda value: isinstance(value, str) and value != "",
@@ -85,5 +137,6 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "target": lambda value: value == "" or isinstance(value, dict),
     "settings": _are_settings,
     "store": _is_text,
+    "asked": _list_of(lambda one: isinstance(one, dict)),
     "reference": _list_of(is_number, least=1),
 }

@@ -40,6 +40,8 @@ class SearchPlan:
         data: `digits`, an image folder, or None.
         target: where `latency:measured` and the finalists are measured, or None.
         settings: of evaluators (`train_steps`) and of strategies (`gdas.steps`).
+        again: further evaluations after the search, of what makes the front most certain.
+        finalists: architectures of the front to export and measure after that.
     """
 
     space: str
@@ -51,6 +53,8 @@ class SearchPlan:
     data: str | None = None
     target: Target | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    again: int = 0
+    finalists: int = 0
 
     def settings_of(self, strategy: str) -> dict[str, Any]:
         """Settings of one strategy, without its prefix."""
@@ -137,6 +141,18 @@ def _is_count(value: Any) -> bool:
 
 def _is_duration(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_S
+
+
+def asked(plan: SearchPlan) -> dict[str, Any]:
+    """What may be asked anew of a run, as JSON-ready data."""
+    return {
+        "strategies": list(plan.strategies),
+        "evaluations": plan.evaluations,
+        "constraints": list(plan.constraints),
+        "target": "" if plan.target is None else plan.target.name,
+        "again": plan.again,
+        "finalists": plan.finalists,
+    }
 
 
 def facts(

@@ -6,6 +6,7 @@ Trials are raw and in order, so a search is resumed by replay: a strategy made a
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +149,8 @@ class Record:
     def bind(self, facts: Mapping[str, Any]) -> None:
         """State what the study is about, or check that it is about the same.
 
+        Bounds may change, and are then the new ones; a target may be given to a run that had none, or left out.
+
         Raises:
             ConditionMismatch: this run is about something else; nothing is changed.
         """
@@ -160,18 +163,41 @@ class Record:
                         self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
             known = {key: self.fact(key) for key in wanted}  # another search may have been first
         different = [key for key in wanted if known[key] != wanted[key]]
-        if different:
+        may_change = {"constraints", *(("target",) if "" in (known.get("target"), wanted.get("target")) else ())}
+        if not may_change.issuperset(different):
             raise ConditionMismatch(
                 "this run belongs to another search",
                 expected={key: known[key] for key in different},
                 got={key: wanted[key] for key in different},
                 hint="Give the same options to go on with it, or another folder with -o.",
+                differences=study_facts.differences(known, {**wanted, "constraints": known.get("constraints")}),
             )
+        for key in different:
+            if wanted[key] != "":
+                self.set_fact(key, wanted[key])
+
+    def asked(self) -> list[dict[str, Any]]:
+        """What was asked of this run, each time that it was something else; see `nas.study.plan.asked`."""
+        found: list[dict[str, Any]] = self.fact("asked") or []
+        return found
+
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Remember what is asked of this run, with the number of architectures that were judged before."""
+        known = self.asked()
+        before = {key: value for key, value in known[-1].items() if key not in ("at", "judged")} if known else None
+        wanted = json.loads(json.dumps(dict(request)))
+        if wanted != before:
+            judged = sum(trial.result is not None for trial in self.trials())
+            self.set_fact("asked", [*known, {"at": int(time.time()), "judged": judged, **wanted}])
 
     def set_fact(self, key: str, value: Any) -> None:
-        """State a further fact, once."""
+        """State a further fact, or another value of one that may change."""
+        text = json.dumps(value)
         with self.store.transaction() as connection:
-            self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
+            if connection.execute(sa.select(STUDY.c.key).where(STUDY.c.key == key)).first() is None:
+                self.store.insert(connection, STUDY, key=key, value=text)
+            else:
+                self.store.rewrite(connection, STUDY, STUDY.c.key == key, value=text)
 
     def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
         """The number of a search; the same strategy with the same settings is the same search."""

@@ -2,12 +2,25 @@
 
 import csv
 import json
+import subprocess
+import sys
+import textwrap
+import threading
+import time
 
 import numpy as np
 import pytest
 
+import device_profiles
 import nas
-from device_profiles.errors import ConditionMismatch, InfeasibleBudget, InvalidData, SchemaMismatch, UsageError
+from device_profiles.errors import (
+    ConditionMismatch,
+    InfeasibleBudget,
+    InvalidData,
+    RunBusy,
+    SchemaMismatch,
+    UsageError,
+)
 from nas.study.study import hypervolume, open_study
 
 SPACE = nas.spaces.load("nasbench201")
@@ -93,11 +106,16 @@ def test_several_strategies_end_on_one_front(table, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 3}, {"constraints": ["latency <= 5 ms"]}, {"objectives": ["macs"]}, {"settings": {"train_steps": 7}}],
+    [
+        ({"seed": 3}, "seed: the run has 0, asked is 3"),
+        ({"objectives": ["macs"]}, "objective error: the run has it, it is not asked for"),
+        ({"settings": {"train_steps": 7}}, "setting train_steps: the run has none, asked is 7"),
+    ],
 )
 def test_a_run_is_not_continued_with_other_options(table, tmp_path, change):
     before = trials(run(table, tmp_path))
-    with pytest.raises(ConditionMismatch, match=next(iter(change)).rstrip("s")) as caught:
+    change, words = change
+    with pytest.raises(ConditionMismatch, match=words) as caught:
         run(table, tmp_path, **change)
     assert caught.value.exit_code == 4
     assert [(t.strategy, t.arch, t.result) for t in open_study(tmp_path).trials()] == before
@@ -110,7 +128,7 @@ def test_a_run_is_not_continued_with_another_table(table, tmp_path):
     text = other.read_text().splitlines()
     other.write_text("\n".join([text[0], *text[:0:-1]]) + "\n")
     run(table, tmp_path / "fresh")
-    with pytest.raises(ConditionMismatch, match="sources"):
+    with pytest.raises(ConditionMismatch, match=r"what table:.* reads has changed"):
         run(other, tmp_path / "run")
 
 
@@ -119,6 +137,67 @@ def test_constraints_bound_the_front(table, tmp_path):
     assert result.front
     assert all(point.result["latency"][0] <= 5.0 for point in result.front)
     assert any(trial.value("latency") > 5.0 for trial in result.study.trials())
+
+
+def test_bounds_may_change_and_what_was_asked_is_kept(table, tmp_path):
+    with pytest.raises(InfeasibleBudget, match="none of 20"):
+        run(table, tmp_path, constraints=["latency <= 1.0001 ms"], evaluations=20, strategy="random")
+    loose = run(table, tmp_path, constraints=["latency <= 5 ms"], evaluations=20, strategy="random")
+    assert loose.evaluations == 20 and loose.front, "nothing is evaluated again"
+    more = run(table, tmp_path, evaluations=40, strategy="random")
+    assert more.evaluations == 40
+    asked = [(one["judged"], one["evaluations"], one["constraints"]) for one in more.study.asked()]
+    assert asked == [(0, 20, ["latency <= 1.0001 ms"]), (20, 20, ["latency <= 5 ms"]), (20, 40, [])]
+    again = run(table, tmp_path, evaluations=40, strategy="random")
+    assert trials(again) == trials(more) and len(again.study.asked()) == 3
+
+
+def test_a_second_search_in_a_folder_is_refused_or_waits(table, tmp_path):
+    inside = []
+
+    def progress(what, done, total):
+        if not inside:
+            inside.append(True)
+            with pytest.raises(RunBusy, match=r"is being searched by process \d+, for \d+ s") as caught:
+                run(table, tmp_path, evaluations=400)
+            assert caught.value.exit_code == 3
+
+    result = run(table, tmp_path, progress=progress)
+    done = result.evaluations
+    assert inside and len(result.study.trials()) == done == 60
+    program = textwrap.dedent(f"""
+        import sys, nas
+        from profiler.lock import run_lock
+        from pathlib import Path
+        with run_lock(Path({str(tmp_path)!r})):
+            print("held", flush=True)
+            sys.stdin.read()
+    """)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        threading.Timer(1.5, other.stdin.close).start()
+        before = time.monotonic()
+        waited = run(table, tmp_path, evaluations=done + 10, wait=True)
+    assert time.monotonic() - before > 1.0 and waited.evaluations == done + 10
+
+
+def test_what_finalists_need_is_asked_for_before_the_search(table, tmp_path):
+    with pytest.raises(UsageError, match="finalists"):
+        run(table, tmp_path / "run", finalists=2)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UsageError, match="evaluated again"):
+        run(table, tmp_path / "run", again=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_target_may_be_given_later_and_not_be_another(table, tmp_path, fake):
+    run(table, tmp_path, evaluations=20)
+    run(table, tmp_path, evaluations=20, target=fake)
+    assert run(table, tmp_path, evaluations=30).study.fact("target")["name"] == "fake"
+    other = device_profiles.load("local-onnxruntime")
+    with pytest.raises(ConditionMismatch, match="target: the run has fake, asked is local-onnxruntime"):
+        run(table, tmp_path, evaluations=20, target=other)
 
 
 def test_a_bound_that_nobody_meets_is_an_answer(table, tmp_path):
