@@ -140,7 +140,9 @@ WRITTEN = outputs.FileKind("a target that hwnas wrote and nobody edited", _is_as
 
 def to_toml(target: Target) -> str:
     """The target as TOML text; defaults are left out."""
-    return "\n".join(_toml_lines(target.model_dump(exclude_defaults=True), ())) + "\n"
+    import tomli_w
+
+    return tomli_w.dumps(target.model_dump(exclude_defaults=True))
 
 
 def _shipped() -> Any:
@@ -205,26 +207,3 @@ def _validated(data: dict[str, Any], source: str) -> Target:
         raise InvalidData(f"{source}: {field}: {first['msg']}, got {shown(first.get('input'))}", hint=_HINT) from (
             error
         )
-
-
-def _toml_lines(data: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    tables = {key: value for key, value in data.items() if isinstance(value, dict)}
-    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in data.items() if key not in tables]
-    for key, value in tables.items():
-        lines += ["", f"[{'.'.join(map(_toml_key, (*path, key)))}]", *_toml_lines(value, (*path, key))]
-    return lines
-
-
-def _toml_key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _toml_value(key)
-
-
-def _toml_value(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else {'"': '\\"', "\\": "\\\\"}.get(c, c) for c in value
-    )
-    return f'"{escaped}"'

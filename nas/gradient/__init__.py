@@ -7,35 +7,26 @@ finds.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from device_profiles.errors import HwnasError
 from device_profiles.registry import Registry
 from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 
-__all__ = ["REGISTRY", "Found", "GradientProblem", "min_norm_weights", "names"]
+__all__ = ["REGISTRY", "Found", "GradientProblem", "names"]
 
-REGISTRY: Registry[MakeGradient] = Registry(
-    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "modnas")
-)
+REGISTRY: Registry[MakeGradient] = Registry("gradient", "nas.gradient", attribute="GRADIENT")
+
+#: Names that are announced to other programs, and not part of this version.
+_ANNOUNCED = ("min_norm_weights", "modnas")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "modnas":
-        return import_module("nas.gradient.modnas")
+    if name in _ANNOUNCED:
+        raise HwnasError(f"nas.gradient.{name} is not part of this version", hint="Use nsga2 or gdas.")
     raise AttributeError(f"module 'nas.gradient' has no attribute {name!r}")
 
 
 def names() -> tuple[str, ...]:
     """All registered gradient strategies."""
     return REGISTRY.names()
-
-
-def min_norm_weights(gradients: Any) -> Any:
-    """Weights of the shortest convex combination of gradients.
-
-    Raises:
-        HwnasError: not part of this version.
-    """
-    raise HwnasError("nas.gradient.min_norm_weights is not part of this version")

@@ -30,7 +30,7 @@ def read_mappings(file: RawFile) -> dict[str, dict[str, str]]:
     try:
         import yaml  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
-        raise DeviceError("PyYAML is missing", hint="pip install PyYAML") from error
+        raise DeviceError("PyYAML is missing", hint="pip install hwnas[yaml]") from error
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = file.text

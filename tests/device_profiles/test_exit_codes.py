@@ -16,6 +16,7 @@ from device_profiles import errors
         ("UnknownName", 2),
         ("DeviceError", 3),
         ("DeviceBusy", 3),
+        ("RunBusy", 3),
         ("PluginError", 3),
         ("InvalidData", 4),
         ("InvalidModel", 4),
@@ -35,7 +36,7 @@ def test_every_error_has_its_exit_code(kind: str, code: int) -> None:
 
 def test_no_error_is_without_an_exit_code_in_the_list_above() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) == 15
+    assert len(kinds) == 16
 
 
 def test_an_error_says_what_happened_and_what_to_do() -> None:
