@@ -54,11 +54,14 @@ class Values:
         value: `(n,)`; NaN where the evaluation failed.
         low: `(n,)`, lower ends of the intervals, or None.
         high: `(n,)`, upper ends, or None.
+        coverage: `(n,)`, share of a predicted value that stands on what was measured, in 0..1; None for what is not
+            predicted, NaN where it is not known.
     """
 
     value: Floats
     low: Floats | None = None
     high: Floats | None = None
+    coverage: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def predict(
     """
     import predictors
     from device_profiles.errors import UsageError
+    from predictors import trust
 
     if bool(model) == bool(arch):
         raise UsageError("say what to predict in one way", hint="Give --model FILE or --arch TEXT.")
@@ -60,7 +61,10 @@ def predict(
     failed = [
         {**name, "type": type(error).__name__, "reason": error.message, "hint": error.hint} for name, error in refused
     ]
-    data = {"predictions": rows, "failed": failed}
+    found = [row["coverage"] for row in rows]
+    missing = [row["missing"] for row in rows if row["coverage"] < trust.LEAST_COVERAGE]
+    warning = trust.warning(loaded.card.cost, found, missing, cost=loaded.card.cost)
+    data = {"predictions": rows, "failed": failed, "warning": warning}
     lines = [f"failed: {_called(row)}: {row['reason']}" for row in failed]
     if not rows:
         last = refused[-1][1]
@@ -76,6 +80,7 @@ def predict(
         for row in rows
     ]
     heads = ["", f"{loaded.card.cost} [{rows[0]['unit']}]", "90 % interval", "coverage", "unknown kernels"]
+    lines += [] if warning is None else [f"warning: {warning}"]
     return Answer(data, "\n".join([table(heads, shown), *lines]))
 
 

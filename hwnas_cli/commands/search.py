@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from nas.loop.loop import SearchResult
     from nas.objectives import Objective
     from nas.pareto.noise import Neighbours
+    from nas.spaces.protocol import Space
+    from nas.study.as_measured import AsMeasured
+    from nas.study.record import Point
 
 #: A setting is a word or a number.
 LONGEST_VALUE = 200
@@ -93,6 +97,7 @@ def search(
         judged = sum(trial.result is not None for trial in open_study(output).trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
         nothing: dict[str, Any] = {"resolved": [], "effective_dimension": None, "alike": []}
+        nothing |= {"as_measured": None, "warnings": []}
         return Answer({**empty, "hypervolume": 0.0, "reference": None, **nothing}, "", error.exit_code, error)
     data_fields = fields(result)
     return Answer(data_fields, text(result, data_fields))
@@ -103,30 +108,27 @@ def fields(result: SearchResult) -> dict[str, Any]:
     import numpy as np
 
     from nas.certainty import of_study
+    from nas.report import trust
+    from nas.study import as_measured
 
     study, space = result.study, result.context.space
     objectives = study.objectives()
     known = study.finalists()
     points, front = result.front, []
     sure = of_study.of_study(study, points)
+    again = as_measured.judge_again(study)
+    stays = {} if again is None else {p.arch: p in again.stay for p in (*again.stay, *again.leave)}
     for place, point in enumerate(points):
         facts = known.get(point.arch, {})
-        values = {}
-        for objective in objectives:
-            value, low, high = point.result[objective.name]
-            values[objective.name] = {
-                "value": value,
-                "low": low,
-                "high": high,
-                "unit": objective.unit,
-                "source": objective.source,
-            }
+        apart = as_measured.difference(point, as_measured.timed(objectives), facts)
         front.append(
             {
                 "arch": list(point.arch),
                 "text": space.format(np.array(point.arch)),
-                "objectives": values,
+                "objectives": {objective.name: _value(point, objective) for objective in objectives},
                 "measured": facts.get("measured"),
+                "difference": None if apart is None else asdict(apart),
+                "stays": stays.get(point.arch),
                 "test_accuracy": facts.get("test_accuracy"),
                 "found_by": list(point.found_by),
                 "onnx": str(result.folder / facts["onnx"]) if facts.get("onnx") else None,
@@ -149,8 +151,26 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "resolved": [_pair(pair, objectives) for pair in sure.neighbours],
         "effective_dimension": sure.effective_dimension,
         "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
+        "as_measured": None if again is None else _as_measured(again, space),
+        "warnings": trust.warnings(study, points),
         "path": str(result.folder),
     }
+
+
+def _value(point: Point, objective: Objective) -> dict[str, Any]:
+    """What is known of a point in one objective."""
+    value, low, high = point.result[objective.name]
+    about = {"unit": objective.unit, "source": objective.source, "coverage": point.coverage.get(objective.name)}
+    return {"value": value, "low": low, "high": high, **about}
+
+
+def _as_measured(again: AsMeasured, space: Space) -> dict[str, Any]:
+    """The front with what was measured in place of predictions, by the text of its architectures."""
+    import numpy as np
+
+    parts = {"front": again.front, "stay": again.stay, "leave": again.leave, "enter": again.enter}
+    named = {name: [space.format(np.array(point.arch)) for point in points] for name, points in parts.items()}
+    return {**named, "text": again.sentence(space)}
 
 
 def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]:
@@ -162,25 +182,33 @@ def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]
 
 def text(result: SearchResult, data: dict[str, Any]) -> str:
     """The front for people."""
+    from nas.study import groups
+
     objectives = result.study.objectives()
+    places = {point.trial: place for place, point in enumerate(result.front)}
     heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
     heads += ["measured [ms]", "test accuracy", "found by"]
     rows = []
-    for point in data["front"]:
-        cells = [point["text"], *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]
+    for points in groups.of_equals(result.front, objectives, result.study.finalists()):
+        point = data["front"][places[points[0].trial]]
+        name = point["text"] if len(points) == 1 else f"{len(points)} architectures, first {point['text']}"
+        cells = [name, *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]
         latency = (point["measured"] or {}).get("latency_ms")
         cells.append("-" if latency is None else f"{latency['value']:.4g}")
         cells.append("-" if point["test_accuracy"] is None else f"{point['test_accuracy']:.3f}")
-        rows.append([*cells, ", ".join(point["found_by"])])
+        rows.append([*cells, ", ".join(groups.finders(points))])
     lines = [table(heads, rows)]
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
     again = f" and {data['evaluated_again']} further ones" if data["evaluated_again"] else ""
-    lines.append(f"{len(rows)} on the front of {data['evaluations']} evaluations{again}; {sources}")
+    lines.append(f"{len(data['front'])} on the front of {data['evaluations']} evaluations{again}; {sources}")
     lines.append(f"hypervolume {data['hypervolume']:.4g}; run {data['path']}")
     if result.failures:
         arch, reason = next(iter(result.failures.items()))
         lines.append(f"{data['failed']} architectures have no value; the first, {','.join(map(str, arch))}: {reason}")
+    lines += [f"warning: {line}" for line in data["warnings"]]
     lines += _certainty(data)
+    if data["as_measured"] is not None:
+        lines.append(data["as_measured"]["text"])
     lines += _proposals(result)
     exported = [point["onnx"] for point in data["front"] if point["onnx"]]
     if exported:

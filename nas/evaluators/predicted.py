@@ -25,9 +25,9 @@ class Predicted:
     free: bool = True
 
     def evaluate(self, archs: Archs) -> Values:
-        """Predictions with their 90 % intervals."""
+        """Predictions with their 90 % intervals and their coverage."""
         prediction = self.predictor.predict(archs)
-        return Values(prediction.value, prediction.low, prediction.high)
+        return Values(prediction.value, prediction.low, prediction.high, prediction.coverage)
 
 
 class PredictedKind:

@@ -33,6 +33,8 @@ from nas.weights.images import Images
 PLUGIN_SECONDS = 600.0
 #: Seconds that a worker has to end an evaluation itself, before it is ended.
 _GRACE_S = 0.3
+#: Columns of `Values`, in the order in which a worker sends those that there are.
+_COLUMNS = ("value", "low", "high", "coverage")
 
 Judge = Callable[[Archs], Values]
 Answer = Callable[[Header, bytes], tuple[Header, bytes] | None]
@@ -230,12 +232,18 @@ def _values(
         raise Failed(str(lost)) from lost
     check_reply(sandbox, reply)
     columns = np.frombuffer(payload, dtype=np.float64)
-    count = 3 if reply.get("ends") else 1
-    wrong = reply.get("wrong")
-    if columns.shape != (count * len(archs),) or not isinstance(wrong, dict):
+    said, wrong = reply.get("columns"), reply.get("wrong")
+    names = [name for name in _COLUMNS if isinstance(said, list) and name in said]
+    if (
+        names != said
+        or names[:1] != ["value"]
+        or columns.shape != (len(names) * len(archs),)
+        or not isinstance(wrong, dict)
+    ):
         sandbox.end()
         raise Failed("its process answered nonsense")
-    return Values(*columns.reshape(count, -1).copy()), {int(row): str(reason) for row, reason in wrong.items()}
+    parts = dict(zip(names, columns.reshape(len(names), -1).copy(), strict=True))
+    return Values(**parts), {int(row): str(reason) for row, reason in wrong.items()}
 
 
 def check_reply(sandbox: Sandbox, reply: Header) -> None:
@@ -311,5 +319,5 @@ def _evaluated(judge: Judge, header: Header, payload: bytes) -> tuple[Header, by
     archs = np.frombuffer(payload, dtype=np.int64).reshape(header["shape"]).copy()
     with deadline(header["seconds"]):
         values, wrong = checking.values(judge(archs), len(archs))
-    columns = [values.value, *(end for end in (values.low, values.high) if end is not None)]
-    return {"ends": len(columns) == 3, "wrong": wrong}, np.concatenate(columns).tobytes()
+    columns = {name: column for name in _COLUMNS if (column := getattr(values, name)) is not None}
+    return {"columns": list(columns), "wrong": wrong}, np.concatenate(list(columns.values())).tobytes()

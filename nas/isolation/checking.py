@@ -23,7 +23,7 @@ def values(found: Any, count: int) -> tuple[Values, dict[int, str]]:
     """Values as float64 `(count,)`, and what is wrong with single rows, whose values are NaN.
 
     Raises:
-        Broken: it is no `Values` of `count` numbers, or has one end of an interval only.
+        Broken: it is no `Values` of `count` numbers, has one end of an interval only, or a coverage outside of 0..1.
     """
     missing = [part for part in ("value", "low", "high") if not hasattr(found, part)]
     if missing:
@@ -33,10 +33,14 @@ def values(found: Any, count: int) -> tuple[Values, dict[int, str]]:
         for part in ("value", "low", "high")
     )
     assert value is not None
+    given = getattr(found, "coverage", None)
+    coverage = None if given is None else _column(given, "coverage", count)
+    if coverage is not None and (outside := (coverage < -_ROUNDING) | (coverage > 1 + _ROUNDING)).any():
+        raise Broken(f"coverage is a share in 0..1, and it gave {coverage[outside][0]:g}")
     if (low is None) != (high is None):
         raise Broken("an interval has both ends or none")
     if low is None or high is None:
-        return Values(value), {}
+        return Values(value, coverage=coverage), {}
     wrong: dict[int, str] = {}
     for row in np.flatnonzero(np.isfinite(value)):
         known = np.isfinite(low[row]), np.isfinite(high[row])
@@ -50,7 +54,7 @@ def values(found: Any, count: int) -> tuple[Values, dict[int, str]]:
             wrong[int(row)] = f"the value {value[row]:g} lies outside of {said}"
     for column in (value, low, high):
         column[list(wrong)] = np.nan
-    return Values(value, low, high), wrong
+    return Values(value, low, high, coverage), wrong
 
 
 def _column(given: Any, part: str, count: int) -> Floats:

@@ -145,11 +145,11 @@ def _one_by_one(
             rows.append(Values(_nan(1)))
         else:
             rows.append(_one_by_one(judge, piece, seconds, mine, parts))
-    return Values(*(_joined(rows, end) for end in ("value", "low", "high")))  # type: ignore[arg-type]
+    return Values(*(_joined(rows, part) for part in ("value", "low", "high", "coverage")))  # type: ignore[arg-type]
 
 
-def _joined(rows: list[Values], end: str) -> Floats | None:
-    parts = [getattr(row, end) for row in rows]
+def _joined(rows: list[Values], name: str) -> Floats | None:
+    parts = [getattr(row, name) for row in rows]
     if all(part is None for part in parts):
         return None
     return np.concatenate(

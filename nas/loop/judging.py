@@ -13,7 +13,7 @@ from nas.arrays import Archs
 from nas.evaluators.protocol import Evaluator, Repeatable
 from nas.loop import guard
 from nas.objectives import Values
-from nas.study.record import Replicates, Result
+from nas.study.record import Coverage, Replicates, Result
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Judged:
         results: of each.
         reasons: why some have no value, by row.
         replicates: single values of noisy objectives, by row, where there are several.
+        coverage: of predicted values, by row and objective, in 0..1, where it is known.
     """
 
     results: list[Result]
     reasons: dict[int, str]
     replicates: dict[int, Replicates]
+    coverage: dict[int, Coverage]
 
 
 def repeatable(evaluators: Sequence[Evaluator], replicates: int = 2) -> list[Repeatable]:
@@ -68,7 +70,7 @@ def judge(
         replicates: evaluations of each by objectives that are `Repeatable`, whose value is their mean.
         seconds: for each evaluation, or None.
     """
-    judged = Judged([{} for _ in archs], {}, {})
+    judged = Judged([{} for _ in archs], {}, {}, {})
     for evaluator in evaluators:
         name = evaluator.objective.name
         asked: list[Callable[[Archs], Values]] = [evaluator.evaluate]
@@ -81,6 +83,9 @@ def judge(
             judged.results[row][name] = _result(found[0], row) if len(values) == 1 else (_mean(values), None, None)
             if len(values) > 1:
                 judged.replicates.setdefault(row, {})[name] = values.tolist()
+            covered = found[0].coverage
+            if covered is not None and len(values) == 1 and np.isfinite(covered[row]):
+                judged.coverage.setdefault(row, {})[name] = float(np.clip(covered[row], 0.0, 1.0))
             if not np.isfinite(values).any():
                 judged.reasons.setdefault(row, f"{name}: {said.get(row, 'no finite value')}")
     return judged

@@ -187,6 +187,7 @@ class Rounds:
                 fresh,
                 {chunk[row].id: reason for row, reason in judged.reasons.items()},
                 {chunk[row].id: single for row, single in judged.replicates.items()},
+                {chunk[row].id: shares for row, shares in judged.coverage.items()},
             )
             results |= fresh
         self._fix_reference(list(results.values()))

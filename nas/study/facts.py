@@ -17,10 +17,13 @@ def is_number(value: Any) -> bool:
 
 
 def is_result(plain: Any) -> bool:
-    """Whether it is `{objective: [value, low, high]}`; what is not known is None."""
+    """Whether it is `{objective: [value, low, high]}`, maybe with a coverage behind; what is not known is None."""
     return isinstance(plain, dict) and all(
-        isinstance(triple, list) and len(triple) == 3 and all(part is None or is_number(part) for part in triple)
-        for triple in plain.values()
+        isinstance(parts, list)
+        and len(parts) in (3, 4)
+        and all(part is None or is_number(part) for part in parts)
+        and all(share is not None and 0.0 <= share <= 1.0 for share in parts[3:])
+        for parts in plain.values()
     )
 
 

@@ -28,6 +28,8 @@ from profiler.store import Store
 Result = dict[str, tuple[float, float | None, float | None]]
 Replicates = dict[str, list[float]]
 """Values of an objective by replicate, NaN where one failed."""
+Coverage = dict[str, float]
+"""Share of a predicted value that stands on what was measured, in 0..1, by objective, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Trial:
         arch: genes.
         note: of the strategy, for people.
         result: for each objective value, low and high; NaN where it failed; None if it was not judged yet.
+        coverage: of predicted values.
     """
 
     id: int
@@ -51,6 +54,7 @@ class Trial:
     arch: tuple[int, ...]
     note: str
     result: Result | None
+    coverage: Coverage = field(default_factory=dict)
 
     def value(self, name: str) -> float:
         """Value of an objective; NaN if there is none."""
@@ -67,6 +71,7 @@ class Point:
         found_by: strategies that asked for it, in the order they did.
         trial: the first that asked for it.
         replicates: single values of objectives that were evaluated more than once.
+        coverage: of predicted values.
     """
 
     arch: tuple[int, ...]
@@ -74,6 +79,7 @@ class Point:
     found_by: tuple[str, ...]
     trial: int
     replicates: Replicates = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=dict)
 
 
 class Record:
@@ -236,11 +242,16 @@ class Record:
         results: Mapping[int, Result],
         reasons: Mapping[int, str] | None = None,
         replicates: Mapping[int, Replicates] | None = None,
+        coverage: Mapping[int, Coverage] | None = None,
     ) -> None:
-        """Commit results by trial, why some of them have no value, and the single values that others are means of."""
+        """Commit by trial results, why some have no value, what others are means of, and what predictions stand on."""
         with self.store.transaction() as connection:
             for trial, result in results.items():
-                text = json.dumps({name: [_plain(part) for part in triple] for name, triple in result.items()})
+                shares = (coverage or {}).get(trial, {})
+                plain = {name: [_plain(part) for part in triple] for name, triple in result.items()}
+                text = json.dumps(
+                    {name: [*parts, shares[name]] if name in shares else parts for name, parts in plain.items()}
+                )
                 self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, result=text)
             for trial, reason in (reasons or {}).items():
                 words = reason[:2000].encode(errors="backslashreplace").decode()
@@ -296,9 +307,9 @@ class Record:
             if row["search"] not in strategies or len(arch) != genes:
                 wrong = f"{len(arch)} genes" if len(arch) != genes else f"no search {row['search']}"
                 raise row_checks.damaged(TRIALS, row, self.store.url, wrong)
-            result = None if row["result"] is None else self._result(row, names)
+            result, coverage = (None, {}) if row["result"] is None else self._result(row, names)
             strategy = strategies[row["search"]]
-            found.append(Trial(row["id"], row["search"], strategy, row["batch"], arch, row["note"], result))
+            found.append(Trial(row["id"], row["search"], strategy, row["batch"], arch, row["note"], result, coverage))
         return found
 
     def _genes(self, table: sa.Table, row: Mapping[str, Any]) -> tuple[int, ...]:
@@ -307,14 +318,16 @@ class Record:
             raise row_checks.damaged(table, row, self.store.url, f"{row['arch'][:40]!r} are no genes")
         return tuple(map(int, parts))
 
-    def _result(self, row: Mapping[str, Any], names: Sequence[str]) -> Result:
-        """The result of a trial: for each objective value, low and high."""
+    def _result(self, row: Mapping[str, Any], names: Sequence[str]) -> tuple[Result, Coverage]:
+        """The result of a trial, for each objective value, low and high; and the coverage of those that have one."""
         plain = self._json(TRIALS, row, "result")
         if not study_facts.is_result(plain) or any(name not in plain for name in names):
             raise row_checks.damaged(TRIALS, row, self.store.url, "its result is none")
-        return {
-            name: (float("nan") if value is None else value, low, high) for name, (value, low, high) in plain.items()
+        result = {
+            name: (float("nan") if value is None else value, low, high)
+            for name, (value, low, high, *_) in plain.items()
         }
+        return result, {name: float(parts[3]) for name, parts in plain.items() if len(parts) > 3}
 
     def _add_replicates(
         self, connection: sa.Connection, trial: int, single: Mapping[str, Sequence[float]], first: int

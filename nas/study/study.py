@@ -51,7 +51,9 @@ class Study(Record):
             key = (*network.tolist(), *(trial.value(o.name) for o in objectives))
             known = found.get(key)
             if known is None:
-                found[key] = Point(trial.arch, trial.result, (trial.strategy,), trial.id, single.get(trial.id, {}))
+                found[key] = Point(
+                    trial.arch, trial.result, (trial.strategy,), trial.id, single.get(trial.id, {}), trial.coverage
+                )
             elif trial.strategy not in known.found_by:
                 found[key] = replace(known, found_by=(*known.found_by, trial.strategy))
         return [
@@ -62,13 +64,17 @@ class Study(Record):
 
     def front(self) -> list[Point]:
         """The points that no other dominates, all searches together, by the first objective's cost."""
-        points = self.points()
-        if not points:
-            return []
-        costs = costs_of([point.result for point in points], self.objectives())
-        kept = [(tuple(costs[i]), points[i]) for i in np.flatnonzero(dominance.nondominated(costs))]
-        kept.sort(key=lambda pair: (pair[0], pair[1].arch))
-        return [point for _, point in kept]
+        return front_of(self.points(), self.objectives())
+
+
+def front_of(points: list[Point], objectives: Sequence[Objective]) -> list[Point]:
+    """The points that no other dominates, by the first objective's cost."""
+    if not points:
+        return []
+    costs = costs_of([point.result for point in points], objectives)
+    kept = [(tuple(costs[i]), points[i]) for i in np.flatnonzero(dominance.nondominated(costs))]
+    kept.sort(key=lambda pair: (pair[0], pair[1].arch))
+    return [point for _, point in kept]
 
 
 def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:

@@ -26,7 +26,7 @@ SEARCHES = sa.Table(
 )
 
 #: One architecture that a search asked for; `result` is NULL until it is judged, then
-#: `{objective: [value, low, high]}`.
+#: `{objective: [value, low, high]}`; since 2026-11 the coverage of a predicted value stands behind them.
 TRIALS = sa.Table(
     "trials",
     METADATA,

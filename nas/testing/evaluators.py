@@ -14,6 +14,9 @@ from nas.evaluators.protocol import Repeatable
 from nas.objectives import SOURCES, Objective, Values
 from nas.testing.spaces import require
 
+#: How far a quotient of sums may be beyond its range.
+_ROUNDING = 1e-9
+
 
 def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> None:
     """Hold what an objective opens to `nas.evaluators.protocol.Evaluator`, and its kind to `EvaluatorKind`.
@@ -65,7 +68,7 @@ def _steady(what: str, judge: Callable[[Archs], Values], rows: Archs) -> Values:
     order = np.random.default_rng(1).permutation(len(rows))
     shuffled = _judged(judge(rows[order]), len(rows))
     alone = [_judged(judge(row[None]), 1) for row in rows]
-    for part in ("value", "low", "high"):
+    for part in ("value", "low", "high", "coverage"):
         whole = getattr(together, part)
         if whole is None:
             continue
@@ -93,7 +96,7 @@ def _raised(what: str, judge: Callable[[Archs], Values]) -> Callable[[Archs], Va
 def _judged(values: Values, count: int) -> Values:
     """Values of the right shapes, with intervals around them."""
     require(isinstance(values, Values), "evaluate", f"it must give nas.objectives.Values, got {values!r}")
-    for part in ("value", "low", "high"):
+    for part in ("value", "low", "high", "coverage"):
         column = getattr(values, part)
         if column is None and part != "value":
             continue
@@ -107,4 +110,7 @@ def _judged(values: Values, count: int) -> Values:
         known = np.isfinite(values.value)
         inside = (values.low <= values.value) & (values.value <= values.high)
         require(inside[known].all(), "evaluate", "a value lies outside of its interval")
+    if values.coverage is not None:
+        share = values.coverage[np.isfinite(values.coverage)]
+        require(((share >= 0) & (share <= 1 + _ROUNDING)).all(), "evaluate", "coverage must be within 0..1")
     return values

@@ -201,6 +201,8 @@ def test_predict_says_what_it_does_not_know(ask, place, tmp_path):
     row = answer["predictions"][0]
     assert row["model"].endswith("m.onnx") and row["coverage"] < 1.0
     assert any(key.startswith("Conv[") for key in row["missing"])
+    assert row["coverage"] < 0.8 and "1 of 1" in answer["warning"] and "Conv(" in answer["warning"]
+    assert ask("predict", place / "latency", "--arch", "1,2,3,0,4,1")[1]["warning"] is None
     known = ask("predict", place / "latency", "--arch", "1,2,3,0,4,1")[1]["predictions"][0]
     assert (row["high"] - row["low"]) / row["value"] > 2 * (known["high"] - known["low"]) / known["value"]
 

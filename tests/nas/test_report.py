@@ -11,6 +11,7 @@ import nas
 from hwnas_cli.commands import search
 from nas.certainty import of_study
 from nas.report import front
+from nas.study import groups
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -72,7 +73,8 @@ def test_a_browser_draws_every_point(result, tmp_path):
     first = shown[: shown.index("Hypervolume over evaluations")]
     points = len(re.findall(r'class="point"', first))
     judged = [t for t in result.study.trials() if np.isfinite(t.value("error"))]
-    assert points == len(judged) + len(result.front) + 1, "tried, front, and the one that was measured"
+    shown_once = groups.of_equals(result.front, result.study.objectives(), result.study.finalists())
+    assert points == len(judged) + len(shown_once) + 1, "tried, front, and the one that was measured"
     assert "measured on the device" in first
     assert "tried by nsga2" in first and "tried by random" in first
     after = shown[shown.index("Hypervolume over evaluations") :]
@@ -162,8 +164,15 @@ def test_the_page_says_how_sure_the_front_is(noisy, tmp_path):
     page = front.write(result.study, tmp_path / "front.html").read_text()
     section = page[page.index("How sure is the front") : page.index("Hypervolume over evaluations")]
     space = result.context.space
-    for point, share in zip(result.front, found.membership, strict=True):
-        assert f"<td>{space.format(np.array(point.arch))}</td><td>{share:.2f}</td>" in section
+    shares = dict(zip([point.arch for point in result.front], found.membership, strict=True))
+    rows = groups.of_equals(result.front, result.study.objectives())
+    assert max(map(len, rows)) > 1 and min(map(len, rows)) == 1, "some points have the values of others"
+    for points in rows:
+        names = [space.format(np.array(point.arch)) for point in points]
+        low, high = (f"{end(shares[point.arch] for point in points):.2f}" for end in (min, max))
+        several = f"<details><summary>{len(names)} architectures</summary>{'<br>'.join(names)}</details>"
+        share = low if low == high else f"{low} to {high}"
+        assert f"<td>{names[0]}{several if len(names) > 1 else ''}</td><td>{share}</td>" in section
     assert "not in noisy" in section
     assert "noisy1 and noisy2 rank architectures alike (Spearman 1.00)" in section
     assert "effective dimension of 1." in section

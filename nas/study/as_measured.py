@@ -1,0 +1,119 @@
+"""The front judged again with what was measured: finalists count as the device said, not as they were predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nas.objectives import Objective
+from nas.spaces.protocol import Space
+from nas.study.record import Point
+from nas.study.study import Study, front_of
+
+#: The unit of what finalists are measured in.
+_UNIT = "ms"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a finalist was believed to take, and what it took.
+
+    Attributes:
+        value: measured - believed, in ms.
+        relative: the same as a share of what was believed, or None where that is 0.
+        verdict: `inside` or `outside` of the interval that was believed, or `no interval`.
+    """
+
+    value: float
+    relative: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class AsMeasured:
+    """A front with measured values in place of predictions for the finalists.
+
+    Attributes:
+        front: the points that no other dominates then, and that meet the constraints.
+        stay: measured finalists of the predicted front that are on it.
+        leave: those that are not.
+        enter: points that the predicted front has not.
+    """
+
+    front: tuple[Point, ...]
+    stay: tuple[Point, ...]
+    leave: tuple[Point, ...]
+    enter: tuple[Point, ...]
+
+    def sentence(self, space: Space) -> str:
+        """What became of the finalists, for people."""
+        count = len(self.stay) + len(self.leave)
+        gone = _moved(self.leave, space, "leaves", "leave")
+        come = _moved(self.enter, space, "comes on", "come on")
+        return f"judged again as measured: {len(self.stay)} of {count} measured finalists stay on the front{gone}{come}"
+
+
+def timed(objectives: Sequence[Objective]) -> Objective | None:
+    """The objective that measured latencies are compared with: the first in ms that is no measurement itself."""
+    return next((o for o in objectives if o.unit == _UNIT and o.source != "measured"), None)
+
+
+def latency_of(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The measured latency among the facts of a finalist: `value`, `low`, `high` in ms; None if there is none."""
+    found: dict[str, Any] | None = (facts.get("measured") or {}).get("latency_ms")
+    return found
+
+
+def difference(point: Point, objective: Objective | None, facts: Mapping[str, Any]) -> Difference | None:
+    """How far the measured latency is from what was believed; None if there is not both."""
+    latency = latency_of(facts)
+    if objective is None or latency is None:
+        return None
+    believed, low, high = point.result[objective.name]
+    verdict = "no interval"
+    if low is not None and high is not None:
+        verdict = "inside" if low <= latency["value"] <= high else "outside"
+    value = latency["value"] - believed
+    return Difference(value, value / believed if believed else None, verdict)
+
+
+def judge_again(study: Study) -> AsMeasured | None:
+    """The front with what was measured; None where no predicted latency of the front was measured."""
+    objectives, facts, before = study.objectives(), study.finalists(), study.front()
+    predicted = [o.name for o in objectives if o.unit == _UNIT and o.source == "predicted"]
+    measured = {arch: latency for arch, known in facts.items() if (latency := latency_of(known)) is not None}
+    finalists = [point for point in before if point.arch in measured]
+    if not predicted or not finalists:
+        return None
+    points = [_as_measured(point, predicted, measured.get(point.arch)) for point in study.points()]
+    kept = [
+        point
+        for point in points
+        if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in study.constraints())
+    ]
+    after = front_of(kept, objectives)
+    now, then = {point.arch for point in after}, {point.arch for point in before}
+    return AsMeasured(
+        front=tuple(after),
+        stay=tuple(point for point in finalists if point.arch in now),
+        leave=tuple(point for point in finalists if point.arch not in now),
+        enter=tuple(point for point in after if point.arch not in then),
+    )
+
+
+def _as_measured(point: Point, names: Sequence[str], latency: Mapping[str, Any] | None) -> Point:
+    if latency is None:
+        return point
+    told = (float(latency["value"]), latency.get("low"), latency.get("high"))
+    coverage = {name: share for name, share in point.coverage.items() if name not in names}
+    return replace(point, result={**point.result, **dict.fromkeys(names, told)}, coverage=coverage)
+
+
+def _moved(points: Sequence[Point], space: Space, one: str, several: str) -> str:
+    if not points:
+        return ""
+    first = space.format(np.array(points[0].arch))
+    return f"; {first} {one} it" if len(points) == 1 else f"; {first} and {len(points) - 1} more {several} it"

@@ -1,0 +1,23 @@
+"""Predictions of low coverage are not trusted in silence."""
+
+import pytest
+
+from predictors import trust
+
+CONV = "Conv[group=1,kernel_shape=3/3](1x4x8x8,w4x4x3x3)->(1x4x8x8)"
+
+
+@pytest.mark.parametrize("coverage", [[], [0.8], [0.8, 1.0]])
+def test_nothing_is_said_where_enough_was_measured(coverage):
+    assert trust.warning("latency", coverage) is None
+
+
+def test_one_line_says_how_many_what_is_missing_and_what_to_do():
+    said = trust.warning("ms", [0.42, 0.9, 0.61], [(CONV, "Relu[](1x4)->(1x4)"), (CONV, "Add[](1)->(1)")])
+    assert "ms of 2 of 3" in said and "42% to 61%" in said and "80%" in said and "\n" not in said
+    assert "Conv(1x4x8x8,w4x4x3x3)->(1x4x8x8), Relu(1x4)->(1x4) and 1 more" in said
+    assert said.endswith("profile such networks and fit again")
+
+
+def test_memory_is_simulated_so_more_measurements_do_not_help():
+    assert trust.warning("memory", [0.2], cost="memory").endswith("measure it instead")
