@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas.pareto.noise import Neighbours
     from nas.spaces.protocol import Space
     from nas.study.as_measured import AsMeasured
-    from nas.study.record import Point
+    from nas.study.trial import Point
 
 #: A setting is a word or a number.
 LONGEST_VALUE = 200

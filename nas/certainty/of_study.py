@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from nas.certainty import dependence, replication
 from nas.objectives import Objective
 from nas.pareto import noise
-from nas.study.record import Point, Result
 from nas.study.study import Study, costs_of
+from nas.study.trial import Point, Result
 
 #: Standard deviations up to which an architecture off the front is thought to belong on it.
 _REACH = 4.0

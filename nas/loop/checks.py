@@ -16,8 +16,8 @@ from nas.loop import guard
 from nas.objectives import Constraint, violations
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan
-from nas.study.record import Trial
 from nas.study.tables import DATABASE
+from nas.study.trial import Trial
 
 #: Spaces up to this size are looked through for an architecture that meets the constraints before anything is trained.
 ENUMERABLE = 100_000

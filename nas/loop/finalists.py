@@ -11,8 +11,8 @@ from device_profiles.errors import HwnasError, UsageError
 from nas.evaluators.protocol import Context, Evaluator, OwnsWeights
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
-from nas.study.record import Point
 from nas.study.study import Study, costs_of
+from nas.study.trial import Point
 from profiler import campaign, subjects
 
 #: Largest difference between a network in torch and its export, relative to its largest output.

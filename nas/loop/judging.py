@@ -13,7 +13,7 @@ from nas.arrays import Archs
 from nas.evaluators.protocol import Evaluator, Repeatable
 from nas.loop import guard
 from nas.objectives import Values
-from nas.study.record import Coverage, Replicates, Result
+from nas.study.trial import Coverage, Replicates, Result
 
 
 @dataclass(frozen=True)

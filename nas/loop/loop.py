@@ -23,9 +23,9 @@ from nas.loop.rounds import Rounds
 from nas.objectives import Constraint, parse_constraint
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan, asked, check, facts
-from nas.study.record import Point
 from nas.study.study import Study, begin_study, hypervolume
 from nas.study.tables import DATABASE
+from nas.study.trial import Point
 from profiler import unmade
 from profiler.lock import run_lock
 from profiler.store import Store

@@ -11,8 +11,8 @@ from nas.certainty import of_study
 from nas.evaluators.protocol import Evaluator, Repeatable
 from nas.loop import guard, judging
 from nas.objectives import Values
-from nas.study.record import Point
 from nas.study.study import Study
+from nas.study.trial import Point
 
 Progress = Callable[[str, int, int], None]
 

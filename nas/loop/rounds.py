@@ -21,8 +21,8 @@ from nas.objectives import Constraint, violations
 from nas.operators.protocol import Strategy
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan
-from nas.study.record import Result, Trial
 from nas.study.study import Study, costs_of
+from nas.study.trial import Result, Trial
 
 #: Architectures that are asked for at once.
 BATCH = 10

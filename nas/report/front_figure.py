@@ -14,7 +14,7 @@ from nas.report.pages import COLOURS
 from nas.report.view import View, hover, label
 from nas.study import as_measured
 from nas.study.groups import finders
-from nas.study.record import Point
+from nas.study.trial import Point
 
 #: Colours that no strategy has.
 _FRONT, _MEASURED, _BAR = "#1a1a1a", "#882255", "rgba(26,26,26,.35)"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nas.certainty import of_study
 from nas.report.view import View, difference, label, with_interval
 from nas.study import as_measured, groups
-from nas.study.record import Point
+from nas.study.trial import Point
 from predictors import trust
 
 #: Architectures that are named for another evaluation.

@@ -11,8 +11,8 @@ import predictors
 from device_profiles.errors import HwnasError
 from nas.evaluators.protocol import digest
 from nas.objectives import Objective
-from nas.study.record import Point
 from nas.study.study import Study
+from nas.study.trial import Point
 from predictors import trust
 
 

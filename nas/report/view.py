@@ -15,8 +15,8 @@ from nas.objectives import Objective
 from nas.spaces.protocol import Space
 from nas.study import as_measured, groups
 from nas.study import facts as study_facts
-from nas.study.record import Point, Trial
 from nas.study.study import Study
+from nas.study.trial import Point, Trial
 
 #: Characters of a line in a small window.
 _LINE = 44

@@ -10,8 +10,8 @@ import numpy as np
 
 from nas.objectives import Objective
 from nas.spaces.protocol import Space
-from nas.study.record import Point
 from nas.study.study import Study, front_of
+from nas.study.trial import Point
 
 #: The unit of what finalists are measured in.
 _UNIT = "ms"

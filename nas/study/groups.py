@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from nas.objectives import Objective
-from nas.study.record import Point
+from nas.study.trial import Point
 
 
 def of_equals(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from device_profiles.errors import InvalidData, SchemaMismatch
 from nas.objectives import Objective, violations
 from nas.pareto import dominance, indicators, noise
-from nas.study.record import Point, Record, Result, Trial
+from nas.study.record import Record
 from nas.study.tables import DATABASE, STUDY
+from nas.study.trial import Point, Result, Trial
 from profiler.store import NoStore, Store
 
 
