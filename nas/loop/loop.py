@@ -20,6 +20,7 @@ from nas.isolation.apart_strategy import ApartStrategy
 from nas.loop import finalists, judging, resolve
 from nas.loop.checks import check_feasible, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
+from nas.loop.tabulated import tabulated
 from nas.objectives import parse_constraint
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan, check, facts
@@ -195,6 +196,7 @@ def _run(plan: SearchPlan, place: Path, store: str | Path | None, progress: Prog
     study.bind(facts(plan, space, evaluators, constraints))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", without_password(str(store), instead=""))
+    parts = tabulated(space, parts, evaluators)
     check_feasible(space, parts, evaluators, constraints)
     loop = Rounds(plan, space, parts, foreign, study, context, evaluators, constraints)
     for name in plan.strategies:
