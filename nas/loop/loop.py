@@ -11,7 +11,7 @@ from typing import Any
 from device_profiles import plugins
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.passwords import without_password
-from device_profiles.profile import Target
+from device_profiles.profile import Target, as_target
 from nas import gradient
 from nas.evaluators import Context, Evaluator
 from nas.isolation import apart, space_parts
@@ -50,6 +50,10 @@ class SearchResult:
     study: Study
     context: Context
     evaluators: tuple[Evaluator, ...]
+
+    def __repr__(self) -> str:
+        names = ", ".join(evaluator.objective.name for evaluator in self.evaluators)
+        return f"SearchResult({str(self.folder)!r}: {names} on {self.plan.space} by {', '.join(self.plan.strategies)})"
 
     @property
     def front(self) -> list[Point]:
@@ -102,7 +106,7 @@ def search(
     constraints: Sequence[str] = (),
     seed: int = 0,
     data: str | None = None,
-    target: Target | None = None,
+    target: Target | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     store: str | Path | None = None,
     progress: Progress = lambda what, done, total: None,
@@ -118,7 +122,7 @@ def search(
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
         data: `digits`, an image folder, or None.
-        target: where measured objectives and finalists are measured.
+        target: where measured objectives and finalists are measured; a target, a name or a path.
         settings: see `SearchPlan`.
         store: where measurements go; the run's own database if None.
         progress: told `(what, done, total)`.
@@ -136,7 +140,7 @@ def search(
         constraints=tuple(constraints),
         seed=seed,
         data=data,
-        target=target,
+        target=None if target is None else as_target(target),
         settings=dict(settings or {}),
     )
     return run(plan, folder, store=store, progress=progress)

@@ -67,6 +67,16 @@ class Strategy(Protocol):
         """
 
 
+class Shown:
+    """A strategy that says in one line what it searches."""
+
+    _problem: Problem
+
+    def __repr__(self) -> str:
+        problem = self._problem
+        return f"{type(self).__name__}({len(problem.choices)} genes, {problem.objectives} objectives)"
+
+
 MakeStrategy = Callable[..., Strategy]
 """`STRATEGY(problem, *, seed, **settings)` of a strategy's module."""
 

@@ -41,7 +41,7 @@ class Section:
     below: str = ""
 
 
-def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Path:
+def write(path: str | Path, title: str, note: str, sections: Sequence[Section]) -> Path:
     """Write a page, whole or not at all; it needs no network.
 
     Args:
@@ -69,7 +69,7 @@ def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Pat
         f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
     outputs.write(path, page, outputs.PAGE)
-    return path
+    return Path(path)
 
 
 def layout() -> dict[str, Any]:
