@@ -15,8 +15,11 @@ import device_profiles
 import nas
 import predictors
 import profiler
+from device_profiles.version import version
 
-__all__ = ["device_profiles", "main", "nas", "predictors", "profiler"]
+__all__ = ["__version__", "device_profiles", "main", "nas", "predictors", "profiler"]
+
+__version__ = version()
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def _is_page(content: bytes) -> bool:
 PAGE = FileKind("a page of hwnas", _is_page)
 
 
-def check(path: Path, kind: FileKind) -> Path:
+def check(path: str | Path, kind: FileKind) -> Path:
     """Refuse a place that `write` would refuse, before anything is computed; nothing is written.
 
     Args:
@@ -55,6 +55,7 @@ def check(path: Path, kind: FileKind) -> Path:
     Raises:
         UsageError: there is something else, or there can be no file.
     """
+    path = Path(path)
     hint = "Give another file with -o."
     try:
         place = Path(os.path.realpath(path))
@@ -77,13 +78,14 @@ def check(path: Path, kind: FileKind) -> Path:
     return place
 
 
-def write(path: Path, content: str | bytes, kind: FileKind) -> None:
+def write(path: str | Path, content: str | bytes, kind: FileKind) -> None:
     """Write a file, whole or not at all.
 
     Raises:
         UsageError: there is something else, or there can be no file.
         DeviceError: the disk is full or fails.
     """
+    path = Path(path)
     place = check(path, kind)
     data = content.encode() if isinstance(content, str) else content
     try:

@@ -104,6 +104,16 @@ def load(name_or_path: str | Path) -> Target:
     return _validated(data, source)
 
 
+def as_target(target: Target | str | Path) -> Target:
+    """A target, or what `load` makes of a name or a path.
+
+    Raises:
+        UnknownName: see `load`.
+        InvalidData: likewise.
+    """
+    return target if isinstance(target, Target) else load(target)
+
+
 def to_plain(target: Target) -> dict[str, Any]:
     """The target as JSON-ready data."""
     return target.model_dump(mode="json")
@@ -118,14 +128,14 @@ def from_plain(data: Mapping[str, Any]) -> Target:
     return _validated(dict(data), "profile")
 
 
-def save(target: Target, path: Path) -> None:
+def save(target: Target | str, path: str | Path) -> None:
     """Write a TOML file that `load` reads back as an equal target; one that nobody has edited since is replaced.
 
     Raises:
         UsageError: there is something else, or there can be no file.
     """
-    text = to_toml(target)
-    outputs.write(path, _WRITTEN + hashlib.sha256(text.encode()).hexdigest() + "\n" + text, WRITTEN)
+    text = to_toml(as_target(target))
+    outputs.write(Path(path), _WRITTEN + hashlib.sha256(text.encode()).hexdigest() + "\n" + text, WRITTEN)
 
 
 def _is_as_written(content: bytes) -> bool:

@@ -16,6 +16,7 @@ from hwnas_cli.answer import Answer, Ended, captured, end, refusal, say
 from hwnas_cli.commands import (
     benchmark,
     compare,
+    completion,
     devices,
     doctor,
     evaluate,
@@ -23,9 +24,12 @@ from hwnas_cli.commands import (
     importing,
     predict,
     profile,
+    registered,
     report,
+    runs,
     search,
 )
+from hwnas_cli.help import FilledCommand
 
 #: What typer raises for options that cannot be read; its base is click's own or a copy of it, by typer's version.
 _Unreadable: type[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -48,11 +52,17 @@ app.command()(compare.compare)
 app.command()(fit.fit)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
-app.command()(search.search)
+app.command(cls=FilledCommand)(search.search)
+app.command()(runs.runs)
+app.command()(runs.status)
 app.command()(report.report)
 app.command()(benchmark.benchmark)
-app.command("import")(importing.import_)
-app.command("lint")(importing.lint)
+app.command("import", cls=FilledCommand)(importing.import_)
+app.command("lint", cls=FilledCommand)(importing.lint)
+app.command()(registered.spaces)
+app.command()(registered.strategies)
+app.command()(registered.predictors)
+app.command()(completion.completion)
 
 
 class _Version(Exception):
@@ -104,12 +114,9 @@ def _run(words: list[str], name: str, *, as_json: bool) -> Ended:
         with captured() as printed:
             ended = command().main(args=spread(words), prog_name="hwnas", standalone_mode=False)
     except _Version:
-        from importlib.metadata import PackageNotFoundError, version
+        from device_profiles.version import version
 
-        try:
-            number = version("hwnas")
-        except PackageNotFoundError:
-            number = "unknown"
+        number = version()
         return Ended("version", Answer({"version": number}, f"hwnas {number}"))
     except _Unreadable as error:
         return Ended(name, _unreadable(error))

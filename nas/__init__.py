@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluators", "gradient", "indicators", "pareto", "search", "spaces", "strategies", "testing"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name == "search":
         value = import_module("nas.loop.loop").search

@@ -37,6 +37,10 @@ def names() -> tuple[str, ...]:
     return registry.names()
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name in ("testing", "transfer"):
         return import_module(f"predictors.{name}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, UsageError
-from device_profiles.profile import Target
+from device_profiles.profile import Target, as_target
 from predictors import registry, samples
 from predictors.composition import KERNEL_ERROR, NETWORK_ERROR
 from predictors.features import LAUNCH_MS, features, roofline_ms
@@ -23,7 +23,7 @@ from profiler.campaign import Budget, Outcome, measure
 from profiler.fusing import fused_graph
 from profiler.operators import OperatorGraph
 from profiler.store import Store
-from profiler.subjects import Subject
+from profiler.subjects import Subject, require_subjects
 from profiler.summary import failures, measurements
 
 Floats = NDArray[np.float64]
@@ -102,7 +102,7 @@ def measure_until(
     pool: Sequence[Subject],
     error: float,
     *,
-    target: Target,
+    target: Target | str | Path,
     store: Store,
     budget: Budget | None = None,
     seed: int = 0,
@@ -118,7 +118,7 @@ def measure_until(
     Args:
         pool: what may be measured.
         error: mean relative error to reach, above 0.
-        target: where and how.
+        target: where and how; or its name, or the path of its profile.
         store: where the measurements go.
         budget: of each network, and in `device_s` of all together; no limit if that is None.
         seed: of what is held out, and of the order of the rounds.
@@ -130,6 +130,8 @@ def measure_until(
         UsageError: the pool is too small to hold anything out, or the error is not above 0.
         DeviceError: see `profiler.measure`.
     """
+    target = as_target(target)
+    require_subjects(pool)
     limits = budget or Budget()
     unique = list({subject.id: subject for subject in pool}.values())
     require_pool(error, len(unique))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable, UsageError
+from predictors.genes import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,16 +137,17 @@ class CostTable:
     def checked(self, archs: Archs) -> Archs:
         """The rows, `(n, d)`, as integers, if they are in the space."""
         archs = np.asarray(archs)
-        if archs.ndim != 2 or archs.shape[1] != len(self.choices) or not np.issubdtype(archs.dtype, np.integer):
+        if archs.ndim != 2 or archs.shape[1] != len(self.choices):
             raise UsageError(
                 f"architectures must be an integer matrix (n, {len(self.choices)}), "
                 f"got shape {archs.shape} of {archs.dtype}"
             )
+        archs = whole(archs)
         if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= self._limits).any())):
             raise UsageError(
                 f"a gene is outside of the space: options per gene are {self.choices}, and genes count from 0"
             )
-        return np.asarray(archs, dtype=np.int64)
+        return archs
 
     @cached_property
     def _limits(self) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ _STYLE = (
 )
 
 
-def write(comparison: Comparison, path: Path) -> Path:
+def write(comparison: Comparison, path: str | Path) -> Path:
     """Write the page: the table, predicted against measured, calibration, errors by kind of kernel."""
     target = html.escape(comparison.target)
     noise = "unknown" if comparison.noise_mape is None else f"{comparison.noise_mape:.1%}"
@@ -53,7 +53,7 @@ def write(comparison: Comparison, path: Path) -> Path:
         f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
     outputs.write(path, page, outputs.PAGE)
-    return path
+    return Path(path)
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:

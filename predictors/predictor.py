@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
-from device_profiles.profile import Target, from_plain, to_plain
+from device_profiles.profile import Target, as_target, from_plain, to_plain
 from device_profiles.reading import parse_json
 from predictors import network, registry, samples
 from predictors.card import Card, is_predictor
@@ -85,6 +85,11 @@ class Predictor:
     model: GraphPredictor
     table: CostTable | None
 
+    def __repr__(self) -> str:
+        card = self.card
+        about = f" for {card.space}" if card.space is not None else ""
+        return f"Predictor({card.predictor}: {card.cost} on {card.target}{about}, {len(card.trained_on)} networks)"
+
     def predict(
         self,
         what: Archs | OperatorGraph | str | Path | Sequence[Any],
@@ -136,7 +141,7 @@ class Predictor:
                 hint=f"Fit one for it with: hwnas fit {target} ...",
             )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the predictor into `folder`, whole or not at all; what was there before is replaced."""
         from safetensors.numpy import save_file
 
@@ -205,7 +210,7 @@ def fit(
     name: str,
     store: Store,
     *,
-    target: Target,
+    target: Target | str | Path,
     space: TabulatedSpace | None = None,
     cost: str = "latency",
     networks: Sequence[str] | None = None,
@@ -216,7 +221,7 @@ def fit(
     Args:
         name: of a predictor, see `predictors.names()`.
         store: the measurements.
-        target: whose measurements; its runtime compiles the networks of the space.
+        target: whose measurements, as a target, a name or a path; its runtime compiles the networks of the space.
         space: whose architectures it will answer, or None for graphs and files alone.
         cost: `latency`, `energy` or `memory`; memory is simulated, so its one predictor is `simulation`.
         networks: ids of the networks to learn from; all if None.
@@ -227,6 +232,7 @@ def fit(
         UsageError: the predictor does not predict this cost, or there is no such cost.
         InvalidData: the store has no measurements of the target, or none of this cost.
     """
+    target = as_target(target)
     make = registry.get(name)
     conditions = store.require_conditions(target.name)
     if cost not in samples.UNITS:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, UsageError
-from device_profiles.profile import Target, to_plain
+from device_profiles.profile import Target, as_target, to_plain
 from profiler import events, meters, reference, transports
 from profiler.agent.job import Candidate, Job, Plan
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
@@ -27,7 +27,7 @@ from profiler.outstanding import complete_processes, outstanding
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
-from profiler.subjects import Subject
+from profiler.subjects import Subject, require_subjects
 from profiler.summary import failures, latencies, measurements, reference_ns
 from profiler.trial import save_inputs
 
@@ -74,7 +74,7 @@ class Outcome:
 def measure(
     subjects: Sequence[Subject],
     *,
-    target: Target,
+    target: Target | str | Path,
     store: Store,
     budget: Budget | None = None,
     seed: int = 0,
@@ -86,7 +86,7 @@ def measure(
 
     Args:
         subjects: what to measure; equal ids are measured once, and each subject has an entry.
-        target: where and how.
+        target: where and how; or its name, or the path of its profile.
         store: where the blocks go.
         budget: when to stop.
         seed: of the order of the rounds.
@@ -101,7 +101,10 @@ def measure(
         ConditionMismatch: the store holds this target under other conditions.
         DeviceBusy: another process measures on the device.
         DeviceError: the device or its runtime is missing, or its agent failed repeatedly.
+        UsageError: something is no subject, or no target has the name.
     """
+    target = as_target(target)
+    require_subjects(subjects)
     meters.load(target.energy)  # a meter that nobody has is found before anything is measured
     transports.load(target.access.transport, target.access.address, dict(target.access.options))  # and an option, too
     conditions = conditions_of(target)

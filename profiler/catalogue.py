@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
-from device_profiles.profile import Target, from_plain, to_plain
+from device_profiles.profile import Target, as_target, from_plain, to_plain
 from profiler import runtimes
 from profiler.assembly import Assembly
 from profiler.capture import BlockCache, stitch
@@ -70,7 +70,7 @@ class Catalogue:
 
 def compile_all(
     assemblies: Sequence[Assembly],
-    target: Target,
+    target: Target | str | Path,
     *,
     cache: Path | None = None,
     workers: int | None = None,
@@ -85,6 +85,7 @@ def compile_all(
         workers: processes; one for each CPU if None.
         progress: told how many are done, and of how many.
     """
+    target = as_target(target)
     folder = (cache or cache_folder()) / "catalogues"
     name = hashlib.sha256(
         "\n".join(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidModel
-from device_profiles.profile import Target
+from device_profiles.profile import Target, as_target
 from profiler import runtimes, trial
 from profiler.drawing import draw
 from profiler.free_dims import Wanted, fix
@@ -29,8 +29,8 @@ def runtime_options(target: Target) -> RuntimeOptions:
 
 
 def fused_graph(
-    model: Path,
-    target: Target,
+    model: str | Path,
+    target: Target | str | Path,
     *,
     captured: OperatorGraph | None = None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
@@ -54,6 +54,7 @@ def fused_graph(
     """
     import onnx
 
+    model, target = Path(model), as_target(target)
     if not model.is_file():
         raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
     name, options = target.runtime.name, runtime_options(target)

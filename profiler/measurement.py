@@ -110,6 +110,10 @@ class Measurement:
     closure_note: str | None = None
     same_as: str | None = None
 
+    def __repr__(self) -> str:
+        latency = self.latency
+        return f"Measurement({self.name!r}: {latency.value_ms:.4g} ms, {latency.low_ms:.4g} to {latency.high_ms:.4g})"
+
     def to_plain(self) -> dict[str, Any]:
         """What was measured as JSON-ready data; what is missing says why."""
         return {

@@ -64,7 +64,7 @@ class ModelFile:
     kept: str
 
 
-def read_inputs(path: Path) -> Arrays:
+def read_inputs(path: str | Path) -> Arrays:
     """Arrays of an `.npz`, by name.
 
     Raises:
@@ -75,7 +75,7 @@ def read_inputs(path: Path) -> Arrays:
     import zlib
 
     hint = "Write it with numpy.savez(FILE, **{name: array})."
-    content = read_bytes(path, largest_bytes=_LARGEST_INPUTS_BYTES, hint=hint)
+    content = read_bytes(Path(path), largest_bytes=_LARGEST_INPUTS_BYTES, hint=hint)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: np.asarray(file[name]) for name in file.files}
@@ -83,7 +83,7 @@ def read_inputs(path: Path) -> Arrays:
         raise InvalidData(f"{path} holds no arrays: {error}", hint=hint) from error
 
 
-def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
+def prepare(path: str | Path, asked: Asked | None = None) -> ModelFile:
     """Make a file ready.
 
     Shapes come from the file, else from ONNX's inference, else from one run.
@@ -93,7 +93,7 @@ def prepare(path: Path, asked: Asked | None = None) -> ModelFile:
     """
     import onnx
 
-    asked = asked or Asked()
+    path, asked = Path(path), asked or Asked()
     name = path.name
     proto = onnx.ModelProto.FromString(embed(path))
     own = {value.name: asked.inputs[value.name] for value in proto.graph.input if value.name in asked.inputs}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from device_profiles.errors import UsageError
 from profiler.operators import Operator, OperatorGraph
 
 if TYPE_CHECKING:
@@ -48,7 +49,32 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def from_file(path: Path, asked: Asked | None = None) -> Subject:
+def require_subjects(subjects: Sequence[Any]) -> None:
+    """Refuse what is no subject, with how to make one of it.
+
+    Raises:
+        UsageError: something is not.
+    """
+    if isinstance(subjects, Subject) or not isinstance(subjects, Sequence):
+        raise UsageError(
+            f"what is measured is a list of subjects, got {type(subjects).__name__}", hint="measure([subject], ...)"
+        )
+    for one in subjects:
+        if isinstance(one, Subject):
+            continue
+        if isinstance(one, str | Path):
+            hint = f"profiler.subjects.from_file({str(one)!r}) makes one of an ONNX file."
+        elif hasattr(one, "state_dict"):
+            hint = (
+                "Export the module: torch.onnx.export(module, (example,), 'model.onnx'), then "
+                "profiler.subjects.from_file('model.onnx')."
+            )
+        else:
+            hint = "profiler.subjects.from_file(path) and nas.spaces.export.subject(space, arch) make subjects."
+        raise UsageError(f"{type(one).__name__} is no subject", hint=hint)
+
+
+def from_file(path: str | Path, asked: Asked | None = None) -> Subject:
     """A model from an ONNX file.
 
     Args:
@@ -60,7 +86,7 @@ def from_file(path: Path, asked: Asked | None = None) -> Subject:
     """
     from profiler.model_files import prepare
 
-    ready = prepare(path, asked)
+    ready = prepare(Path(path), asked)
     return Subject(
         id=hashlib.sha256(f"{ready.graph.digest} {ready.kept}".encode()).hexdigest()
         if ready.kept

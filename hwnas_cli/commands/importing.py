@@ -19,9 +19,7 @@ Part = Annotated[str | None, typer.Option(help="Which table of a file, or in whi
 
 @answers("import")
 def import_(
-    kind: Annotated[
-        str, typer.Argument(help="Layout: nasbench201, hwnasbench, nbmacro, accelnasbench, hat, nnmeter, ofa or plain.")
-    ],
+    kind: Annotated[str, typer.Argument(help="Layout: {layouts}.")],
     file: Annotated[Path, typer.Argument(help="The table as it was published, gzipped or not.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the table; one that is there is replaced.")],
     device: Device = None,
@@ -69,7 +67,7 @@ def import_(
 @answers("lint")
 def lint(
     file: Annotated[Path, typer.Argument(help="A published table, or the folder of an imported one.")],
-    kind: Annotated[str | None, typer.Option(help="Its layout, if the content does not tell.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Its layout, if the content does not tell: {layouts}.")] = None,
     device: Device = None,
     part: Part = None,
     against: Annotated[

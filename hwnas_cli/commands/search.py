@@ -50,7 +50,7 @@ def search(
 
     The same command again goes on where it stopped.
 
-    Objectives: accuracy · params · macs · latency:DIR · latency:measured · table:FILE.csv[.gz]:COLUMN[:max].
+    Objectives: {objectives}.
 
     Examples:
 

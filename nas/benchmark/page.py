@@ -56,7 +56,7 @@ def main_score(cells: Sequence[Cell]) -> str:
     return "ratio" if all("ratio" in scores for cell in cells for scores in cell.scores.values()) else "hypervolume"
 
 
-def write(plan: Plan, cells: Sequence[Cell], path: Path) -> Path:
+def write(plan: Plan, cells: Sequence[Cell], path: str | Path) -> Path:
     """Write the page.
 
     For each group of problems: the median and the middle half of all problems and seeds over evaluations, the means at

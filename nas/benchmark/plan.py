@@ -84,7 +84,7 @@ class Plan:
         return tuple(sorted({mark for mark in given if mark <= self.evaluations} | {self.evaluations}))
 
 
-def read(path: Path) -> Plan:
+def read(path: str | Path) -> Plan:
     """A plan from a TOML file; paths in it are relative to it.
 
     Raises:
@@ -92,7 +92,7 @@ def read(path: Path) -> Plan:
         UnknownName: a key is not one, or names what is not there.
         UsageError: a value is of another kind or out of range.
     """
-    hint = "hwnas benchmark FILE.toml"
+    path, hint = Path(path), "hwnas benchmark FILE.toml"
     try:
         content = read_bytes(path, largest_bytes=LARGEST_TOML_BYTES, hint=hint)
     except InvalidData as error:

@@ -8,6 +8,7 @@ Example:
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -63,8 +64,17 @@ def claiming(spec: str) -> EvaluatorKind:
     if broken is not None:
         raise broken
     raise UsageError(
-        f"no evaluator takes the objective {spec!r}", hint=f"Objectives: {' · '.join(forms)}; each may be NAME=SPEC."
+        f"no evaluator takes the objective {spec!r}",
+        hint=f"{_guess(spec, forms)}Objectives: {' · '.join(forms)}; each may be NAME=SPEC.",
     )
+
+
+def _guess(spec: str, forms: list[str]) -> str:
+    """What was probably meant, as a sentence; empty where nothing is near."""
+    heads = [form.strip().partition(":")[0] for some in forms for form in some.split("·")]
+    head = spec.partition(":")[0]
+    close = difflib.get_close_matches(head, heads, n=1, cutoff=0.5)
+    return f"Did you mean {close[0] + spec[len(head) :]!r}? " if close and close[0] != head else ""
 
 
 def open_objective(text: str, context: Context) -> Evaluator:

@@ -54,8 +54,21 @@ class ApartStrategy:
         """End its processes."""
         self._sandbox.close()
 
-    def open(self, objectives: int, known: Mapping[int, Callable[[Archs], Floats]], *, tabular: bool) -> None:
+    def open(
+        self,
+        objectives: int,
+        known: Mapping[int, Callable[[Archs], Floats]],
+        *,
+        tabular: bool,
+        listed: Archs | None = None,
+    ) -> None:
         """Make the strategy for a search.
+
+        Args:
+            objectives: how many.
+            known: columns of the costs that are free to know.
+            tabular: whether each genome is an architecture of its own.
+            listed: `(k, d)`, the only genomes that there are; None for all.
 
         Raises:
             PluginError: it failed.
@@ -63,7 +76,8 @@ class ApartStrategy:
         """
         self.known = known
         header = {"do": "open", "objectives": objectives, "known": list(known), "tabular": tabular}
-        self._call(header, b"", "made")
+        header["listed"] = listed is not None
+        self._call(header, b"" if listed is None else np.ascontiguousarray(listed).tobytes(), "made")
 
     def ask(self, n: int) -> Archs:
         """Its next rows, checked.
@@ -72,7 +86,7 @@ class ApartStrategy:
             PluginError: it failed, took too long, or asked for what is not in the space.
         """
         payload = self._call({"do": "ask", "n": n}, b"", f"asked for {n} architectures")[1]
-        return np.frombuffer(payload, dtype=np.int64).reshape(-1, len(self.space.choices)).copy()
+        return _rows(payload, self.space)
 
     def tell(self, archs: Archs, costs: Floats, violations: Floats | None = None) -> None:
         """Tell it what they cost.
@@ -99,7 +113,7 @@ class ApartStrategy:
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
         """A known objective, which is evaluated in the search."""
-        archs = np.frombuffer(payload, dtype=np.int64).reshape(-1, len(self.space.choices))
+        archs = _rows(payload, self.space)
         costs = np.asarray(self.known[int(header["column"])](archs), dtype=np.float64)
         return {"costs": len(costs)}, costs.tobytes()
 
@@ -125,6 +139,7 @@ class ApartStrategy:
                     canonical=None if header["tabular"] else parts.canonical,
                     valid=parts.is_valid,
                     ordered=space.ordered,
+                    listed=_rows(payload, space) if header["listed"] else None,
                     **self.settings,
                 )
                 made[:] = [strategy]
@@ -141,3 +156,8 @@ class ApartStrategy:
             return {}, b""
 
         serve(channel, handle)
+
+
+def _rows(payload: bytes, space: Space) -> Archs:
+    """Genomes as they were sent, `(n, d)`."""
+    return np.frombuffer(payload, dtype=np.int64).reshape(-1, len(space.choices)).copy()

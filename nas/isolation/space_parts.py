@@ -31,12 +31,14 @@ class Parts:
         canonical: likewise.
         is_valid: likewise.
         features: likewise.
+        listed: `(k, d)`, the genomes that have values, where a table has only some; None for all.
     """
 
     sample: Callable[[int, np.random.Generator], Archs]
     canonical: Callable[[Archs], Archs]
     is_valid: Callable[[Archs], NDArray[np.bool_]]
     features: Callable[[Archs], Floats]
+    listed: Archs | None = None
 
 
 def load(spec: str, seconds: float) -> tuple[Space, Parts]:

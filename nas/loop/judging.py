@@ -11,6 +11,7 @@ import numpy as np
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Evaluator, Repeatable
+from nas.evaluators.tabular import Tabular
 from nas.loop import guard
 from nas.objectives import Values
 from nas.study.trial import Coverage, Replicates, Result
@@ -77,6 +78,7 @@ def judge(
         if isinstance(evaluator, Repeatable):
             asked += [partial(evaluator.again, replicate=place) for place in range(1, replicates)]
         said: dict[int, str] = {}
+        nothing = "not in the table" if isinstance(evaluator, Tabular) else "no finite value"
         found = [guard.evaluate(one, archs, seconds=seconds, failed=said.__setitem__) for one in asked]
         single = np.stack([values.value for values in found], axis=1)
         for row, values in enumerate(single):
@@ -87,7 +89,7 @@ def judge(
             if covered is not None and len(values) == 1 and np.isfinite(covered[row]):
                 judged.coverage.setdefault(row, {})[name] = float(np.clip(covered[row], 0.0, 1.0))
             if not np.isfinite(values).any():
-                judged.reasons.setdefault(row, f"{name}: {said.get(row, 'no finite value')}")
+                judged.reasons.setdefault(row, f"{name}: {said.get(row, nothing)}")
     return judged
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from device_profiles import plugins
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.passwords import without_password
-from device_profiles.profile import Target
+from device_profiles.profile import Target, as_target
 from nas import gradient
 from nas.evaluators import Context, Evaluator
 from nas.isolation import apart, space_parts
@@ -20,6 +20,7 @@ from nas.isolation.apart_strategy import ApartStrategy
 from nas.loop import finalists, judging, resolve
 from nas.loop.checks import check_feasible, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
+from nas.loop.tabulated import tabulated
 from nas.objectives import Constraint, parse_constraint
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan, asked, check, facts
@@ -50,6 +51,10 @@ class SearchResult:
     study: Study
     context: Context
     evaluators: tuple[Evaluator, ...]
+
+    def __repr__(self) -> str:
+        names = ", ".join(evaluator.objective.name for evaluator in self.evaluators)
+        return f"SearchResult({str(self.folder)!r}: {names} on {self.plan.space} by {', '.join(self.plan.strategies)})"
 
     @property
     def front(self) -> list[Point]:
@@ -110,7 +115,7 @@ def search(
     constraints: Sequence[str] = (),
     seed: int = 0,
     data: str | None = None,
-    target: Target | None = None,
+    target: Target | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     again: int = 0,
     finalists: int = 0,
@@ -132,7 +137,7 @@ def search(
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
         data: `digits`, an image folder, or None.
-        target: where measured objectives and finalists are measured.
+        target: where measured objectives and finalists are measured; a target, a name or a path.
         settings: see `SearchPlan`.
         again: further evaluations after the search, of what makes the front most certain.
         finalists: architectures of the front to export and measure after that.
@@ -154,7 +159,7 @@ def search(
         constraints=tuple(constraints),
         seed=seed,
         data=data,
-        target=target,
+        target=None if target is None else as_target(target),
         settings=dict(settings or {}),
         again=again,
         finalists=finalists,
@@ -219,6 +224,7 @@ def _run(
     study.ask(asked(plan))
     if store is not None and study.fact("store") is None:
         study.set_fact("store", without_password(str(store), instead=""))
+    parts = tabulated(space, parts, evaluators)
     check_feasible(space, parts, evaluators, constraints)
     loop = Rounds(plan, space, parts, foreign, study, context, evaluators, constraints)
     for name in plan.strategies:

@@ -152,7 +152,7 @@ class Rounds:
         # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
         tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
         if name in self.foreign:
-            self.foreign[name].open(len(self.evaluators), known, tabular=tabular)
+            self.foreign[name].open(len(self.evaluators), known, tabular=tabular, listed=self.parts.listed)
             return self.foreign[name]
         return strategies.create(
             name,
@@ -164,6 +164,7 @@ class Rounds:
             canonical=None if tabular else self.parts.canonical,
             valid=self.parts.is_valid,
             ordered=self.space.ordered,
+            listed=self.parts.listed,
             **self.plan.settings_of(name),
         )
 

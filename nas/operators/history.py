@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs, Floats
 from nas.operators.protocol import Problem
+from predictors.genes import whole
 
 
 def checked(problem: Problem, archs: Archs, costs: Costs, violations: Floats | None) -> tuple[Archs, Costs, Floats]:
@@ -25,9 +26,9 @@ def checked(problem: Problem, archs: Archs, costs: Costs, violations: Floats | N
         The three as int64 `(n, d)`, float64 `(n, m)` and float64 `(n,)`.
 
     Raises:
-        UsageError: a shape does not fit.
+        UsageError: a shape does not fit, or a gene is no whole number.
     """
-    rows, values = np.array(archs, dtype=np.int64), np.array(costs, dtype=np.float64)
+    rows, values = np.array(whole(archs)), np.array(costs, dtype=np.float64)
     amounts = np.zeros(len(rows)) if violations is None else np.array(violations, dtype=np.float64)
     wanted = ((len(rows), len(problem.choices)), (len(rows), problem.objectives), (len(rows),))
     if (rows.shape, values.shape, amounts.shape) != wanted:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Archs, Costs
+from nas.operators.listed import Listed
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Problem:
         valid: `(n, d) -> (n,)` bool, or None where all genomes are networks.
         ordered: `(d,)`: whether the options of a gene are in an order (a width), so that near ones are alike; None
             means that all genes are categories.
+        listed: the only genomes that there are, which `valid` says too; None where they are not listed.
     """
 
     choices: tuple[int, ...]
@@ -34,6 +36,7 @@ class Problem:
     canonical: Callable[[Archs], Archs] | None = None
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None
     ordered: tuple[bool, ...] | None = None
+    listed: Listed | None = None
 
 
 @runtime_checkable
@@ -62,6 +65,16 @@ class Strategy(Protocol):
 
         `archs` is `(n, d)`, `costs` `(n, m)`, `violations` `(n,)` at least 0, or None if there are none.
         """
+
+
+class Shown:
+    """A strategy that says in one line what it searches."""
+
+    _problem: Problem
+
+    def __repr__(self) -> str:
+        problem = self._problem
+        return f"{type(self).__name__}({len(problem.choices)} genes, {problem.objectives} objectives)"
 
 
 MakeStrategy = Callable[..., Strategy]

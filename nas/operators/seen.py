@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Archs
+from nas.operators.listed import Listed
 from nas.operators.protocol import Problem
 
 #: Spaces up to this size can be enumerated when random draws find nothing new.
 ENUMERABLE = 1_000_000
+#: Rows of a list that are looked at together.
+_CHUNK = 1_024
 #: Draws of random genomes before a space is believed to be nearly exhausted.
 DRAWS = 100
 
@@ -22,6 +25,10 @@ class Seen:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._keys: set[bytes] = set()
+        self._places: dict[bytes, list[int]] = {}
+        if problem.listed is not None:
+            for place, key in enumerate(self.keys(problem.listed.rows)):
+                self._places.setdefault(key, []).append(place)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -62,6 +69,8 @@ class Seen:
 
         They join `taken`. Fewer mean that there are no more.
         """
+        if self._problem.listed is not None:
+            return self._unseen_rows(self._problem.listed, count, rng, taken)
         choices = np.array(self._problem.choices, dtype=np.int64)
         parts: list[Archs] = []
         missing = count
@@ -107,8 +116,38 @@ class Seen:
         return np.concatenate(parts) if parts else np.empty((0, len(self._problem.choices)), dtype=np.int64)
 
     def first(self, archs: Archs, count: int, taken: set[bytes]) -> Archs:
-        """The first `count` rows of `(n, d)` that are valid, new and distinct; they join `taken`."""
+        """The first `count` rows of `(n, d)` that are valid, new and distinct; they join `taken`.
+
+        Where genomes are listed, those that are not in the list stand for the nearest new ones that are.
+        """
+        if self._problem.listed is not None:
+            archs = self._in_list(self._problem.listed, archs, taken)
         kept = archs[self.fresh(archs, taken)]
         for key in self.keys(kept[count:]) if len(kept) > count else ():
             taken.discard(key)
         return kept[:count]
+
+    def _unseen_rows(self, listed: Listed, count: int, rng: np.random.Generator, taken: set[bytes]) -> Archs:
+        """As `unseen`, of a list."""
+        rows, parts, missing = listed.rows[rng.permutation(len(listed))], [listed.rows[:0]], count
+        for start in range(0, len(rows), _CHUNK):
+            if missing <= 0:
+                break
+            parts.append(self.first(rows[start : start + _CHUNK], missing, taken))
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
+
+    def _in_list(self, listed: Listed, archs: Archs, taken: set[bytes]) -> Archs:
+        """Rows `(n, d)`, of which those that are not listed become the nearest listed one that is new."""
+        outside = ~listed.has(archs)
+        if not outside.any():
+            return archs
+        new = np.ones(len(listed), dtype=np.bool_)
+        for key in (*self._keys, *taken):
+            new[self._places.get(key, [])] = False
+        among = np.flatnonzero(new)
+        if len(among) == 0:
+            return archs[~outside]
+        found = np.array(archs, dtype=np.int64)
+        found[outside] = listed.nearest(found[outside], among)
+        return found

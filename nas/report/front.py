@@ -20,7 +20,7 @@ from nas.study.study import Study, hypervolume
 _STEPS = 100
 
 
-def write(study: Study, path: Path) -> Path:
+def write(study: Study, path: str | Path) -> Path:
     """Write the page.
 
     It shows the front with what is known of each point on hover, predicted and measured values told apart; the front as

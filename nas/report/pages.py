@@ -49,7 +49,7 @@ class Section:
     above: str = ""
 
 
-def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Path:
+def write(path: str | Path, title: str, note: str, sections: Sequence[Section]) -> Path:
     """Write a page, whole or not at all; it needs no network.
 
     Args:
@@ -79,7 +79,7 @@ def write(path: Path, title: str, note: str, sections: Sequence[Section]) -> Pat
         f"{html.escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
     outputs.write(path, page, outputs.PAGE)
-    return path
+    return Path(path)
 
 
 def legend(colours: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UnknownName, UsageError
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
+from predictors.genes import whole
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ class ProductSpace(ABC):
     def assembly(self, arch: Archs) -> Assembly:
         """The network as blocks."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__repr__ = ProductSpace.__repr__  # type: ignore[method-assign]  # dataclasses would make one of every field
+
+    def __repr__(self) -> str:
+        return f"nas.spaces.load({self.spec!r})"
+
     def __post_init__(self) -> None:
         for option, value in self._options().items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -118,11 +126,14 @@ class ProductSpace(ABC):
             UnknownName: the space has no such gene.
         """
         place = self.place(gene)
-        return self.genes[place].options[int(arch[place])]
+        return self.genes[place].options[int(self.checked_row(arch)[place])]
 
     def values(self, arch: Archs) -> dict[str, Any]:
         """All options of an architecture `(d,)` by the names of their genes."""
-        return {gene.name: gene.options[int(index)] for gene, index in zip(self.genes, arch, strict=True)}
+        return {
+            gene.name: gene.options[index]
+            for gene, index in zip(self.genes, self.checked_row(arch).tolist(), strict=True)
+        }
 
     def place(self, gene: str) -> int:
         """The column of a gene.
@@ -233,15 +244,23 @@ class ProductSpace(ABC):
         archs = np.asarray(archs)
         if archs.ndim != 2 or archs.shape[1] != len(self.choices):
             raise UsageError(f"architectures must be a matrix (n, {len(self.choices)}), got shape {archs.shape}")
-        if not np.issubdtype(archs.dtype, np.integer) and not (archs == np.floor(archs)).all():
-            raise UsageError("architectures must be whole numbers")
+        archs = whole(archs, [gene.name for gene in self.genes])
         outside = (archs < 0) | (archs >= np.array(self.choices))
         if outside.any():
             row, gene = np.argwhere(outside)[0]
             raise UsageError(
                 f"gene {self.genes[gene].name} is {archs[row, gene]}, outside of 0..{self.choices[gene] - 1}"
             )
-        return archs.astype(np.int64, copy=False)
+        return archs
+
+    def checked_row(self, arch: Archs) -> Archs:
+        """One row `(d,)`, if it is in the space.
+
+        Raises:
+            UsageError: see `checked`.
+        """
+        row: Archs = self.checked(np.asarray(arch)[None])[0]
+        return row
 
     def to_module(self, arch: Archs, **options: Any) -> nn.Module:
         """The network as a torch module, with fresh weights; options are those of the space and replace its own."""

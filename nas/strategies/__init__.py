@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from device_profiles.registry import Registry
 from nas.arrays import Archs, Costs
+from nas.operators.listed import Listed
 from nas.operators.protocol import MakeStrategy, Problem, Strategy
 
 __all__ = ["REGISTRY", "Archs", "Costs", "Problem", "Strategy", "create", "names"]
@@ -45,6 +46,7 @@ def create(
     canonical: Callable[[Archs], Archs] | None = None,
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None,
     ordered: Sequence[bool] | None = None,
+    listed: Archs | None = None,
     **settings: Any,
 ) -> Strategy:
     """Make a strategy for a problem.
@@ -59,6 +61,8 @@ def create(
         canonical: equal rows of its result are the same network.
         valid: which genomes are networks at all.
         ordered: per gene, whether its options are in an order; None means that all genes are categories.
+        listed: `(k, d)`, the only genomes that there are, such as the rows of a table; None where they are all that
+            are `valid`.
         **settings: the strategy's own settings.
 
     Raises:
@@ -72,6 +76,10 @@ def create(
         )
     if ordered is not None and len(ordered) != len(choices):
         raise UsageError(f"ordered says something of {len(ordered)} genes, choices of {len(choices)}")
+    rows = None
+    if listed is not None:
+        rows = Listed.of(listed, tuple(int(c) for c in choices), seed)
+        valid = rows.has
     problem = Problem(
         choices=tuple(int(c) for c in choices),
         objectives=int(objectives),
@@ -80,6 +88,7 @@ def create(
         canonical=canonical,
         valid=valid,
         ordered=None if ordered is None else tuple(bool(one) for one in ordered),
+        listed=rows,
     )
     make = REGISTRY.get(name)
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs
 from nas.operators.history import History
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
 
@@ -20,7 +20,7 @@ from nas.pareto import dominance
 _CHUNK = 256
 
 
-class LocalSearch:
+class LocalSearch(Shown):
     """Pareto local search: neighbours of the non-dominated, in random order, and a new start where they are used up.
 
     A neighbour differs in one gene. With one objective this is a climb from the best so far; with more, every

@@ -9,7 +9,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs, Floats
 from nas.operators import variation
 from nas.operators.history import History
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
 
@@ -20,7 +20,7 @@ KINDS = ("chebyshev", "pbi")
 _FLOOR = 1e-3
 
 
-class Moead:
+class Moead(Shown):
     """Evolution by decomposition: each weight has one incumbent, and children come from incumbents of near weights.
 
     Weights are served in turn, in a fixed pseudo-random order. What is told belongs to the weight under which it is

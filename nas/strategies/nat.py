@@ -12,13 +12,13 @@ from nas.arrays import Archs, Costs
 from nas.operators import bayesian_network, variation
 from nas.operators.bayesian_network import BayesianNetwork
 from nas.operators.niching import Niches
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.selection import Survivors
 from nas.pareto import directions
 from nas.surrogates.assisted import Archive, Select
 
 
-class Nat:
+class Nat(Shown):
     """Many-objective surrogate-assisted search with a distribution over each gene.
 
     Source: Lu et al., "Neural architecture transfer", IEEE TPAMI 43(9), 2021, sections 3.2 to 3.4.

@@ -10,7 +10,7 @@ from nas.arrays import Archs, Costs
 from nas.operators import crisscross
 from nas.operators.niching import Niches
 from nas.operators.population import Population
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.selection import Survivors
 from nas.pareto import directions
 
@@ -18,7 +18,7 @@ from nas.pareto import directions
 CROWDING_UP_TO = 3
 
 
-class Nsca:
+class Nsca(Shown):
     """Non-dominated sorting crisscross algorithm.
 
     Survivors are shuffled and paired; half of the children come from horizontal crossover between the two of a pair,

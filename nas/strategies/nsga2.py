@@ -9,10 +9,10 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs
 from nas.operators import selection, variation
 from nas.operators.population import Population
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 
 
-class Nsga2:
+class Nsga2(Shown):
     """Non-dominated sorting genetic algorithm.
 
     Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEVC 6(2), 2002, section

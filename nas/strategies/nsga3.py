@@ -10,7 +10,7 @@ from nas.arrays import Archs, Costs
 from nas.operators import selection, variation
 from nas.operators.niching import Niches
 from nas.operators.population import Population
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.selection import Survivors
 from nas.pareto import directions
 
@@ -18,7 +18,7 @@ from nas.pareto import directions
 _DIRECTIONS = (1, 12, 28, 35)
 
 
-class Nsga3:
+class Nsga3(Shown):
     """Non-dominated sorting with reference directions.
 
     As in `nsga2`, generations are not waited for: survivors are chosen at every tell among the last survivors and what

@@ -10,10 +10,10 @@ from nas.arrays import Archs, Costs
 from nas.operators import bayesian_network, selection, variation
 from nas.operators.bayesian_network import BayesianNetwork
 from nas.operators.population import Population
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 
 
-class NsgaNet:
+class NsgaNet(Shown):
     """Exploration by crossover and mutation, exploitation by what the best have in common.
 
     Source: Lu et al., "NSGA-Net: Neural architecture search using multi-objective genetic algorithm", GECCO 2019,

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs
 from nas.operators import selection, variation
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.surrogates.assisted import Archive
 
 
-class NsgaNetV2:
+class NsgaNetV2(Shown):
     """Surrogate-assisted multi-objective search.
 
     Source: Lu et al., "NSGANetV2: Evolutionary multi-objective surrogate-assisted neural architecture search" (MSuNAS),

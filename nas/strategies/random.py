@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from nas.arrays import Archs, Costs
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
+from predictors.genes import whole
 
 
-class RandomSearch:
+class RandomSearch(Shown):
     """Uniform over genomes, each network once.
 
     Source: Bergstra & Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012; Li & Talwalkar, UAI
@@ -30,7 +31,7 @@ class RandomSearch:
         self, archs: Archs, costs: Costs, violations: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None
     ) -> None:
         """Remember what was seen."""
-        self._seen.add(np.asarray(archs, dtype=np.int64))
+        self._seen.add(whole(archs))
 
 
 STRATEGY = RandomSearch

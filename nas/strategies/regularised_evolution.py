@@ -9,7 +9,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs
 from nas.operators import variation
 from nas.operators.history import History
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
 
@@ -17,7 +17,7 @@ from nas.pareto import dominance
 _CROWDED = 3
 
 
-class RegularisedEvolution:
+class RegularisedEvolution(Shown):
     """Ageing evolution: the population is what was told last, a child is the best of a few of it with a gene changed.
 
     Nobody survives for good, so that an architecture that was lucky once must prove itself in its children. The best of

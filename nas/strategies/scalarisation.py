@@ -11,7 +11,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs, Floats
 from nas.operators import variation
 from nas.operators.history import History
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
 
@@ -22,7 +22,7 @@ _FLOOR = 1e-3
 _SURPLUS = 4
 
 
-class Scalarisation:
+class Scalarisation(Shown):
     """Evolution along fixed weights in turn, each with one number to lower.
 
     Each architecture that is asked for belongs to the next weight in a fixed pseudo-random order. It is a child of the

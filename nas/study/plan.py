@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from device_profiles.errors import UnknownName, UsageError
+from device_profiles.errors import PluginError, UnknownName, UsageError
 from device_profiles.profile import Target, to_plain
 from device_profiles.units import LONGEST_S
 from nas import evaluators, gradient, strategies
@@ -93,7 +94,7 @@ def check(plan: SearchPlan) -> None:
     for key in plan.settings:
         strategy, dot, _ = key.partition(".")
         if strategy not in known if dot else key not in readers:
-            raise UnknownName("setting", key, (*readers, *(f"{name}.SETTING" for name in known)))
+            raise UnknownName("setting", key, (*readers, *_meant(key, plan)))
     if not isinstance(plan.seed, int) or isinstance(plan.seed, bool) or not 0 <= plan.seed <= LARGEST_SEED:
         raise UsageError(f"a seed must be a whole number in 0..{LARGEST_SEED}, got {plan.seed!r}")
     if not _is_count(count := plan.replicates):
@@ -108,6 +109,32 @@ def check(plan: SearchPlan) -> None:
         _check_settings(name, plan.settings_of(name))
 
 
+#: What `strategies.create` takes by these names, the search says.
+_SAID = frozenset(inspect.signature(strategies.create).parameters)
+
+
+def settings_of(strategy: str) -> dict[str, inspect.Parameter] | None:
+    """The settings of a strategy by their names, with defaults; None where it takes any."""
+    make: Any = gradient.REGISTRY.get(strategy) if strategy in gradient.names() else strategies.REGISTRY.get(strategy)
+    parameters = inspect.signature(make).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    # The first is the problem.
+    return {key: one for key, one in list(parameters.items())[1:] if key not in _SAID}
+
+
+def _meant(key: str, plan: SearchPlan) -> list[str]:
+    """Settings of the plan's strategies; where none is called as the unknown one is, those of others that are, too."""
+    known: dict[str, dict[str, inspect.Parameter]] = {}
+    for name in (*strategies.names(), *gradient.names()):
+        with suppress(PluginError):
+            known[name] = settings_of(name) or {}
+    mine = [f"{name}.{setting}" for name in plan.strategies for setting in known.get(name, ())]
+    if any(key in known.get(name, ()) for name in plan.strategies):
+        return mine
+    return [*mine, *(f"{name}.{key}" for name, settings in known.items() if key in settings)]
+
+
 def _check_settings(name: str, given: Mapping[str, Any]) -> None:
     """Refuse a setting that the strategy does not take, or a value of another kind than its default.
 
@@ -115,15 +142,11 @@ def _check_settings(name: str, given: Mapping[str, Any]) -> None:
         UsageError: it is.
         UnknownName: the strategy has no such setting.
     """
-    make: Any = gradient.REGISTRY.get(name) if name in gradient.names() else strategies.REGISTRY.get(name)
-    parameters = inspect.signature(make).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+    known = settings_of(name)
+    if known is None:
         return
-    # The first is the problem; what `strategies.create` takes by these names, the search says.
-    taken = inspect.signature(strategies.create).parameters
-    known = {key: one for key, one in list(parameters.items())[1:] if key not in taken}
     for key, value in given.items():
-        if key in taken:
+        if key in _SAID:
             raise UsageError(f"{key} is no setting of {name}: the search says it", hint=f"Leave {name}.{key} out.")
         if key not in known:
             raise UnknownName(f"setting of {name}", key, known)

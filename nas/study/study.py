@@ -30,6 +30,9 @@ class Study(Record):
         SchemaMismatch: its study is of another version.
     """
 
+    def __repr__(self) -> str:
+        return f"Study({self.store.url!r})"
+
     def points(self) -> list[Point]:
         """The feasible architectures that were judged, each once, in the order in which they were asked for.
 

@@ -48,6 +48,9 @@ class OpenStore:
             self._engine.dispose()
             raise
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
     def __enter__(self) -> Self:
         return self
 

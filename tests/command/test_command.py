@@ -20,7 +20,10 @@ from hwnas_cli.app import spread
 from profiler.testing import convolution
 
 SPACE = "nasbench201:cells=1,channels=4,resolution=8"
-COMMANDS = ("doctor", "profile", "compare", "fit", "evaluate", "predict", "search", "report")
+COMMANDS = (
+    *("doctor", "profile", "compare", "fit", "evaluate", "predict", "search", "runs", "status", "report"),
+    *("spaces", "strategies", "predictors", "completion"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ class CellSpace(ProductSpace):
 
     def format(self, arch: Archs) -> str:
         """`normal(op~state+op~state ...) reduction(...)`: for each node its two edges."""
-        cells = np.asarray(arch).reshape(2, self.nodes, 2, 2)
+        cells = self.checked_row(arch).reshape(2, self.nodes, 2, 2)
         texts = [
             " ".join("+".join(f"{self.operators[operator]}~{source}" for source, operator in node) for node in cell)
             for cell in cells

@@ -100,7 +100,8 @@ class NasBench201(ProductSpace):
 
     def format(self, arch: Archs) -> str:
         """The cell's string."""
-        terms = [f"{OPERATORS[int(gene)]}~{source}" for gene, (source, _) in zip(arch, EDGES, strict=True)]
+        cell = self.checked_row(arch).tolist()
+        terms = [f"{OPERATORS[gene]}~{source}" for gene, (source, _) in zip(cell, EDGES, strict=True)]
         return f"|{terms[0]}|+|{'|'.join(terms[1:3])}|+|{'|'.join(terms[3:])}|"
 
     def assembly(self, arch: Archs) -> Assembly:
@@ -109,7 +110,7 @@ class NasBench201(ProductSpace):
         Raises:
             ConstantNetwork: no path leads from the input to the output.
         """
-        cell = tuple(int(gene) for gene in arch)
+        cell = tuple(self.checked_row(arch).tolist())
         alive = set(algebra.live_edges(cell))
         if not alive:
             raise ConstantNetwork(

@@ -138,7 +138,7 @@ class NasBot(ProductSpace):
 
     def format(self, arch: Archs) -> str:
         """For each layer `kind*units(layers that it reads)`, `out(...)` and `fc(units+units)`; 0 is the input."""
-        edges = self._edges(np.asarray(arch)[None])[0]
+        edges = self._edges(self.checked_row(arch)[None])[0]
         reads = ["+".join(str(source) for source in np.flatnonzero(column)) for column in edges.T]
         values = self.values(arch)
         words = [f"{values[f'kind{n}']}*{values[f'units{n}']}({reads[n]})" for n in range(1, self.layers + 1)]

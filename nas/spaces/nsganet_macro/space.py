@@ -108,7 +108,7 @@ class NsganetMacro(ProductSpace):
     def format(self, arch: Archs) -> str:
         """For each phase the bits of nodes 2, 3, ... with dashes between, and `:` with the bit of the skip."""
         words = []
-        for *bits, skip in np.asarray(arch).reshape(self.phases, -1).tolist():
+        for *bits, skip in self.checked_row(arch).reshape(self.phases, -1).tolist():
             text = "".join(map(str, bits))
             nodes = [text[n * (n - 1) // 2 : n * (n + 1) // 2] for n in range(1, self.nodes)]
             words.append(f"{'-'.join(nodes)}:{skip}")

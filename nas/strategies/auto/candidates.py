@@ -23,12 +23,15 @@ _CHILDREN, _RANDOM, _ROUNDS, _CLIMBERS, _NEAR, _KEPT = 1_200, 300, 2, 8, 200, 40
 
 def is_small(problem: Problem) -> bool:
     """Whether a space is looked at as a whole."""
-    return prod(problem.choices) <= ENUMERABLE
+    return (prod(problem.choices) if problem.listed is None else len(problem.listed)) <= ENUMERABLE
 
 
 def everything(problem: Problem) -> Archs:
     """All networks of a small space, each once, `(N, d)`."""
-    rows = np.stack(np.unravel_index(np.arange(prod(problem.choices)), problem.choices), axis=1).astype(np.int64)
+    if problem.listed is not None:
+        rows = problem.listed.rows
+    else:
+        rows = np.stack(np.unravel_index(np.arange(prod(problem.choices)), problem.choices), axis=1).astype(np.int64)
     return rows[Seen(problem).fresh(rows, set())]
 
 

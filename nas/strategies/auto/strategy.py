@@ -10,7 +10,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs, Floats
 from nas.operators import selection
 from nas.operators.history import History
-from nas.operators.protocol import Problem
+from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
 from nas.strategies.auto import belief as _auto_belief
@@ -31,7 +31,7 @@ _SHORTLIST, _SHORTER = 4_000, 1_000
 _PARENTS = 40
 
 
-class Auto:
+class Auto(Shown):
     """Bayesian search for a front whose hardware costs are known.
 
     Each objective that is not `known` has a Gaussian process over genes, counts of options, and features; which

@@ -1,0 +1,77 @@
+"""Runs at a glance: what was searched for, how far it is, and how large its front is. Nothing is searched here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles.errors import InvalidData
+from nas.objectives import Objective
+from nas.study.study import open_study
+from nas.study.tables import DATABASE
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run.
+
+    Attributes:
+        folder: of the run.
+        space: its spec.
+        objectives: what is searched for.
+        strategies: that asked for something, in the order they did.
+        asked: architectures that were asked for.
+        evaluations: how many of these were judged.
+        failed: how many of these have no value.
+        front: how many of these are on the front.
+    """
+
+    folder: Path
+    space: str
+    objectives: tuple[Objective, ...]
+    strategies: tuple[str, ...]
+    asked: int
+    evaluations: int
+    failed: int
+    front: int
+
+
+def summarise(folder: str | Path) -> Summary:
+    """Read a run, which may still be going on.
+
+    Raises:
+        InvalidData: the folder holds no run.
+        SchemaMismatch: the run cannot be read by this version, or is damaged.
+    """
+    study = open_study(folder)
+    try:
+        trials = study.trials()
+        return Summary(
+            Path(folder),
+            str(study.fact("space")),
+            study.objectives(),
+            tuple(dict.fromkeys(trial.strategy for trial in trials)),
+            len(trials),
+            sum(trial.result is not None for trial in trials),
+            len(study.failures()),
+            len(study.front()),
+        )
+    finally:
+        study.store.close()
+
+
+def below(folder: str | Path) -> Iterator[Path]:
+    """Folders of runs, the given one or below it, by name; links are not followed.
+
+    Raises:
+        InvalidData: it is no folder.
+    """
+    if not Path(folder).is_dir():
+        raise InvalidData(f"{folder} is not a folder", hint="Give the folder that holds runs, such as runs.")
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        if DATABASE in files:
+            folders.clear()  # what a run holds belongs to it
+            yield Path(place)

@@ -1,0 +1,37 @@
+"""Genes are whole numbers, whatever type they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.errors import UsageError
+
+
+def whole(archs: Any, names: Sequence[str] = ()) -> NDArray[np.int64]:
+    """Architectures, `(d,)` or `(n, d)`, as integers; floats that are whole numbers are taken as such.
+
+    Args:
+        archs: genes.
+        names: of the genes, for messages.
+
+    Raises:
+        UsageError: a gene is no whole number.
+    """
+    found = np.asarray(archs)
+    if found.dtype.kind in "iub":
+        return found.astype(np.int64, copy=False)
+    if found.dtype.kind != "f":
+        raise UsageError(f"genes must be whole numbers, got {found.dtype}", hint="space.parse(text) reads texts.")
+    broken = found != np.rint(found)
+    broken |= ~np.isfinite(found)
+    if broken.any():
+        place = tuple(int(index) for index in np.argwhere(broken)[0])
+        gene = names[place[-1]] if place and place[-1] < len(names) else str(place[-1] if place else 0)
+        raise UsageError(
+            f"gene {gene} is {found[place]:g}, which is no whole number", hint="A gene is the index of an option."
+        )
+    return found.astype(np.int64)
