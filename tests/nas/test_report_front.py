@@ -29,7 +29,7 @@ OUTER = """<body style="margin:0"><iframe src="inner.html" style="width:{width}p
 document.body.append(o) }}</script></body>"""
 INNER = """<script>onload = () => setTimeout(() => { const g = document.querySelector(".js-plotly-plot");
 parent.postMessage(JSON.stringify({inner: innerWidth, scroll: document.documentElement.scrollWidth,
-wide: [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") &&
+wide: [...document.querySelectorAll("body *")].filter(e => !e.ownerSVGElement && !e.closest(".scroll") &&
 e.getBoundingClientRect().right > innerWidth + 1).length,
 x: g._fullLayout.xaxis.range, y: g._fullLayout.yaxis.range,
 data: g.data.map(t => ({name: t.name, x: [...t.x], y: [...t.y], text: t.text, mode: t.mode})),
