@@ -137,7 +137,7 @@ class CostTable:
     def checked(self, archs: Archs) -> Archs:
         """The rows, `(n, d)`, as integers, if they are in the space."""
         archs = np.asarray(archs)
-        if archs.ndim != 2 or archs.shape[1] != len(self.choices):
+        if archs.ndim != 2 or archs.shape[1] != len(self.choices) or archs.dtype.kind not in "iuf":
             raise UsageError(
                 f"architectures must be an integer matrix (n, {len(self.choices)}), "
                 f"got shape {archs.shape} of {archs.dtype}"
