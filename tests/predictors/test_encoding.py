@@ -83,7 +83,7 @@ def test_any_integers_are_genes(dtype):
         np.zeros((2, 2), dtype=int),
         np.zeros((2, 4), dtype=int),
         np.zeros((1, 1, 3), dtype=int),
-        np.zeros((2, 3)),
+        np.zeros((2, 3), dtype=complex),
         np.zeros((2, 3), dtype=bool),
         np.array([["a", "b", "c"]]),
     ],
