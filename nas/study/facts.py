@@ -75,6 +75,11 @@ def _list_of(check: Callable[[Any], bool], *, least: int = 0) -> Callable[[Any],
     return lambda value: isinstance(value, list) and len(value) >= least and all(map(check, value))
 
 
+def _is_request(value: Any) -> bool:
+    """Whether it says how much was asked for, and of which strategies."""
+    return isinstance(value, dict) and _is_whole(value.get("evaluations")) and isinstance(value.get("strategies"), list)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -140,6 +145,6 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "target": lambda value: value == "" or isinstance(value, dict),
     "settings": _are_settings,
     "store": _is_text,
-    "asked": _list_of(lambda one: isinstance(one, dict)),
+    "asked": _list_of(_is_request),
     "reference": _list_of(is_number, least=1),
 }

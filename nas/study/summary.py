@@ -22,8 +22,9 @@ class Summary:
         space: its spec.
         objectives: what is searched for.
         strategies: that asked for something, in the order they did.
-        asked: architectures that were asked for.
-        evaluations: how many of these were judged.
+        asked: architectures that are to be judged: by what was asked of the run last, if it says so, else what
+            strategies asked for so far.
+        evaluations: how many were judged.
         failed: how many of these have no value.
         front: how many of these are on the front.
     """
@@ -47,13 +48,14 @@ def summarise(folder: str | Path) -> Summary:
     """
     study = open_study(folder)
     try:
-        trials = study.trials()
+        trials, requests = study.trials(), study.asked()
+        wanted = requests[-1]["evaluations"] * len(requests[-1]["strategies"]) if requests else 0
         return Summary(
             Path(folder),
             str(study.fact("space")),
             study.objectives(),
             tuple(dict.fromkeys(trial.strategy for trial in trials)),
-            len(trials),
+            max(wanted, len(trials)),
             sum(trial.result is not None for trial in trials),
             len(study.failures()),
             len(study.front()),
