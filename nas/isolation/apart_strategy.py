@@ -21,6 +21,9 @@ from nas.isolation.serving import serve
 from nas.isolation.space_parts import Parts
 from nas.spaces.protocol import Space
 
+#: Stands for `Problem.excess` among the columns of known costs.
+_EXCESS = -1
+
 
 @dataclass
 class ApartStrategy:
@@ -54,15 +57,22 @@ class ApartStrategy:
         """End its processes."""
         self._sandbox.close()
 
-    def open(self, objectives: int, known: Mapping[int, Callable[[Archs], Floats]], *, tabular: bool) -> None:
-        """Make the strategy for a search.
+    def open(
+        self,
+        objectives: int,
+        known: Mapping[int, Callable[[Archs], Floats]],
+        excess: Callable[[Archs], Floats] | None = None,
+        *,
+        tabular: bool,
+    ) -> None:
+        """Make the strategy for a search; see `nas.strategies.create`.
 
         Raises:
             PluginError: it failed.
             UsageError: it does not take its settings.
         """
-        self.known = known
-        header = {"do": "open", "objectives": objectives, "known": list(known), "tabular": tabular}
+        self.known = {**known} if excess is None else {**known, _EXCESS: excess}
+        header = {"do": "open", "objectives": objectives, "known": list(self.known), "tabular": tabular}
         self._call(header, b"", "made")
 
     def ask(self, n: int) -> Archs:
@@ -98,7 +108,7 @@ class ApartStrategy:
         return found
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
-        """A known objective, which is evaluated in the search."""
+        """A known objective, or how much bounds on them are broken, which is evaluated in the search."""
         archs = np.frombuffer(payload, dtype=np.int64).reshape(-1, len(self.space.choices))
         costs = np.asarray(self.known[int(header["column"])](archs), dtype=np.float64)
         return {"costs": len(costs)}, costs.tobytes()
@@ -120,7 +130,8 @@ class ApartStrategy:
                     choices=space.choices,
                     objectives=header["objectives"],
                     seed=self.seed,
-                    known={column: partial(known, column=column) for column in header["known"]},
+                    known={column: partial(known, column=column) for column in header["known"] if column >= 0},
+                    excess=partial(known, column=_EXCESS) if _EXCESS in header["known"] else None,
                     features=parts.features,
                     canonical=None if header["tabular"] else parts.canonical,
                     valid=parts.is_valid,

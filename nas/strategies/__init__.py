@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.arguments import check_arguments
 from device_profiles.errors import UsageError
 from device_profiles.registry import Registry
 from nas.arrays import Archs, Costs
@@ -45,6 +46,7 @@ def create(
     canonical: Callable[[Archs], Archs] | None = None,
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None,
     ordered: Sequence[bool] | None = None,
+    excess: Callable[[Archs], NDArray[np.float64]] | None = None,
     **settings: Any,
 ) -> Strategy:
     """Make a strategy for a problem.
@@ -59,6 +61,8 @@ def create(
         canonical: equal rows of its result are the same network.
         valid: which genomes are networks at all.
         ordered: per gene, whether its options are in an order; None means that all genes are categories.
+        excess: by how much known costs break their bounds, `(n, d) -> (n,)`, 0 where they keep them; what breaks one is
+            asked for only where nothing else is left.
         **settings: the strategy's own settings.
 
     Raises:
@@ -80,9 +84,9 @@ def create(
         canonical=canonical,
         valid=valid,
         ordered=None if ordered is None else tuple(bool(one) for one in ordered),
+        excess=excess,
     )
     make = REGISTRY.get(name)
-    try:
-        return make(problem, seed=seed, **settings)
-    except TypeError as error:
-        raise UsageError(f"strategy {name!r}: {error}", hint="See the strategy's page for its settings.") from error
+    hint = "See the strategy's page for its settings."
+    check_arguments(f"strategy {name!r}", make, problem, hint=hint, seed=seed, **settings)
+    return make(problem, seed=seed, **settings)
