@@ -21,6 +21,9 @@ from nas.isolation.serving import serve
 from nas.isolation.space_parts import Parts
 from nas.spaces.protocol import Space
 
+#: Stands for `Problem.excess` among the columns of known costs.
+_EXCESS = -1
+
 
 @dataclass
 class ApartStrategy:
@@ -58,15 +61,17 @@ class ApartStrategy:
         self,
         objectives: int,
         known: Mapping[int, Callable[[Archs], Floats]],
+        excess: Callable[[Archs], Floats] | None = None,
         *,
         tabular: bool,
         listed: Archs | None = None,
     ) -> None:
-        """Make the strategy for a search.
+        """Make the strategy for a search; see `nas.strategies.create`.
 
         Args:
             objectives: how many.
             known: columns of the costs that are free to know.
+            excess: by how much known costs break their bounds; None without such bounds.
             tabular: whether each genome is an architecture of its own.
             listed: `(k, d)`, the only genomes that there are; None for all.
 
@@ -74,8 +79,8 @@ class ApartStrategy:
             PluginError: it failed.
             UsageError: it does not take its settings.
         """
-        self.known = known
-        header = {"do": "open", "objectives": objectives, "known": list(known), "tabular": tabular}
+        self.known = {**known} if excess is None else {**known, _EXCESS: excess}
+        header = {"do": "open", "objectives": objectives, "known": list(self.known), "tabular": tabular}
         header["listed"] = listed is not None
         self._call(header, b"" if listed is None else np.ascontiguousarray(listed).tobytes(), "made")
 
@@ -112,7 +117,7 @@ class ApartStrategy:
         return found
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
-        """A known objective, which is evaluated in the search."""
+        """A known objective, or how much bounds on them are broken, which is evaluated in the search."""
         archs = _rows(payload, self.space)
         costs = np.asarray(self.known[int(header["column"])](archs), dtype=np.float64)
         return {"costs": len(costs)}, costs.tobytes()
@@ -134,7 +139,8 @@ class ApartStrategy:
                     choices=space.choices,
                     objectives=header["objectives"],
                     seed=self.seed,
-                    known={column: partial(known, column=column) for column in header["known"]},
+                    known={column: partial(known, column=column) for column in header["known"] if column >= 0},
+                    excess=partial(known, column=_EXCESS) if _EXCESS in header["known"] else None,
                     features=parts.features,
                     canonical=None if header["tabular"] else parts.canonical,
                     valid=parts.is_valid,

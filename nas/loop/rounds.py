@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from device_profiles import plugins
 from device_profiles.errors import PluginError, UsageError
 from nas import gradient, strategies
+from nas.arrays import Archs, Floats
 from nas.evaluators import Context, Evaluator
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
@@ -152,7 +153,9 @@ class Rounds:
         # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
         tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
         if name in self.foreign:
-            self.foreign[name].open(len(self.evaluators), known, tabular=tabular, listed=self.parts.listed)
+            self.foreign[name].open(
+                len(self.evaluators), known, self._excess(), tabular=tabular, listed=self.parts.listed
+            )
             return self.foreign[name]
         return strategies.create(
             name,
@@ -165,8 +168,24 @@ class Rounds:
             valid=self.parts.is_valid,
             ordered=self.space.ordered,
             listed=self.parts.listed,
+            excess=self._excess(),
             **self.plan.settings_of(name),
         )
+
+    def _excess(self) -> Callable[[Archs], Floats] | None:
+        """How much architectures break the bounds on objectives that are free to know, or None without such bounds."""
+        free = {evaluator.objective.name: evaluator for evaluator in self.evaluators if evaluator.free}
+        mine = [constraint for constraint in self.constraints if constraint.name in free]
+        if not mine:
+            return None
+
+        def excess(archs: Archs) -> Floats:
+            judges = {one.name: guard.known(free[one.name], self.seconds, self.plugin_seconds) for one in mine}
+            found = violations(mine, {name: judge(archs).value for name, judge in judges.items()})
+            assert found is not None
+            return found
+
+        return excess
 
     def _judge(self, trials: list[Trial], name: str, done: int) -> list[Result]:
         """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""

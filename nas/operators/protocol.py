@@ -27,6 +27,9 @@ class Problem:
         ordered: `(d,)`: whether the options of a gene are in an order (a width), so that near ones are alike; None
             means that all genes are categories.
         listed: the only genomes that there are, which `valid` says too; None where they are not listed.
+        excess: by how much known costs break their bounds, `(n, d) -> (n,)`, 0 where they keep them, in the measure of
+            the `violations` that are told; None where no known cost is bounded. One function, since bounds may be on
+            either side of several costs, and only their sum has an order.
     """
 
     choices: tuple[int, ...]
@@ -37,6 +40,25 @@ class Problem:
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None
     ordered: tuple[bool, ...] | None = None
     listed: Listed | None = None
+    excess: Callable[[Archs], NDArray[np.float64]] | None = None
+
+    def cost(self, column: int, archs: Archs) -> NDArray[np.float64]:
+        """A known cost, `(n, d)` to `(n,)`; its function is never called for no rows.
+
+        Raises:
+            KeyError: the cost is not known.
+        """
+        function = self.known[column]
+        return function(archs) if len(archs) else np.empty(0)
+
+    def fits(self, archs: Archs) -> NDArray[np.bool_]:
+        """Which genomes `(n, d)` are networks that keep the bounds on known costs, `(n,)`."""
+        found = np.ones(len(archs), dtype=np.bool_)
+        if len(archs) and self.valid is not None:
+            found &= self.valid(archs)
+        if self.excess is not None and found.any():
+            found[found] = self.excess(archs[found]) <= 0
+        return found
 
 
 @runtime_checkable
@@ -55,6 +77,8 @@ class Strategy(Protocol):
        others exist.
     5. Constraints come as `violations`: 0 is feasible; feasible beats infeasible, less violation beats more (Deb 2000).
     6. Any number of objectives from 1 up, any batch size, and genes of a single option are problems like all others.
+    7. What breaks a bound on known costs (`Problem.excess`) is asked for only where nothing else is left, the least
+       broken first.
     """
 
     def ask(self, n: int) -> Archs:

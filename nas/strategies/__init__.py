@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.arguments import check_arguments
 from device_profiles.errors import UsageError
 from device_profiles.registry import Registry
 from nas.arrays import Archs, Costs
@@ -47,6 +48,7 @@ def create(
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None,
     ordered: Sequence[bool] | None = None,
     listed: Archs | None = None,
+    excess: Callable[[Archs], NDArray[np.float64]] | None = None,
     **settings: Any,
 ) -> Strategy:
     """Make a strategy for a problem.
@@ -63,6 +65,8 @@ def create(
         ordered: per gene, whether its options are in an order; None means that all genes are categories.
         listed: `(k, d)`, the only genomes that there are, such as the rows of a table; None where they are all that
             are `valid`.
+        excess: by how much known costs break their bounds, `(n, d) -> (n,)`, 0 where they keep them; what breaks one is
+            asked for only where nothing else is left.
         **settings: the strategy's own settings.
 
     Raises:
@@ -89,9 +93,9 @@ def create(
         valid=valid,
         ordered=None if ordered is None else tuple(bool(one) for one in ordered),
         listed=rows,
+        excess=excess,
     )
     make = REGISTRY.get(name)
-    try:
-        return make(problem, seed=seed, **settings)
-    except TypeError as error:
-        raise UsageError(f"strategy {name!r}: {error}", hint="See the strategy's page for its settings.") from error
+    hint = "See the strategy's page for its settings."
+    check_arguments(f"strategy {name!r}", make, problem, hint=hint, seed=seed, **settings)
+    return make(problem, seed=seed, **settings)

@@ -166,8 +166,8 @@ class Scalarisation(Shown):
             if problem.valid is not None:
                 found = found[problem.valid(found)]
             optimistic = np.tile(bounds[0], (len(found), 1))
-            for column, cost in problem.known.items():
-                optimistic[:, column] = cost(found)
+            for column in problem.known:
+                optimistic[:, column] = problem.cost(column, found)
             hopeful = found[self._scores(optimistic, weight, bounds) < score]
             return hopeful if len(hopeful) else found
 

@@ -25,7 +25,17 @@ REGISTRY: Registry[Fit] = Registry(
     "surrogate",
     "nas.surrogates",
     attribute="SURROGATE",
-    skip=("protocol", "assisted", "choice", "columns", "design", "forecast"),
+    skip=(
+        "protocol",
+        "acquisition",
+        "assisted",
+        "choice",
+        "columns",
+        "covariances",
+        "design",
+        "exact_process",
+        "forecast",
+    ),
 )
 
 

@@ -188,7 +188,8 @@ class Archive:
         kept = select(history.costs[self.front], history.violations[self.front], population)
         elders = self.front[kept.rows]
         new = self.seen.first(first, population, taken)
-        new = np.concatenate([new, self.seen.unseen(max(population - len(elders) - len(new), 0), rng, taken)])
+        lacking = max(population - len(elders) - len(new), 0)
+        new = np.concatenate([new, self.seen.unseen(lacking, rng, taken, strict=True)])
         archs, costs, violations = history.archs[elders], history.costs[elders], history.violations[elders]
         born: list[Pool] = []
         for _ in range(generations + 1):

@@ -29,12 +29,12 @@ def design(problem: Problem, count: int, rng: np.random.Generator) -> Archs:
 
 def _along(problem: Problem, count: int, rng: np.random.Generator) -> Archs:
     """Even steps along each known cost in turn."""
-    drawn = Seen(problem).unseen(DRAWN * count, rng, set())
+    drawn = Seen(problem).unseen(DRAWN * count, rng, set(), strict=True)
     if len(drawn) == 0:
         return drawn
     steps = -(-count // len(problem.known))
     place = np.rint(np.linspace(0, len(drawn) - 1, steps)).astype(np.int64)
-    rows = np.stack([np.argsort(known(drawn), kind="stable")[place] for known in problem.known.values()], axis=1)
+    rows = np.stack([np.argsort(problem.cost(column, drawn), kind="stable")[place] for column in problem.known], axis=1)
     rows = rows[_ends_first(len(rows), rng)].reshape(-1)
     return np.asarray(drawn[np.concatenate([rows, rng.permutation(len(drawn))])])
 

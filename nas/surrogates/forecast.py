@@ -40,7 +40,7 @@ class Forecast:
         found = np.empty((len(archs), problem.objectives))
         for column in range(problem.objectives):
             found[:, column] = (
-                problem.known[column](archs) if column in problem.known else self.models[column].predict(x)
+                problem.cost(column, archs) if column in problem.known else self.models[column].predict(x)
             )
         return found
 

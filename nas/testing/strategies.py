@@ -18,6 +18,9 @@ from nas.testing.spaces import require
 
 #: By how much the genes of what is bad may outweigh those of what is good in an ask, as a share of all its genes.
 _EXCESS = 0.15
+#: Problems with bounds: up to so many genomes all are looked at, with so many networks told that break the bound; of
+#: larger ones so many networks are asked for.
+_WHOLE, _BROKEN, _ASKED = 10_000, 21, 84
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class _Case:
         valid: likewise.
         informed: whether the strategy is given features and one known objective.
         ordered: whether the options of all genes are in an order.
+        bound: upper bound on the first cost, which is then known, or None.
     """
 
     label: str
@@ -41,6 +45,7 @@ class _Case:
     valid: Callable[[Archs], NDArray[np.bool_]] | None = None
     informed: bool = False
     ordered: bool = False
+    bound: float | None = None
 
     def create(self, name: str, settings: dict[str, Any]) -> Strategy:
         """A fresh strategy for this problem."""
@@ -49,11 +54,12 @@ class _Case:
             choices=self.choices,
             objectives=self.objectives,
             seed=7,
-            known={0: lambda archs: self.costs(archs)[:, 0]} if self.informed else None,
+            known={0: self._first} if self.informed or self.bound is not None else None,
             features=(lambda archs: self.inside(archs) / np.array(self.choices)) if self.informed else None,
             canonical=self.canonical,
             valid=self.valid,
             ordered=(True,) * len(self.choices) if self.ordered else None,
+            excess=None if self.bound is None else self.excess,
             **settings,
         )
 
@@ -62,6 +68,14 @@ class _Case:
         spread = self.inside(archs) / np.maximum(np.array(self.choices) - 1, 1)
         corners = (np.arange(self.objectives)[:, None] + np.arange(len(self.choices))) % 3 / 2
         return np.asarray(((spread[:, None, :] - corners) ** 2).mean(axis=2))
+
+    def _first(self, archs: Archs) -> NDArray[np.float64]:
+        require(len(archs) > 0, "known costs", f"{self.label}: the known cost was asked for of no architectures")
+        return np.asarray(self.costs(archs)[:, 0])
+
+    def excess(self, archs: Archs) -> NDArray[np.float64]:
+        """By how much the first cost breaks its bound, `(n,)`; 0 without one."""
+        return np.zeros(len(archs)) if self.bound is None else np.maximum(self._first(archs) - self.bound, 0.0)
 
     def inside(self, archs: Archs) -> Archs:
         """The rows, if they are `(n, d)` integers in the space."""
@@ -133,7 +147,7 @@ class _Run:
 
 
 def check_strategy(name: str, **settings: Any) -> None:
-    """Hold a strategy to the six rules of `nas.operators.protocol.Strategy`.
+    """Hold a strategy to the seven rules of `nas.operators.protocol.Strategy`.
 
     Args:
         name: a registered name.
@@ -162,6 +176,9 @@ def check_strategy(name: str, **settings: Any) -> None:
     ):
         for batch in (1, 5, 50):
             _check_exhaustion(_Run(case, name, settings), batch)
+    _check_bounds(_Run(_Case("a bound that 1 in 30 networks keep", (5,) * 4, 2, bound=0.07), name, settings))
+    large = _Case("a bound in a large space", (9,) * 10, 2, valid=lambda archs: archs[:, 0] > 0, bound=0.06)
+    _check_bounds(_Run(large, name, settings))
     _check_preferences(name, settings)
     try:
         strategies.create(name, choices=(2, 2), objectives=1, **settings, no_such_setting=1)
@@ -228,6 +245,23 @@ def _check_exhaustion(run: _Run, batch: int) -> None:
     rows = case.everything()
     other.tell(rows, case.costs(rows))
     require(len(other.ask(batch)) == 0, "rule 3 (foreign rows are seen)", f"{case.label}: all were told, yet it asks")
+
+
+def _check_bounds(run: _Run) -> None:
+    """Rule 7: what breaks a bound on a known cost comes last, and the least broken of it first."""
+    case, rule = run.case, "rule 7 (bounds on known costs are kept)"
+    whole = prod(case.choices) <= _WHOLE
+    amounts = np.sort(case.excess(case.everything())) if whole else np.zeros(_ASKED)
+    told = 0
+    while told < min(len(amounts), int((amounts <= 0).sum()) + _BROKEN):
+        rows = run.ask(7)
+        wanted = amounts[told : told + 7]
+        require(len(rows) == len(wanted), rule, f"{case.label}: ask(7) gave {len(rows)} rows")
+        found = case.excess(rows)
+        where = f"{case.label}: after {told} architectures it asked for what exceeds its bound by {found.max():.3g}"
+        require(np.allclose(np.sort(found), wanted), rule, f"{where}, and {wanted.max():.3g} was left")
+        told += len(rows)
+        run.tell(rows, case.costs(rows), found)
 
 
 def _check_preferences(name: str, settings: dict[str, Any]) -> None:

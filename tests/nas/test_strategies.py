@@ -192,6 +192,14 @@ class CountsZeros(RandomSearch):
         self._seed += violations is not None
 
 
+class BlindToBounds(RandomSearch):
+    """Rule 7: what is known to break a bound is asked for."""
+
+    def __init__(self, problem, *, seed):
+        blind = Problem(problem.choices, problem.objectives, canonical=problem.canonical, valid=problem.valid)
+        super().__init__(blind, seed=seed)
+
+
 class TakesAnything(RandomSearch):
     """Settings are not checked."""
 
@@ -217,6 +225,7 @@ class TakesAnything(RandomSearch):
         (IgnoresViolations, "feasible beats infeasible"),
         (SeesOnlyFeasibility, "less violation beats more"),
         (CountsZeros, "0 is feasible"),
+        (BlindToBounds, "bounds on known costs are kept"),
         (TakesAnything, "must be refused"),
     ],
 )
@@ -247,6 +256,23 @@ def test_impossible_problems_and_settings_are_refused(given):
     with pytest.raises(UsageError) as caught:
         create("nsga2", **given)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("setting", [{"mutation": "often"}, {"population": "16"}, {"steps": None}, {"tournament": 2.5}])
+def test_settings_of_another_type_are_refused(setting):
+    with pytest.raises(UsageError, match=next(iter(setting))):
+        create("nsga2", choices=(3, 2), objectives=1, **setting)
+
+
+def test_a_fault_of_the_strategy_is_not_the_users(monkeypatch):
+    class Faulty(RandomSearch):
+        def __init__(self, problem, *, seed):
+            super().__init__(problem, seed=seed)
+            len(seed)
+
+    monkeypatch.setitem(REGISTRY._registered, "faulty", Faulty)
+    with pytest.raises(TypeError, match="len"):
+        create("faulty", choices=(3, 2), objectives=1)
 
 
 def test_an_unknown_name_is_answered_with_the_closest():

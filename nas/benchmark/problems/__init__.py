@@ -13,7 +13,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from device_profiles.errors import UnknownName, UsageError
+from device_profiles.arguments import check_arguments
+from device_profiles.errors import UnknownName
 from device_profiles.registry import Registry
 from nas.benchmark.problems.protocol import MakeProblem, Problem
 
@@ -40,7 +41,5 @@ def load(kind: str, **options: Any) -> Problem:
     for option in options:
         if option not in known:
             raise UnknownName(f"option of problem {kind}", option, known)
-    try:
-        return make(**options)
-    except TypeError as error:
-        raise UsageError(f"problem {kind!r}: {error}", hint="See the page on benchmarks for its options.") from error
+    check_arguments(f"problem {kind!r}", make, hint="See the page on benchmarks for its options.", **options)
+    return make(**options)

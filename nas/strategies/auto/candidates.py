@@ -37,10 +37,10 @@ def everything(problem: Problem) -> Archs:
 
 def drawn(problem: Problem, rng: np.random.Generator) -> Archs:
     """Random networks of a large space, `(N, d)`, with those of the extreme known costs that steps of one gene find."""
-    rows = Seen(problem).unseen(DRAWN, rng, set())
+    rows = Seen(problem).unseen(DRAWN, rng, set(), strict=True)
     ends = [
-        _descend(problem, rows[int(np.argmin(sign * known(rows)))], known, sign)
-        for known in problem.known.values()
+        _descend(problem, rows[int(np.argmin(sign * problem.cost(column, rows)))], column, sign)
+        for column in problem.known
         for sign in (1.0, -1.0)
         if len(rows)
     ]
@@ -70,7 +70,9 @@ def promising(
     mutated = variation.reset_mutation(children, problem.choices, rng, rate=1.0)
     children = np.where(rng.random(children.shape) < rates, mutated, children)
     pool = seen.first(np.concatenate([children, pair[0][: _CHILDREN // 4]]), _CHILDREN, taken)
-    pool = np.concatenate([pool, seen.unseen(_RANDOM, rng, taken)])
+    pool = np.concatenate([pool, seen.unseen(_RANDOM, rng, taken, strict=True)])
+    if len(pool) == 0:
+        return pool
     values = value(pool)
     for _ in range(_ROUNDS):
         best = pool[np.argsort(-values, kind="stable")[:_CLIMBERS]]
@@ -95,17 +97,15 @@ def _neighbours(problem: Problem, row: Archs, rng: np.random.Generator) -> Archs
     return found
 
 
-def _descend(problem: Problem, row: Archs, cost: Callable[[Archs], Floats], sign: float) -> Archs:
-    """A genome of least (sign 1) or largest (-1) cost that steps of one gene reach, at most three times through all."""
+def _descend(problem: Problem, row: Archs, column: int, sign: float) -> Archs:
+    """A genome of least (sign 1) or largest (-1) cost, within bounds, that three rounds of steps of one gene reach."""
     row = row.copy()
     for _ in range(3):
         before = row.copy()
         for gene, count in enumerate(problem.choices):
             options = np.repeat(row[None], count, axis=0)
             options[:, gene] = np.arange(count)
-            values = sign * cost(options)
-            if problem.valid is not None:
-                values = np.where(problem.valid(options), values, np.inf)
+            values = np.where(problem.fits(options), sign * problem.cost(column, options), np.inf)
             row[gene] = int(np.argmin(values))
         if (row == before).all():
             break

@@ -108,8 +108,8 @@ class Auto(Shown):
     def _known(self, archs: Archs) -> Floats:
         """Costs of the known objectives, `(n, m)`, 0 in the others' columns."""
         found = np.zeros((len(archs), self._problem.objectives))
-        for column, function in self._problem.known.items():
-            found[:, column] = function(archs)
+        for column in self._problem.known:
+            found[:, column] = self._problem.cost(column, archs)
         return found
 
     def _believed(self) -> list[Belief]:
@@ -135,7 +135,9 @@ class Auto(Shown):
             archs = candidates.promising(
                 self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng
             )
-            posteriors = [self._posterior(belief, archs) for belief in beliefs]
+            posteriors = [self._posterior(belief, archs) for belief in beliefs] if len(archs) else []
+        if len(archs) == 0:
+            return archs
         known = self._known(archs)
         means = self._means(beliefs, posteriors)
         hope = _HOPE if self._problem.features is None else _HOPE_WITH_FEATURES

@@ -1,0 +1,65 @@
+"""Arguments of code that a name stands for, looked at before it is called: what it raises then is its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from device_profiles.errors import UsageError
+
+
+def check_arguments(what: str, make: Callable[..., Any], *given: Any, hint: str = "", **settings: Any) -> None:
+    """Refuse arguments that a function or class does not take, by its signature and the types that it says.
+
+    Types are looked at where they are numbers, texts, truth values, None, or sequences of these.
+
+    Example:
+        >>> from device_profiles.arguments import check_arguments
+        >>> check_arguments("rule", lambda size: size, size=3)
+
+    Args:
+        what: what is called, for the message: `strategy 'nsga2'`.
+        make: the function or class.
+        *given: positional arguments.
+        hint: of the error.
+        **settings: keyword arguments.
+
+    Raises:
+        UsageError: one is missing, too many, or of another type.
+    """
+    try:
+        signature = inspect.signature(make, eval_str=True)
+    except NameError:  # annotations that only a type checker can resolve
+        signature = inspect.signature(make)
+    except ValueError:  # code without a signature
+        return
+    try:
+        bound = signature.bind(*given, **settings)
+    except TypeError as error:
+        raise UsageError(f"{what}: {error}", hint=hint) from error
+    for name, value in bound.arguments.items():
+        annotation = signature.parameters[name].annotation
+        if name in settings and not _fits(value, annotation):
+            wanted = annotation.__name__ if isinstance(annotation, type) else annotation
+            raise UsageError(f"{what}: {name} must be of type {wanted}, got {value!r}", hint=hint)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of a type; True of types that are not looked at."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        if isinstance(value, str):
+            return arguments[:1] == (str,)
+        return isinstance(value, Collection) and all(_fits(one, arguments[0]) for one in value)
+    if annotation is float:
+        return isinstance(value, Real) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    if annotation in (str, bool):
+        return isinstance(value, annotation)
+    return value is None if annotation in (None, type(None)) else True
