@@ -86,4 +86,5 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "settings": _are_settings,
     "store": _is_text,
     "reference": _list_of(is_number, least=1),
+    "reference_rule": _is_whole,
 }

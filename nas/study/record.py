@@ -173,6 +173,11 @@ class Record:
         with self.store.transaction() as connection:
             self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
 
+    def change_fact(self, key: str, value: Any) -> None:
+        """State a fact anew that was stated before."""
+        with self.store.transaction() as connection:
+            self.store.rewrite(connection, STUDY, STUDY.c.key == key, value=json.dumps(value))
+
     def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
         """The number of a search; the same strategy with the same settings is the same search."""
         text = json.dumps(dict(settings), sort_keys=True)
