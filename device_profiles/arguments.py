@@ -10,6 +10,8 @@ from typing import Any, Union, get_args, get_origin
 
 from device_profiles.errors import UsageError
 
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+
 
 def check_arguments(what: str, make: Callable[..., Any], *given: Any, hint: str = "", **settings: Any) -> None:
     """Refuse arguments that a function or class does not take, by its signature and the types that it says.
@@ -43,8 +45,8 @@ def check_arguments(what: str, make: Callable[..., Any], *given: Any, hint: str 
     for name, value in bound.arguments.items():
         annotation = signature.parameters[name].annotation
         if name in settings and not _fits(value, annotation):
-            wanted = annotation.__name__ if isinstance(annotation, type) else annotation
-            raise UsageError(f"{what}: {name} must be of type {wanted}, got {value!r}", hint=hint)
+            wanted = _WORDS.get(annotation, f"of type {annotation}")
+            raise UsageError(f"{what}: {name} must be {wanted}, got {value!r}", hint=hint)
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, UsageError
-from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem
+from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem, Priced, all_costs
 from nas.weights.training import minibatch
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Weights of the normalised cost against the cross entropy, from no regard to cost alone; denser where fronts bend.
 DEFAULT_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+#: Weight of the share by which an expected cost breaks a bound.
+_BREACH = 10.0
 
 
 def gdas(
@@ -43,7 +45,8 @@ def gdas(
     Args:
         problem: space, supernet, data and cost.
         weights: of the cost, each at least 0; the loss is `cross entropy + weight * (E[cost] - fastest) / (median -
-            fastest)`.
+            fastest)`, of several costs their mean; each bound that an expected cost breaks adds ten times the share by
+            which it does.
         steps: of each run; every step trains shared weights on one training batch, then probabilities on one validation
             batch.
         batch: images in one.
@@ -69,23 +72,35 @@ def gdas(
         raise UsageError(f"GDAS needs finite temperatures and rates above 0, got {positive}")
     runs = weights[: problem.budget]
     share = [problem.budget // len(runs) + (i < problem.budget % len(runs)) for i in range(len(runs))]
-    lowest, median = cost_scale(problem)
+    scales = [cost_scale(problem, price.cost) for price in problem.priced]
     for run, weight in enumerate(runs):
         if run in problem.skip:
             continue
 
         def normalised(probabilities: list[Tensor], weight: float = weight) -> Tensor:
-            expected = problem.cost(probabilities)
-            loss = weight * (expected - lowest) / (median - lowest)
-            if problem.bound is not None:
-                loss = loss + 10.0 * ((expected - problem.bound) / problem.bound).clamp(min=0)
-            return loss
+            share = weight / len(scales)
+            first, *others = (
+                _penalty(price, probabilities, share, *scale)
+                for price, scale in zip(problem.priced, scales, strict=True)
+            )
+            return sum(others, start=first)
 
         logits = _run(problem, run, len(runs), normalised, steps, batch, rate, weight_rate, tau_first, tau_last)
         yield Found(run, most_probable(logits, share[run], problem), f"weight {weight:g}")
 
 
-GRADIENT = gdas
+GRADIENT = all_costs(gdas)
+
+
+def _penalty(price: Priced, probabilities: list[Tensor], weight: float, lowest: float, median: float) -> Tensor:
+    """What an expected cost adds to the loss, by its weight and by the bounds that it breaks."""
+    expected = price.cost(probabilities)
+    loss = weight * (expected - lowest) / (median - lowest)
+    if price.bound is not None:
+        loss = loss + _BREACH * ((expected - price.bound) / price.bound).clamp(min=0)
+    if price.floor is not None:
+        loss = loss + _BREACH * ((price.floor - expected) / max(abs(price.floor), 1e-12)).clamp(min=0)
+    return loss
 
 
 def gumbel_gates(logits: list[Tensor], tau: float, generator: Any) -> list[Tensor]:
@@ -143,12 +158,13 @@ def most_probable(
     return np.array(found, dtype=np.int64).reshape(-1, len(scores))
 
 
-def cost_scale(problem: GradientProblem) -> tuple[float, float]:
-    """Fixed bounds of the normalisation: the lowest and the median cost of 512 uniform samples of the space."""
+def cost_scale(problem: GradientProblem, cost: DifferentiableCost | None = None) -> tuple[float, float]:
+    """Fixed bounds of a cost's normalisation, the first's if None: lowest and median of 512 samples of the space."""
     import torch
 
+    cost = problem.cost if cost is None else cost
+
     archs = problem.space.sample(512, np.random.default_rng([problem.seed, 4]))
-    cost: DifferentiableCost = problem.cost
     one_hot = [
         torch.nn.functional.one_hot(torch.from_numpy(archs[:, gene]), options).double()
         for gene, options in enumerate(problem.space.choices)

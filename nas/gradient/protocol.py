@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,21 @@ class DifferentiableCost(Protocol):
 
 
 @dataclass(frozen=True)
+class Priced:
+    """A predicted objective with its bounds.
+
+    Attributes:
+        cost: expected hardware cost.
+        bound: upper bound on it from constraints, in its unit, or None.
+        floor: lower bound, likewise.
+    """
+
+    cost: DifferentiableCost
+    bound: float | None = None
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
 class GradientProblem:
     """A search over shared weights with a differentiable hardware objective.
 
@@ -34,10 +49,12 @@ class GradientProblem:
         space: of the search.
         supernet: gives the trained supernet; a strategy works on copies of it.
         data: images; weights see `train`, architectures see `valid`.
-        cost: expected hardware cost.
+        cost: expected hardware cost, of the first predicted objective.
         budget: most architectures to yield.
         seed: of the search.
         bound: upper bound on the cost from a constraint, in its unit, or None.
+        floor: lower bound, likewise.
+        more: further predicted objectives; only strategies that are marked by `all_costs` get them, or a floor.
         skip: runs that an interrupted search has finished already, by number.
         progress: told `(what, done, total)`.
     """
@@ -49,8 +66,15 @@ class GradientProblem:
     budget: int
     seed: int
     bound: float | None = None
+    floor: float | None = None
+    more: tuple[Priced, ...] = ()
     skip: frozenset[int] = frozenset()
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
+
+    @property
+    def priced(self) -> tuple[Priced, ...]:
+        """All predicted objectives, the first of them first."""
+        return (Priced(self.cost, self.bound, self.floor), *self.more)
 
 
 @dataclass(frozen=True)
@@ -73,3 +97,21 @@ class MakeGradient(Protocol):
 
     def __call__(self, problem: GradientProblem, **settings: Any) -> Iterator[Found]:
         """Search; each run is yielded when it ends."""
+
+
+_ALL: set[Any] = set()
+_Make = TypeVar("_Make", bound=Callable[..., Iterator[Found]])
+
+
+def all_costs(make: _Make) -> _Make:
+    """Mark a strategy that takes all predicted objectives and bounds on either side (`GradientProblem.priced`).
+
+    To others a search with several predicted objectives, or a lower bound on one, is refused.
+    """
+    _ALL.add(make)
+    return make
+
+
+def takes_all(make: Any) -> bool:
+    """Whether a strategy is marked by `all_costs`."""
+    return make in _ALL

@@ -8,8 +8,11 @@ import numpy as np
 
 from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.outputs import existing
-from nas import strategies
+from nas import gradient, strategies
 from nas.evaluators import Evaluator
+from nas.evaluators.predicted import Predicted
+from nas.evaluators.protocol import OwnsWeights
+from nas.gradient.protocol import takes_all
 from nas.isolation import apart
 from nas.isolation.space_parts import Parts
 from nas.loop import guard
@@ -37,6 +40,38 @@ def check_strategies(plan: SearchPlan, space: Space) -> None:
             strategies.create(
                 name, choices=space.choices, objectives=len(plan.objectives), ordered=space.ordered, **settings
             )
+
+
+def check_gradients(plan: SearchPlan, evaluators: tuple[Evaluator, ...], constraints: tuple[Constraint, ...]) -> None:
+    """Refuse objectives that a gradient strategy cannot descend, before anything is written.
+
+    Raises:
+        UsageError: there are no shared weights, nothing is predicted, or there is more than the strategy takes.
+    """
+    priced = [evaluator.objective.name for evaluator in evaluators if isinstance(evaluator, Predicted)]
+    for name in plan.strategies:
+        if name not in gradient.names():
+            continue
+        if not priced or not any(isinstance(evaluator, OwnsWeights) for evaluator in evaluators):
+            raise UsageError(
+                f"strategy {name!r} needs an objective with shared weights and a predicted one",
+                hint="--objective accuracy --data digits --objective latency:DIR",
+            )
+        if takes_all(gradient.REGISTRY.get(name)):
+            continue
+        lower = [str(one) for one in constraints if one.name in priced and not one.upper]
+        if len(priced) > 1 or lower:
+            raise UsageError(
+                f"strategy {name!r} takes one predicted objective with upper bounds, got {', '.join(priced + lower)}",
+                hint="Leave one out, or use gdas.",
+            )
+
+
+def gradient_bounds(name: str, constraints: tuple[Constraint, ...]) -> tuple[float | None, float | None]:
+    """The tightest upper and lower bound on an objective, None where there is none."""
+    mine = [constraint for constraint in constraints if constraint.name == name]
+    upper = min((one.bound for one in mine if one.upper), default=None)
+    return upper, max((one.bound for one in mine if not one.upper), default=None)
 
 
 def runs_apart(name: str) -> bool:

@@ -17,8 +17,8 @@ from nas.evaluators import Context, Evaluator
 from nas.isolation import apart, space_parts
 from nas.isolation.apart import open_objective
 from nas.isolation.apart_strategy import ApartStrategy
-from nas.loop import finalists, judging, resolve
-from nas.loop.checks import check_feasible, check_place, check_strategies, closest, runs_apart
+from nas.loop import finalists, judging, reference, resolve
+from nas.loop.checks import check_feasible, check_gradients, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
 from nas.loop.tabulated import tabulated
 from nas.objectives import Constraint, parse_constraint
@@ -93,7 +93,9 @@ class SearchResult:
     def _resolve(self, count: int) -> int:
         seconds = self.plan.shared_settings.get("evaluation_seconds")
         try:
-            return resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
+            done = resolve.resolve(self.study, self.evaluators, count, seconds=seconds, progress=self.context.progress)
+            reference.widen(self.study)
+            return done
         finally:
             apart.close(self.evaluators)
 
@@ -232,6 +234,7 @@ def _run(
             loop.descend(name)
         else:
             loop.ask_and_tell(name)
+    reference.widen(study)
     result = SearchResult(plan, place, study, context, evaluators)
     if constraints and not result.front:
         raise InfeasibleBudget(
@@ -262,6 +265,7 @@ def _judges(
     if len(set(names)) < len(names):
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
     constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
+    check_gradients(plan, evaluators, constraints)
     if plan.replicates > 1 or plan.again:
         judging.repeatable(evaluators, plan.replicates)
     if plan.finalists:

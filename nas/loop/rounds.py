@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from device_profiles import plugins
-from device_profiles.errors import PluginError, UsageError
+from device_profiles.arguments import check_arguments
+from device_profiles.errors import PluginError
 from nas import gradient, strategies
 from nas.arrays import Archs, Floats
 from nas.evaluators import Context, Evaluator
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
-from nas.gradient.protocol import GradientProblem
+from nas.gradient.protocol import GradientProblem, Priced
 from nas.isolation import apart, checking
 from nas.isolation.apart_strategy import ApartStrategy
 from nas.isolation.space_parts import Parts
 from nas.loop import guard, judging
+from nas.loop.checks import ENUMERABLE, gradient_bounds
+from nas.loop.reference import RULE, VERSION, is_share
 from nas.objectives import Constraint, violations
 from nas.operators.protocol import Strategy
 from nas.spaces.protocol import Space
@@ -101,34 +104,32 @@ class Rounds:
 
     def descend(self, name: str) -> None:
         """Run a gradient strategy; runs that were finished before are not run again."""
-        owner = next((e for e in self.evaluators if isinstance(e, OwnsWeights)), None)
-        priced = next((e for e in self.evaluators if isinstance(e, Predicted)), None)
-        if owner is None or priced is None:
-            raise UsageError(
-                f"strategy {name!r} needs an objective with shared weights and a predicted one",
-                hint="--objective accuracy --data digits --objective latency:DIR",
-            )
+        owner = next(e for e in self.evaluators if isinstance(e, OwnsWeights))
+        first, *more = (
+            Priced(e.predictor.differentiable(), *gradient_bounds(e.objective.name, self.constraints))
+            for e in self.evaluators
+            if isinstance(e, Predicted)
+        )
         search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": self.plan.evaluations})
         known = self.study.trials(search)
-        bounds = [c.bound for c in self.constraints if c.name == priced.objective.name and c.upper]
         problem = GradientProblem(
             space=self.space,
             supernet=lambda: owner.supernet,
             data=lambda: owner.images,
-            cost=priced.predictor.differentiable(),
+            cost=first.cost,
             budget=self.plan.evaluations,
             seed=self.plan.seed,
-            bound=min(bounds, default=None),
+            bound=first.bound,
+            floor=first.floor,
+            more=tuple(more),
             skip=frozenset(trial.batch for trial in known),
             progress=self.context.progress,
         )
         self._judge(known, name, 0)
         done = len(known)
-        try:
-            make = gradient.REGISTRY.get(name)
-            runs = make(problem, **self.plan.settings_of(name))
-        except TypeError as error:
-            raise UsageError(f"strategy {name!r} does not take these settings: {error}") from error
+        make, settings = gradient.REGISTRY.get(name), self.plan.settings_of(name)
+        check_arguments(f"strategy {name!r}", make, problem, **settings)
+        runs = make(problem, **settings)
         for found in runs:
             archs = found.archs
             if plugins.is_foreign(make):
@@ -216,21 +217,21 @@ class Rounds:
     def _fix_reference(self, results: list[Result]) -> None:
         """Once: a point that nearly everything dominates, so that hypervolumes of one run can be compared.
 
-        No accuracy at all; for what is free to know the worst of 2,000 random architectures; else the worst of the
-        first batch and a tenth of its range more.
+        No accuracy at all; for what is free to know the worst of a small space, or of 2,000 random architectures of a
+        large one; else the worst of the first batch and a tenth of its range more. It is widened in the end if the
+        front goes beyond it, see `nas.loop.reference`.
         """
         if self.study.fact("reference") is not None or not results:
             return
         reference = []
-        sample = self.parts.sample(min(REFERENCE_SAMPLES, self.space.size), np.random.default_rng([self.plan.seed, 6]))
         for evaluator in self.evaluators:
             objective = evaluator.objective
-            if objective.unit == "fraction" and objective.maximise:
+            if is_share(objective):
                 reference.append(0.0)
                 continue
             instant = evaluator.free or objective.source == "table"
             if instant:
-                values = guard.free_values(evaluator, sample, self.seconds, self.plugin_seconds).value
+                values = guard.free_values(evaluator, self._sample(evaluator), self.seconds, self.plugin_seconds).value
             else:
                 values = np.array([r[objective.name][0] for r in results])
             costs = objective.cost(values[np.isfinite(values)])
@@ -239,3 +240,12 @@ class Rounds:
             margin = 0.01 if instant else 0.1
             reference.append(float(costs.max() + margin * max(float(np.ptp(costs)), 1e-9)))
         self.study.set_fact("reference", reference)
+        self.study.set_fact(RULE, VERSION)
+
+    def _sample(self, evaluator: Evaluator) -> Archs:
+        """Architectures whose worst value fixes a reference: all of a small space, if the toolkit judges them."""
+        if self.space.size > ENUMERABLE or isinstance(evaluator, apart.Apart):
+            count = min(REFERENCE_SAMPLES, self.space.size)
+            return self.parts.sample(count, np.random.default_rng([self.plan.seed, 6]))
+        archs = np.stack(np.unravel_index(np.arange(self.space.size), self.space.choices), axis=1).astype(np.int64)
+        return archs[self.parts.is_valid(archs)]

@@ -34,11 +34,15 @@ def hypervolume(costs: Floats, reference: Floats) -> float:
         The volume; 0 without any point that counts.
 
     Raises:
-        UsageError: the shapes do not fit.
+        UsageError: the shapes do not fit, or the reference has a NaN.
     """
     points, bound = np.asarray(costs, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if points.ndim != 2 or bound.shape != points.shape[1:]:
         raise UsageError(f"costs must be (n, m) and the reference (m,), got shapes {points.shape} and {bound.shape}")
+    if np.isnan(bound).any():
+        raise UsageError(
+            f"the reference must be numbers, got {bound.tolist()}", hint="Fix it before points are scored."
+        )
     points = points[np.isfinite(points).all(axis=1) & (points < bound).all(axis=1)]
     if len(points) == 0:
         return 0.0
@@ -84,6 +88,107 @@ def gd_plus(costs: Floats, front: Floats) -> float:
     points = points[dominance.nondominated(points)]
     gaps = [float(np.linalg.norm(np.maximum(point - target, 0.0), axis=1).min()) for point in points]
     return float(np.mean(gaps))
+
+
+def igd(costs: Floats, front: Floats) -> float:
+    """Mean Euclidean distance from the points of the true front to the nearest that was found.
+
+    Unlike `igd_plus` it may prefer what is dominated; it is here to compare with what others publish.
+
+    Source: Coello Coello & Reyes Sierra, "A study of the parallelization of a coevolutionary multi-objective
+        evolutionary algorithm", MICAI 2004.
+
+    Args:
+        costs: `(n, m)`, what was found.
+        front: `(k, m)`, the true front.
+
+    Returns:
+        At least 0; infinite if nothing was found.
+    """
+    points, target = _pair(costs, front)
+    if len(points) == 0:
+        return float("inf")
+    return float(np.mean([np.linalg.norm(points - point, axis=1).min() for point in target]))
+
+
+def gd(costs: Floats, front: Floats) -> float:
+    """Mean Euclidean distance from what was found and is not dominated to the nearest point of the true front.
+
+    Source: Van Veldhuizen & Lamont, "Evolutionary computation and convergence to a Pareto front", GP 1998; the plain
+        mean (p = 1) of Schütze et al., "Using the averaged Hausdorff distance as a performance measure in evolutionary
+        multiobjective optimization", IEEE TEVC 16(4), 2012.
+
+    Args:
+        costs: `(n, m)`, what was found.
+        front: `(k, m)`, the true front.
+
+    Returns:
+        At least 0; infinite if nothing was found.
+    """
+    points, target = _pair(costs, front)
+    if len(points) == 0:
+        return float("inf")
+    points = points[dominance.nondominated(points)]
+    return float(np.mean([np.linalg.norm(target - point, axis=1).min() for point in points]))
+
+
+def spacing(costs: Floats) -> float:
+    """How unevenly what was found and is not dominated lies: the deviation of distances to the nearest neighbour.
+
+    Distances are sums over objectives; the deviation is that of a sample, with n - 1.
+
+    Source: Schott, "Fault tolerant design using single and multicriteria genetic algorithm optimization", MIT, 1995.
+
+    Args:
+        costs: `(n, m)`; rows that are not finite count nothing, equal rows are one.
+
+    Returns:
+        At least 0; 0 for even gaps, and for fewer than three points.
+
+    Raises:
+        UsageError: the costs are no matrix.
+    """
+    points = np.asarray(costs, dtype=np.float64)
+    if points.ndim != 2:
+        raise UsageError(f"costs must be (n, m), got shape {points.shape}")
+    points = points[np.isfinite(points).all(axis=1)]
+    points = np.unique(points[dominance.nondominated(points)], axis=0)
+    if len(points) < 3:
+        return 0.0
+    gaps = np.abs(points[:, None] - points[None]).sum(axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    return float(gaps.min(axis=1).std(ddof=1))
+
+
+def r2(costs: Floats, weights: Floats, ideal: Floats) -> float:
+    """Mean over weights of the least weighted Chebyshev distance to the ideal; lower is better.
+
+    Source: Hansen & Jaszkiewicz, "Evaluating the quality of approximations to the non-dominated set", IMM-REP-1998-7;
+        the unary form of Brockhoff, Wagner & Trautmann, "On the properties of the R2 indicator", GECCO 2012.
+
+    Args:
+        costs: `(n, m)`; rows that are not finite count nothing.
+        weights: `(k, m)`, at least 0, such as `nas.pareto.directions.spread(m, k)`; the same for all that is compared.
+        ideal: `(m,)`, at most the costs, likewise.
+
+    Returns:
+        At least 0; infinite if nothing was found.
+
+    Raises:
+        UsageError: the shapes do not fit, a weight is negative, or a number is not finite.
+    """
+    points, rays = np.asarray(costs, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    best = np.asarray(ideal, dtype=np.float64)
+    if points.ndim != 2 or rays.ndim != 2 or rays.shape[1:] != points.shape[1:] or best.shape != points.shape[1:]:
+        raise UsageError(
+            f"costs must be (n, m), weights (k, m) and the ideal (m,), got {points.shape}, {rays.shape}, {best.shape}"
+        )
+    if len(rays) == 0 or not np.isfinite(rays).all() or rays.min() < 0 or not np.isfinite(best).all():
+        raise UsageError("R2 needs at least one weight, weights of at least 0, and a finite ideal")
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        return float("inf")
+    return float(np.mean([(ray * np.abs(points - best)).max(axis=1).min() for ray in rays]))
 
 
 def coverage(costs: Floats, others: Floats) -> float:

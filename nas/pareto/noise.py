@@ -256,16 +256,26 @@ def differences(
 
 
 def surely_dominates(replicates: Replicates, *, confidence: float = 0.9) -> NDArray[np.bool_]:
-    """Whether architecture `i` dominates `j` beyond doubt, `(n, n)`.
+    """Whether architecture `i` dominates `j` as far as noise lets one say, `(n, n)`.
 
     It does if the confidence interval of no difference reaches the side on which `i` is worse, and one lies wholly on
-    the side on which it is better.
+    the side on which it is better. Intervals are widened for their number: one side of each errs with `(1 - confidence)
+    / (n (n - 1) m)`, so that with probability `confidence` none of all claims is wrong, if noise is normal.
+
+    Source: Dunn, "Multiple comparisons among means", J. American Statistical Association 56, 1961 (Bonferroni).
 
     Args:
         replicates: `n` architectures.
-        confidence: of each interval.
+        confidence: that no claim is wrong, above 0 and below 1.
+
+    Raises:
+        UsageError: `confidence` is not within 0..1.
     """
     count = len(replicates)
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must be above 0 and below 1, got {confidence}")
+    claims = max(count * (count - 1) * replicates.mean.shape[1], 2)
+    confidence = 1.0 - 2.0 * (1.0 - confidence) / claims
     i, j = (grid.ravel() for grid in np.indices((count, count)))
     _, low, _ = differences(replicates, i, j, confidence=confidence)
     return np.asarray(((low >= 0).all(axis=1) & (low > 0).any(axis=1)).reshape(count, count))
@@ -291,7 +301,11 @@ class Neighbours:
 
     @property
     def resolved(self) -> NDArray[np.bool_]:
-        """`(m,)`: whether it is known which of them is lower, or that both are exactly equal."""
+        """`(m,)`: whether this pair's interval says which of them is lower, or both are exactly equal.
+
+        Each interval stands for itself: of many pairs that are equal in truth, a share of `1 - confidence` is told
+        apart by chance.
+        """
         return np.asarray((self.low > 0) | (self.high < 0) | (self.low == self.high))
 
 
@@ -308,7 +322,7 @@ def neighbours(
         replicates: `n` architectures.
         rows: `(k,)`, those of the front; all if None.
         objective: along which one they stand.
-        confidence: of each interval.
+        confidence: of each interval by itself; that of all of them together is less.
     """
     wanted = np.arange(len(replicates)) if rows is None else np.asarray(rows)
     line = wanted[np.argsort(replicates.mean[wanted, objective], kind="stable")]

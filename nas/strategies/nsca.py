@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Costs
-from nas.operators import crisscross
+from nas.operators import crisscross, variation
 from nas.operators.niching import Niches
 from nas.operators.population import Population
 from nas.operators.protocol import Problem, Shown
@@ -24,6 +24,8 @@ class Nsca(Shown):
     Survivors are shuffled and paired; half of the children come from horizontal crossover between the two of a pair,
     half from vertical crossover between the genes of one. Instead of a competition of each child with its parent, all
     parents and children of both kinds are merged, sorted and truncated. As in `nsga2`, generations are not waited for.
+    A gene in which all survivors agree, and from which no other gene can learn, would stay for ever: children are also
+    mutated a little, which is ours.
 
     Source: Meng et al., "Crisscross optimization algorithm and its application", Knowledge-Based Systems 67, 2014; for
         architectures Chen, Lan, He & Cai, Mathematics 13(8):1258, 2025, of which the proxy model and the variable
@@ -37,6 +39,8 @@ class Nsca(Shown):
         vertical: probability that a pair of genes is crossed in vertical crossover, above 0 and up to 1.
         spill: how readily horizontal crossover resets categories, at least 0; see
             `nas.operators.crisscross.horizontal`.
+        mutation: probability that a gene of a child is changed after its crossover, 0..1, or None for half a gene a
+            child, see nsga2; 0 is the source's form.
         selection: who survives of the last rank: `crowding`, `directions` (about as many as survivors), or None for
             crowding up to three objectives and directions beyond.
 
@@ -52,6 +56,7 @@ class Nsca(Shown):
         population: int = 16,
         vertical: float = 0.8,
         spill: float = 1.0,
+        mutation: float | None = None,
         selection: str | None = None,
     ) -> None:
         if population < 4 or not 0 < vertical <= 1 or not 0 <= spill < np.inf:
@@ -59,6 +64,8 @@ class Nsca(Shown):
                 "nsca needs population >= 4, vertical above 0 and up to 1, and spill >= 0, "
                 f"got {population}, {vertical}, {spill}"
             )
+        if mutation is not None and not 0 <= mutation <= 1:
+            raise UsageError(f"nsca needs mutation in 0..1, got {mutation}")
         if selection not in (None, "crowding", "directions"):
             raise UsageError(f"nsca has no selection {selection!r}", hint="Selections: crowding, directions.")
         if selection is None:
@@ -68,6 +75,7 @@ class Nsca(Shown):
         self._population = Population(problem, seed=seed, size=population)
         self._vertical = vertical
         self._spill = spill
+        self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
         by_directions = selection == "directions"
         self._niches = Niches(directions.spread(problem.objectives, population)) if by_directions else None
 
@@ -94,7 +102,7 @@ class Nsca(Shown):
         found = crisscross.horizontal(first, second, self._problem, rng, spill=self._spill)
         if crisscross.crosses_vertically(self._problem):
             found[::2] = crisscross.vertical(first[::2], self._problem, rng, rate=self._vertical)
-        return found
+        return variation.children(found, found, self._problem, rng, crossover=0.0, mutation=self._mutation)
 
 
 STRATEGY = Nsca

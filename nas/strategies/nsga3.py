@@ -27,6 +27,9 @@ class Nsga3(Shown):
     Source: Deb & Jain, "An evolutionary many-objective optimization algorithm using reference-point-based nondominated
         sorting approach, part I", IEEE TEVC 18(4), 2014.
 
+    Differences: parents win tournaments of two by rank, which also puts feasible ones first; in the source parents are
+    drawn at random where all are feasible.
+
     Args:
         problem: what is searched.
         seed: of all randomness.

@@ -19,7 +19,8 @@ class NsgaNet(Shown):
     Source: Lu et al., "NSGA-Net: Neural architecture search using multi-objective genetic algorithm", GECCO 2019,
         sections 3.2 and 3.3. The paper explores for a number of generations and then exploits; a strategy does not know
         how long it will be asked, so the share of exploitation grows here. Its network is a chain over three phases;
-        this one is learned over the genes (`nas.operators.bayesian_network`). As in `nsga2`, generations are not waited
+        this one is learned over the genes (`nas.operators.bayesian_network`), and from the survivors, where the paper
+        learns from the archive of all that was evaluated. As in `nsga2`, generations are not waited
         for.
 
     Args:

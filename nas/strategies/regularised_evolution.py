@@ -28,6 +28,9 @@ class RegularisedEvolution(Shown):
         places as in Corne & Knowles, "Techniques for highly multiobjective optimisation: some nondominated points are
         better than others", GECCO 2007.
 
+    Differences: a sample is drawn without replacement, in the source with it, so that here the parent is the best of
+    `sample` different ones.
+
     Args:
         problem: what is searched.
         seed: of all randomness.

@@ -147,4 +147,5 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "store": _is_text,
     "asked": _list_of(_is_request),
     "reference": _list_of(is_number, least=1),
+    "reference_rule": _is_whole,
 }

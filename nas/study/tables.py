@@ -11,7 +11,8 @@ DATABASE = "run.db"
 METADATA = sa.MetaData()
 
 #: What the study is about, as JSON: `version`, `space`, `objectives`, `constraints`, `seed`, `data`, `target`,
-#: `settings`; and `reference`, fixed when the first batch was judged.
+#: `settings`; `reference`, fixed when the first batch was judged; and `reference_rule`, where it is widened if the
+#: front goes beyond it; `asked`, what was asked of the run when.
 STUDY = sa.Table(
     "study", METADATA, sa.Column("key", sa.String(32), primary_key=True), sa.Column("value", sa.Text, nullable=False)
 )

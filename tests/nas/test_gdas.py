@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 import nas
 from device_profiles.errors import UsageError
+from nas import gradient
+from nas.evaluators.predicted import Predicted
+from nas.evaluators.protocol import OwnsWeights
 from nas.gradient import gdas
-from nas.gradient.protocol import GradientProblem
+from nas.gradient.protocol import GradientProblem, Priced
+from nas.loop.checks import check_gradients
+from nas.objectives import Constraint, Objective
+from nas.study.plan import SearchPlan
 from nas.weights import images as data
 from predictors.encoding import CostTable
 
@@ -259,3 +265,44 @@ def test_networks_mostly_respect_a_bound(problem):
     free, bounded = (found(replace(problem, budget=10, bound=b), weights=(0.0,), steps=60)[0] for b in (None, bound))
     assert (TABLE.predict(free.archs) <= bound).mean() < 0.5
     assert (TABLE.predict(bounded.archs) <= bound).mean() >= 0.7
+
+
+def test_every_predicted_cost_and_its_bounds_are_descended(problem):
+    genes = tuple((gene,) for gene in range(6))
+    flat = CostTable(SPACE.choices, genes, (np.ones(5),) * 6).differentiable()  # says nothing of any architecture
+    dear = CostTable(SPACE.choices, genes, (np.array([0.1, 0.1, 0.1, 0.1, 5.0]),) * 6)  # pools are dear
+
+    def pools(weight, **bounds):
+        several = replace(problem, cost=flat, budget=1, more=(Priced(dear.differentiable(), **bounds),))
+        (run,) = found(several, weights=(weight,), steps=40, rate=0.3)
+        return int((run.archs[0] == 4).sum())
+
+    assert pools(5.0) == pools(0.0, bound=0.7) == 0
+    assert pools(0.0, floor=29.0) >= 4
+
+
+def test_strategies_that_take_one_cost_are_refused_several(monkeypatch):
+    names = ("memory", "latency")
+    evaluators = (_Owner(), *(Predicted(Objective(name, "ms", False, "predicted", name), None, "") for name in names))
+    plan = SearchPlan("nasbench201", ("accuracy", *names), strategies=("single",))
+    monkeypatch.setitem(gradient.REGISTRY._registered, "single", lambda problem: iter(()))
+    lower, upper = (Constraint("latency", 3.0, one) for one in (False, True))
+    with pytest.raises(UsageError, match=r"'single' takes one predicted objective.*memory, latency"):
+        check_gradients(plan, evaluators, ())
+    with pytest.raises(UsageError, match="latency >= 3"):
+        check_gradients(plan, (evaluators[0], evaluators[2]), (lower,))
+    check_gradients(plan, (evaluators[0], evaluators[2]), (upper,))
+    check_gradients(replace(plan, strategies=("gdas",)), evaluators, (lower,))
+
+
+class _Owner(OwnsWeights):
+    """Shared weights that nobody looks at."""
+
+    objective = Objective("accuracy", "fraction", True, "shared", "accuracy")
+    images = supernet = None
+
+    def network(self, arch):
+        raise NotImplementedError
+
+    def test_accuracy(self, arch):
+        raise NotImplementedError

@@ -140,3 +140,52 @@ def test_the_front_of_nas_bench_201_is_the_known_one(data):
     costs = (costs - costs.min(axis=0)) / np.ptp(costs, axis=0)
     assert indicators.hypervolume(costs, np.ones(2)) == pytest.approx(0.9458, abs=5e-5)
     assert indicators.nondominated(costs).sum() == 32
+
+
+@given(pairs())
+def test_plain_distances_are_those_of_pymoo_and_moocore(found_and_front):
+    from pymoo.indicators.gd import GD
+
+    found, front = found_and_front
+    assert indicators.igd(found, front) == pytest.approx(float(moocore.igd(found, ref=front)))
+    assert indicators.gd(found, front) == pytest.approx(float(GD(front)(found[indicators.nondominated(found)])))
+
+
+def test_spacing_by_hand_and_by_pymoo():
+    from pymoo.indicators.spacing import SpacingIndicator
+
+    even = np.stack([np.arange(5.0), np.arange(5.0)[::-1]], axis=1)
+    assert indicators.spacing(even) == 0.0
+    # Gaps to the nearest neighbour are 2, 2 and 6; the dominated point and the twin count nothing.
+    uneven = np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0], [4.0, 4.0], [0.0, 4.0], [np.nan, 0.0]])
+    assert indicators.spacing(uneven) == pytest.approx(np.std([2, 2, 6], ddof=1))
+    # pymoo divides by n, Schott by n - 1.
+    assert indicators.spacing(uneven) == pytest.approx(float(SpacingIndicator()(uneven[:3])) * np.sqrt(3 / 2))
+    assert indicators.spacing(uneven[:2]) == indicators.spacing(np.empty((0, 2))) == 0.0
+
+
+def test_r2_by_hand():
+    points = np.array([[1.0, 3.0], [2.0, 1.0], [np.inf, 0.0]])
+    weights = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    assert indicators.r2(points, weights, np.zeros(2)) == pytest.approx((1.0 + 1.0 + 1.0) / 3)
+    assert indicators.r2(points, weights, np.array([1.0, 0.5])) == pytest.approx((0.0 + 0.5 + 0.5) / 3)
+    assert indicators.r2(points[2:], weights, np.zeros(2)) == np.inf
+
+
+@given(pairs())
+def test_r2_with_many_weights_is_the_exact_one(found_and_front):
+    found = found_and_front[0]
+    if found.shape[1] != 2:
+        return
+    share = (np.arange(4000) + 0.5) / 4000
+    weights = np.stack([share, 1 - share], axis=1)
+    exact = float(moocore.r2_exact(found, ref=np.zeros(2)))
+    assert indicators.r2(found, weights, np.zeros(2)) == pytest.approx(exact, abs=1e-4)
+
+
+def test_what_is_no_number_is_refused():
+    with pytest.raises(UsageError, match="the reference must be numbers"):
+        indicators.hypervolume(FOUND, np.array([1.0, np.nan]))
+    for weights, ideal in (([[-1.0, 2.0]], [0, 0]), ([[1.0]], [0, 0]), ([[1.0, 1.0]], [np.nan, 0])):
+        with pytest.raises(UsageError):
+            indicators.r2(FOUND, np.array(weights), np.array(ideal))

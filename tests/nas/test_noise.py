@@ -153,6 +153,19 @@ def test_confidence_domination_errs_as_rarely_as_it_says():
     assert 0.06 < wrong / 400 < 0.14
 
 
+def test_of_all_claims_of_domination_none_is_wrong_as_often_as_is_said():
+    rng, archs = np.random.default_rng(0), np.arange(10)[:, None]
+    # One is far better than nine equal ones: of ninety claims nine are right.
+    truth = np.zeros((10, 2))
+    truth[0] = -50.0
+    wrong = 0
+    for _ in range(300):
+        found = noise.surely_dominates(noise.from_replicates(archs, [one + rng.normal(size=(3, 2)) for one in truth]))
+        assert found[0, 1:].all()
+        wrong += found[1:].any()
+    assert wrong / 300 <= 0.1
+
+
 def test_neighbours_say_which_orders_are_resolved():
     known = uncertain([[3.0, 0.0], [1.0, 5.0], [1.1, 1.0], [9.0, 9.0]], [[0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [1, 1]])
     pairs = noise.neighbours(known, np.array([0, 1, 2]))

@@ -250,3 +250,32 @@ def test_the_reference_is_fixed_by_the_first_batch(table, tmp_path):
     first = run(table, tmp_path, evaluations=20).study.fact("reference")
     assert run(table, tmp_path, evaluations=80).study.fact("reference") == first
     assert json.loads(json.dumps(first)) == first
+
+
+def test_the_most_accurate_network_adds_to_the_hypervolume(table, tmp_path):
+    # All convolutions of 3x3 are the least error and the largest latency of the space: one in 15,625.
+    study = run(table, tmp_path, evaluations=60).study
+    reference = np.array(study.fact("reference"))
+    costs = np.array([[point.result["error"][0], point.result["latency"][0]] for point in study.front()])
+    assert (costs < reference).all()
+    assert reference[1] > 13.0
+
+
+def test_the_reference_follows_a_front_that_goes_beyond_it(table, tmp_path):
+    result = run(table, tmp_path, evaluations=30)
+    before = result.study.fact("reference")
+    result.study.change_fact("reference", [before[0], 6.0])
+    again = run(table, tmp_path, evaluations=30)
+    costs = np.array([[point.result["error"][0], point.result["latency"][0]] for point in again.front])
+    reference = again.study.fact("reference")
+    assert costs[:, 1].max() >= 6.0 and reference[0] == before[0]
+    assert reference[1] == pytest.approx(costs[:, 1].max() + 0.1 * np.ptp(costs[:, 1]))
+    assert again.hypervolume == nas.indicators.hypervolume(costs, np.array(reference))
+
+
+def test_runs_of_before_keep_their_reference(table, tmp_path):
+    result = run(table, tmp_path, evaluations=30)
+    result.study.change_fact("reference", [40.0, 6.0])
+    with result.study.store.transaction() as connection:
+        connection.exec_driver_sql("delete from study where key = 'reference_rule'")
+    assert run(table, tmp_path, evaluations=30).study.fact("reference") == [40.0, 6.0]
