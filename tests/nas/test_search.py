@@ -264,7 +264,7 @@ def test_the_most_accurate_network_adds_to_the_hypervolume(table, tmp_path):
 def test_the_reference_follows_a_front_that_goes_beyond_it(table, tmp_path):
     result = run(table, tmp_path, evaluations=30)
     before = result.study.fact("reference")
-    result.study.change_fact("reference", [before[0], 6.0])
+    result.study.set_fact("reference", [before[0], 6.0])
     again = run(table, tmp_path, evaluations=30)
     costs = np.array([[point.result["error"][0], point.result["latency"][0]] for point in again.front])
     reference = again.study.fact("reference")
@@ -275,7 +275,7 @@ def test_the_reference_follows_a_front_that_goes_beyond_it(table, tmp_path):
 
 def test_runs_of_before_keep_their_reference(table, tmp_path):
     result = run(table, tmp_path, evaluations=30)
-    result.study.change_fact("reference", [40.0, 6.0])
+    result.study.set_fact("reference", [40.0, 6.0])
     with result.study.store.transaction() as connection:
         connection.exec_driver_sql("delete from study where key = 'reference_rule'")
     assert run(table, tmp_path, evaluations=30).study.fact("reference") == [40.0, 6.0]
