@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from device_profiles.errors import UsageError
 from device_profiles.units import parse_quantity
 from nas.arrays import Floats
 
-#: Where a value comes from.
+#: Of the intervals in studies, on fronts and pages; evaluators may give others, which are brought to it.
+CONFIDENCE = 0.9
+#: Where values of the toolkit's own evaluators come from; those of others may say another word.
 SOURCES = ("trained", "shared", "table", "predicted", "measured", "counted")
 
 
@@ -27,7 +30,7 @@ class Objective:
         name: how the user calls it.
         unit: of its values: `ms`, `mJ`, `bytes`, `fraction`, `MACs`, `parameters`, or "" where a table does not say.
         maximise: True if more is better.
-        source: one of `SOURCES`.
+        source: one of `SOURCES`, or a word of up to 20 letters and dashes.
         spec: the text it was opened from.
     """
 
@@ -56,12 +59,33 @@ class Values:
         high: `(n,)`, upper ends, or None.
         coverage: `(n,)`, share of a predicted value that stands on what was measured, in 0..1; None for what is not
             predicted, NaN where it is not known.
+        confidence: of the intervals, above 0 and below 1.
     """
 
     value: Floats
     low: Floats | None = None
     high: Floats | None = None
     coverage: Floats | None = None
+    confidence: float = CONFIDENCE
+
+
+def is_source(text: str) -> bool:
+    """Whether it can say where a value comes from: a word that a front can show."""
+    return re.fullmatch(r"[a-z][a-z-]{0,19}", text) is not None
+
+
+def at_confidence(values: Values, confidence: float = CONFIDENCE) -> Values:
+    """The same values `(n,)` with intervals of another confidence, each side as wide as that of a normal would be."""
+    if values.low is None or values.high is None or values.confidence == confidence:
+        return replace(values, confidence=confidence)
+    share = _deviations(confidence) / _deviations(values.confidence)
+    low, high = (values.value + share * (end - values.value) for end in (values.low, values.high))
+    return replace(values, low=low, high=high, confidence=confidence)
+
+
+def _deviations(confidence: float) -> float:
+    """Standard deviations from the mean of a normal to the ends of its central interval."""
+    return NormalDist().inv_cdf((1.0 + confidence) / 2.0)
 
 
 @dataclass(frozen=True)

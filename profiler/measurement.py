@@ -7,6 +7,8 @@ from typing import Any
 
 from device_profiles.facts import Unavailable
 
+#: That a repeated measurement falls into the interval of a latency.
+CONFIDENCE = 0.95
 #: Why a latency is degraded, and what to do about it.
 CAUSES = {
     "contention": "other programs took the CPU meanwhile: stop them or pin them elsewhere, and run again",

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.groups import Groups
-from profiler.measurement import Latency
+from profiler.measurement import CONFIDENCE, Latency
 from profiler.records import BlockRow
 
 K = TypeVar("K", bound=Hashable)
@@ -188,7 +188,7 @@ def _student(freedom: int) -> float:
     """Student's t that 2.5 % of draws exceed; `scipy.stats` has it too, and takes a second to import."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, 0.975))
+    return float(stdtrit(freedom, (1.0 + CONFIDENCE) / 2.0))
 
 
 def _cpu_share(row: BlockRow) -> float:

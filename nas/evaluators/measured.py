@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from device_profiles.errors import ConstantNetwork, UsageError
 from device_profiles.profile import Target
 from nas.arrays import Archs
-from nas.evaluators.protocol import Context
+from nas.evaluators.protocol import Context, Traits
 from nas.objectives import Objective, Values
 from nas.spaces.export import subject
 from nas.spaces.protocol import Space
 from profiler import campaign
+from profiler.measurement import CONFIDENCE
 from profiler.store import Store
 from profiler.subjects import Subject
 
@@ -30,6 +32,7 @@ class Measured:
     wait: bool = False
     free: bool = False
     identity: str = ""
+    traits: ClassVar[Traits] = Traits(batched=True)
 
     def evaluate(self, archs: Archs) -> Values:
         """Measure those that the store does not know yet, together."""
@@ -50,7 +53,8 @@ class Measured:
             np.array([np.nan if one is None else getattr(one, field) for one in latencies])
             for field in ("value_ms", "low_ms", "high_ms")
         ]
-        return Values(*columns)
+        value, low, high = columns
+        return Values(value, low, high, confidence=CONFIDENCE)
 
 
 class MeasuredKind:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import predictors
 from device_profiles.errors import ConditionMismatch, UsageError
 from nas.arrays import Archs
-from nas.evaluators.protocol import Context, digest
+from nas.evaluators.protocol import Context, Traits, digest
 from nas.objectives import Objective, Values
 from predictors.predictor import Predictor
 
@@ -23,6 +24,7 @@ class Predicted:
     predictor: Predictor
     identity: str
     free: bool = True
+    traits: ClassVar[Traits] = Traits(batched=True, instant=True)
 
     def evaluate(self, archs: Archs) -> Values:
         """Predictions with their 90 % intervals and their coverage."""

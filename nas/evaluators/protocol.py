@@ -43,6 +43,29 @@ class Context:
     wait: bool = False
 
 
+@dataclass(frozen=True)
+class Traits:
+    """How an evaluator wants to be asked; an evaluator states it as `traits`, or is one by one.
+
+    Attributes:
+        batched: values of many architectures take little longer than of one, so a batch is judged together; else each
+            is judged, and kept, by itself.
+        instant: values take no time, though strategies are not to know them beforehand.
+        genomes_are_networks: each genome is an architecture of its own, also where networks are the same: so it is with
+            the rows of a table.
+    """
+
+    batched: bool = False
+    instant: bool = False
+    genomes_are_networks: bool = False
+
+
+def traits_of(evaluator: Evaluator) -> Traits:
+    """What an evaluator states; without a statement, one by one, and instant if it is free."""
+    found = getattr(evaluator, "traits", None)
+    return found if isinstance(found, Traits) else Traits(instant=evaluator.free)
+
+
 class Evaluator(Protocol):
     """Values of one objective.
 

@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 
 from device_profiles.errors import HwnasError, InvalidTable, UsageError
 from nas.arrays import Archs, Floats
-from nas.evaluators.protocol import Context, Repeatable, digest
+from nas.evaluators.protocol import Context, Repeatable, Traits, digest
 from nas.objectives import Objective, Values
 from predictors.tables import check
 
@@ -37,6 +37,7 @@ class Tabular:
     columns: Floats
     identity: str
     free: bool = False
+    traits: ClassVar[Traits] = Traits(batched=True, instant=True, genomes_are_networks=True)
 
     def evaluate(self, archs: Archs) -> Values:
         """Look up; NaN for architectures that the table does not have."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,13 +20,13 @@ from device_profiles.errors import PluginError
 from device_profiles.plugins import is_foreign, text_of
 from nas import evaluators
 from nas.arrays import Archs
-from nas.evaluators.protocol import Context, Evaluator, OwnsWeights, Repeatable
+from nas.evaluators.protocol import Context, Evaluator, OwnsWeights, Repeatable, Traits, traits_of
 from nas.isolation import checking
 from nas.isolation.deadline import EvaluationTimeout, deadline
 from nas.isolation.frames import Channel, Header
 from nas.isolation.sandbox import AVAILABLE, Lost, Sandbox
 from nas.isolation.serving import raised, serve
-from nas.objectives import Objective, Values
+from nas.objectives import Objective, Values, at_confidence
 from nas.weights.images import Images
 
 #: Seconds for a plug-in to open, to ask, or to be told, unless the setting `plugin_seconds` says otherwise.
@@ -57,6 +57,7 @@ class Apart:
         here_open: opens it in this process.
         progress: of the search.
         most_replicates: `Repeatable.most`.
+        traits: likewise.
     """
 
     objective: Objective
@@ -67,6 +68,7 @@ class Apart:
     here_open: Callable[[], Any]
     progress: Callable[[str, int, int], None]
     most_replicates: int | None = None
+    traits: Traits = field(default_factory=Traits)
 
     def evaluate(self, archs: Archs) -> Values:
         """Values; rows that it got wrong are NaN.
@@ -167,7 +169,7 @@ def open_objective(text: str, context: Context) -> Evaluator:
         objective = Objective(**found["objective"])
         here = partial(evaluators.open_objective, text, context)
         facts = objective, found["free"], found["identity"]
-        return make(*facts, sandbox, seconds, here, context.progress, found["most"])
+        return make(*facts, sandbox, seconds, here, context.progress, found["most"], Traits(*found["traits"]))
     except (KeyError, TypeError) as error:
         sandbox.close()
         raise PluginError(f"{who} cannot be read: {text_of(error)}") from error
@@ -243,7 +245,8 @@ def _values(
         sandbox.end()
         raise Failed("its process answered nonsense")
     parts = dict(zip(names, columns.reshape(len(names), -1).copy(), strict=True))
-    return Values(**parts), {int(row): str(reason) for row, reason in wrong.items()}
+    values = Values(parts["value"], parts.get("low"), parts.get("high"), parts.get("coverage"))
+    return values, {int(row): str(reason) for row, reason in wrong.items()}
 
 
 def check_reply(sandbox: Sandbox, reply: Header) -> None:
@@ -307,6 +310,7 @@ def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
                 "repeatable": again,
                 "most": None if most is None else int(most),
                 "owns": isinstance(judge, OwnsWeights),
+                "traits": [bool(trait) for trait in astuple(traits_of(judge))],
             }, b""
         place = header["replicate"]
         return _evaluated(partial(judges[0].again, replicate=place) if place else judges[0].evaluate, header, payload)
@@ -319,5 +323,6 @@ def _evaluated(judge: Judge, header: Header, payload: bytes) -> tuple[Header, by
     archs = np.frombuffer(payload, dtype=np.int64).reshape(header["shape"]).copy()
     with deadline(header["seconds"]):
         values, wrong = checking.values(judge(archs), len(archs))
+    values = at_confidence(values)
     columns = {name: column for name in _COLUMNS if (column := getattr(values, name)) is not None}
     return {"columns": list(columns), "wrong": wrong}, np.concatenate(list(columns.values())).tobytes()

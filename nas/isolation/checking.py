@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Floats
-from nas.objectives import SOURCES, Objective, Values
+from nas.objectives import CONFIDENCE, Objective, Values, is_source
 
 #: How far a value may lie outside of its interval by rounding, relative to it.
 _ROUNDING = 1e-9
@@ -41,6 +41,9 @@ def values(found: Any, count: int) -> tuple[Values, dict[int, str]]:
         raise Broken("an interval has both ends or none")
     if low is None or high is None:
         return Values(value, coverage=coverage), {}
+    confidence = getattr(found, "confidence", CONFIDENCE)
+    if not isinstance(confidence, float) or not 0.0 < confidence < 1.0:
+        raise Broken(f"the confidence of its intervals is {confidence!r}, which is none above 0 and below 1")
     wrong: dict[int, str] = {}
     for row in np.flatnonzero(np.isfinite(value)):
         known = np.isfinite(low[row]), np.isfinite(high[row])
@@ -54,7 +57,7 @@ def values(found: Any, count: int) -> tuple[Values, dict[int, str]]:
             wrong[int(row)] = f"the value {value[row]:g} lies outside of {said}"
     for column in (value, low, high):
         column[list(wrong)] = np.nan
-    return Values(value, low, high, coverage), wrong
+    return Values(value, low, high, coverage, confidence), wrong
 
 
 def _column(given: Any, part: str, count: int) -> Floats:
@@ -104,8 +107,8 @@ def opened(evaluator: Any) -> Objective:
     for part, kind in (("name", str), ("unit", str), ("maximise", bool), ("source", str), ("spec", str)):
         if not isinstance(getattr(objective, part), kind):
             raise Broken(f"{part} of its objective is {getattr(objective, part)!r}, which is no {kind.__name__}")
-    if objective.source not in SOURCES:
-        raise Broken(f"the source of its objective is {objective.source!r}, which is none of {', '.join(SOURCES)}")
+    if not is_source(objective.source):
+        raise Broken(f"the source of its objective is {objective.source!r}, which is no word of 1 to 20 letters")
     if not isinstance(evaluator.free, bool) or not isinstance(evaluator.identity, str):
         raise Broken("`free` must be a bool and `identity` a string")
     return objective

@@ -13,7 +13,7 @@ from nas.evaluators.protocol import Evaluator
 from nas.isolation import apart
 from nas.isolation.checking import Broken
 from nas.isolation.deadline import EvaluationTimeout, deadline
-from nas.objectives import Values
+from nas.objectives import Values, at_confidence
 
 __all__ = ["EvaluationTimeout", "deadline", "evaluate", "free_values", "known"]
 
@@ -111,7 +111,7 @@ def _tried(judge: Judge, archs: Archs, seconds: float | None, failed: Callable[[
     try:
         if ask is None:
             with deadline(limit):
-                return judge(archs)
+                return at_confidence(judge(archs))
         values, wrong = ask(archs, limit)
     except InvalidModel as error:
         return text_of(error)
@@ -123,7 +123,7 @@ def _tried(judge: Judge, archs: Archs, seconds: float | None, failed: Callable[[
         return text_of(error)
     for row, reason in wrong.items():
         failed(row, reason)
-    return values
+    return at_confidence(values)
 
 
 def _one_by_one(

@@ -13,7 +13,7 @@ from nas import gradient, strategies
 from nas.arrays import Archs, Floats
 from nas.evaluators import Context, Evaluator
 from nas.evaluators.predicted import Predicted
-from nas.evaluators.protocol import OwnsWeights
+from nas.evaluators.protocol import OwnsWeights, traits_of
 from nas.gradient.protocol import GradientProblem, Priced
 from nas.isolation import apart, checking
 from nas.isolation.apart_strategy import ApartStrategy
@@ -152,7 +152,7 @@ class Rounds:
             if evaluator.free
         }
         # A table says of each of its rows that it is an architecture of its own: isomorphic cells differ in it.
-        tabular = any(evaluator.objective.source == "table" for evaluator in self.evaluators)
+        tabular = any(traits_of(evaluator).genomes_are_networks for evaluator in self.evaluators)
         if name in self.foreign:
             self.foreign[name].open(
                 len(self.evaluators), known, self._excess(), tabular=tabular, listed=self.parts.listed
@@ -192,7 +192,7 @@ class Rounds:
         """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
         results = {trial.id: trial.result for trial in trials if trial.result is not None}
         waiting = [trial for trial in trials if trial.id not in results]
-        together = all(e.objective.source in ("table", "predicted", "measured") for e in self.evaluators)
+        together = all(traits_of(evaluator).batched for evaluator in self.evaluators)
         chunks = [waiting] if together and waiting else [[trial] for trial in waiting]
         for chunk in chunks:
             self.context.progress(name, done + len(results), self.plan.evaluations)
@@ -229,7 +229,7 @@ class Rounds:
             if is_share(objective):
                 reference.append(0.0)
                 continue
-            instant = evaluator.free or objective.source == "table"
+            instant = evaluator.free or traits_of(evaluator).instant
             if instant:
                 values = guard.free_values(evaluator, self._sample(evaluator), self.seconds, self.plugin_seconds).value
             else:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nas.objectives import Objective
+from nas.objectives import Objective, Values, at_confidence
 from nas.spaces.protocol import Space
 from nas.study.study import Study, front_of
 from nas.study.trial import Point
+from profiler.measurement import CONFIDENCE
 
 #: The unit of what finalists are measured in.
 _UNIT = "ms"
@@ -107,9 +108,20 @@ def judge_again(study: Study) -> AsMeasured | None:
 def _as_measured(point: Point, names: Sequence[str], latency: Mapping[str, Any] | None) -> Point:
     if latency is None:
         return point
-    told = (float(latency["value"]), latency.get("low"), latency.get("high"))
+    told = _told(latency)
     coverage = {name: share for name, share in point.coverage.items() if name not in names}
     return replace(point, result={**point.result, **dict.fromkeys(names, told)}, coverage=coverage)
+
+
+def _told(latency: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+    """A measured latency with an interval as those of the front are."""
+    value, low, high = float(latency["value"]), latency.get("low"), latency.get("high")
+    if low is None or high is None:
+        return value, low, high
+    columns = [np.array([end]) for end in (value, low, high)]
+    found = at_confidence(Values(columns[0], columns[1], columns[2], confidence=CONFIDENCE))
+    assert found.low is not None and found.high is not None
+    return value, float(found.low[0]), float(found.high[0])
 
 
 def _moved(points: Sequence[Point], space: Space, one: str, several: str) -> str:

@@ -11,7 +11,7 @@ from device_profiles.plugins import text_of
 from nas.arrays import Archs
 from nas.evaluators import REGISTRY, Context, open_objective, split
 from nas.evaluators.protocol import Repeatable
-from nas.objectives import SOURCES, Objective, Values
+from nas.objectives import Objective, Values, is_source
 from nas.testing.spaces import require
 
 #: How far a quotient of sums may be beyond its range.
@@ -47,7 +47,7 @@ def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> 
     require(isinstance(objective, Objective), "objective", f"it must be nas.objectives.Objective, got {objective!r}")
     require(objective.name == (name or kind.default_name(spec)), "name", f"{text!r} was opened as {objective.name!r}")
     require(objective.spec == spec, "spec", f"{spec!r} was opened, the objective says {objective.spec!r}")
-    require(objective.source in SOURCES, "source", f"{objective.source!r} is none of {', '.join(SOURCES)}")
+    require(is_source(objective.source), "source", f"{objective.source!r} is no word of 1 to 20 letters")
     require(isinstance(opened.free, bool), "free", f"it must be a bool, got {opened.free!r}")
     require(isinstance(opened.identity, str), "identity", f"it must be a string, got {opened.identity!r}")
     again = open_objective(text, context).identity

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from device_profiles.errors import UsageError
-from nas.objectives import Constraint, Objective, parse_constraint, violations
+from nas.objectives import Constraint, Objective, Values, at_confidence, parse_constraint, violations
 from nas.study.study import costs_of
 
 LATENCY = Objective("latency", "ms", False, "predicted", "latency:DIR")
@@ -120,3 +121,15 @@ def test_violation_is_zero_exactly_inside_and_does_not_depend_on_the_unit(values
     assert ((amounts == 0) == ((found <= bound) if upper else (found >= bound))).all()
     if abs(bound) > 1e-6:
         np.testing.assert_array_equal(Constraint("x", bound * factor, upper).violation(found * factor), amounts)
+
+
+def test_intervals_of_another_confidence_are_as_wide_as_those_of_a_normal_would_be():
+    wide = Values(np.array([10.0, np.nan]), np.array([8.0, np.nan]), np.array([14.0, np.nan]), confidence=0.95)
+    found = at_confidence(wide)
+    share = norm.ppf(0.95) / norm.ppf(0.975)
+    assert found.confidence == 0.9 and found.value[0] == 10.0
+    assert (found.low[0], found.high[0]) == pytest.approx((10 - 2 * share, 10 + 4 * share))
+    assert at_confidence(found, 0.95).low[0] == pytest.approx(8.0)
+    same = at_confidence(Values(np.array([1.0]), np.array([0.1]), np.array([3.0])))
+    assert (same.low[0], same.high[0]) == (0.1, 3.0)
+    assert at_confidence(Values(np.array([1.0]), confidence=0.5)).low is None
