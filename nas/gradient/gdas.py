@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 DEFAULT_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: Weight of the share by which an expected cost breaks a bound.
 _BREACH = 10.0
+#: Of Adam for the logits, whose first values are drawn with `_LOGIT_SPREAD`; as in the paper, section 4.2.
+_BETAS, _LOGIT_DECAY, _LOGIT_SPREAD = (0.5, 0.999), 1e-3, 1e-3
+#: Of SGD for shared weights, and the norm to which their gradient is clipped; as there.
+_MOMENTUM, _WEIGHT_DECAY, _LARGEST_NORM = 0.9, 3e-4, 5.0
+#: Architectures of which a cost's scale is taken.
+_SCALE_SAMPLES = 512
 
 
 def gdas(
@@ -164,7 +170,7 @@ def cost_scale(problem: GradientProblem, cost: DifferentiableCost | None = None)
 
     cost = problem.cost if cost is None else cost
 
-    archs = problem.space.sample(512, np.random.default_rng([problem.seed, 4]))
+    archs = problem.space.sample(_SCALE_SAMPLES, np.random.default_rng([problem.seed, 4]))
     one_hot = [
         torch.nn.functional.one_hot(torch.from_numpy(archs[:, gene]), options).double()
         for gene, options in enumerate(problem.space.choices)
@@ -193,9 +199,12 @@ def _run(
     supernet = copy.deepcopy(problem.supernet()).train()
     data = problem.data()
     generator = torch.Generator().manual_seed(problem.seed * 1000 + run)
-    logits = [(1e-3 * torch.randn(options, generator=generator)).requires_grad_() for options in problem.space.choices]
-    architecture = torch.optim.Adam(logits, rate, betas=(0.5, 0.999), weight_decay=1e-3)
-    weights = torch.optim.SGD(supernet.parameters(), weight_rate, 0.9, weight_decay=3e-4)
+    logits = [
+        (_LOGIT_SPREAD * torch.randn(options, generator=generator)).requires_grad_()
+        for options in problem.space.choices
+    ]
+    architecture = torch.optim.Adam(logits, rate, betas=_BETAS, weight_decay=_LOGIT_DECAY)
+    weights = torch.optim.SGD(supernet.parameters(), weight_rate, _MOMENTUM, weight_decay=_WEIGHT_DECAY)
     for step in range(steps):
         problem.progress("gdas", run * steps + step, runs * steps)
         tau = tau_first + (tau_last - tau_first) * step / max(steps - 1, 1)
@@ -205,7 +214,7 @@ def _run(
         images, labels = minibatch(data.train, batch, rng)
         weights.zero_grad(set_to_none=True)
         functional.cross_entropy(supernet.forward_path(images, path), labels).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(supernet.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(supernet.parameters(), _LARGEST_NORM)
         weights.step()
 
         images, labels = minibatch(data.valid, batch, rng)
