@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: Weight of the share by which an expected cost breaks a bound.
 _BREACH = 10.0
-#: Of Adam for the logits, as in DARTS (Liu, Simonyan & Yang, ICLR 2019, appendix A.1.1), and their first values' spread.
+#: Of Adam for the logits, as in DARTS (Liu, Simonyan & Yang, ICLR 2019, appendix A.1.1); the spread of the first ones.
 _BETAS, _LOGIT_DECAY, _LOGIT_SPREAD = (0.5, 0.999), 1e-3, 1e-3
 #: Of SGD for shared weights, as there; and the norm to which their gradient is clipped.
 _MOMENTUM, _WEIGHT_DECAY, _LARGEST_NORM = 0.9, 3e-4, 5.0

@@ -35,6 +35,7 @@ REGISTRY: Registry[Fit] = Registry(
         "design",
         "exact_process",
         "forecast",
+        "threads",
     ),
 )
 

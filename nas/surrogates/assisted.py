@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +20,7 @@ from nas.surrogates import REGISTRY, forecast
 from nas.surrogates.columns import Columns
 from nas.surrogates.design import design
 from nas.surrogates.forecast import Forecast
+from nas.surrogates.threads import one_thread
 
 #: The surrogates are chosen anew when the archive grew by this factor, and by so many at least.
 GROWTH, STEP = 1.2, 10
@@ -127,7 +126,7 @@ class Archive:
         found = first[:0]
         if self.history.succeeded.sum() >= LEAST:
             # Matrices are small: more threads only wait for each other, and change the last digits of sums.
-            with _one_thread():
+            with one_thread():
                 found = self.seen.first(suggest(missing), missing, taken)
         return np.concatenate([first, found, self.seen.unseen(missing - len(found), self.rng(0), taken)])
 
@@ -226,11 +225,3 @@ class Archive:
         found = self.seen.first(self._first, min(count, lacking), taken)
         more = self.seen.unseen(min(count, lacking) - len(found), self.rng(0), taken)
         return np.concatenate([found, more])
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Linear algebra on one thread."""
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limits

@@ -20,6 +20,7 @@ from nas.strategies.auto.design import design
 from nas.strategies.auto.inputs import inputs_of
 from nas.strategies.auto.value import Believed, expected
 from nas.surrogates.exact_process import Posterior
+from nas.surrogates.threads import one_thread
 
 #: A candidate's imagined cost, in standard deviations below its mean: what is hoped of it is not looked for twice. Less
 #: is hoped for where features make predictions sharp.
@@ -80,11 +81,12 @@ class Auto(Shown):
         taken: set[bytes] = set()
         parts = [self._seen.first(self._designed(), min(n, max(self._initial - len(self._seen), 0)), taken)]
         missing = n - len(parts[0])
-        beliefs = self._believed() if missing > 0 else []
-        if beliefs:
-            chosen = self._chosen(missing, beliefs, taken, rng)
-            parts.append(chosen)
-            missing -= len(chosen)
+        with one_thread():
+            beliefs = self._believed() if missing > 0 else []
+            if beliefs:
+                chosen = self._chosen(missing, beliefs, taken, rng)
+                parts.append(chosen)
+                missing -= len(chosen)
         if missing > 0:
             parts.append(self._seen.unseen(missing, rng, taken))
         return np.concatenate(parts)
