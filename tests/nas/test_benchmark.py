@@ -233,7 +233,7 @@ def test_a_worker_that_ends_is_said_and_what_is_finished_is_kept(file, plugin, t
         ("[10, 20]", '"all"', UsageError, "a list"),
         ("[[problem]]\nkind", "[problem]\nkind", InvalidData, "not TOML"),
         ('kind = "zdt1"', "kind = 1", UsageError, "no kind"),
-        ("genes = 4", 'genes = "4"', UsageError, "whole numbers"),
+        ("genes = 4", 'genes = "4"', UsageError, "genes must be a whole number"),
         ('label = "three"', "label = 3", UsageError, "label must be a text"),
         ('label = "evolution"', 'known = "yes"', UsageError, "true or false"),
         ("population = 8", "seed = 8", UsageError, "no setting"),

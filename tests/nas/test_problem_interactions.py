@@ -56,7 +56,12 @@ def test_a_seed_is_a_problem():
     assert (first == again).all() and (first != other).all()
 
 
-@pytest.mark.parametrize("options", [{"genes": 1}, {"options": 1}, {"pairs": -1}, {"seed": -1}, {"genes": 2.0}])
+@pytest.mark.parametrize("options", [{"genes": 1}, {"options": 1}, {"pairs": -1}, {"seed": -1}])
 def test_what_is_no_problem_is_refused(options):
     with pytest.raises(UsageError, match="interactions needs genes >= 2"):
         problems.load("interactions", **options)
+
+
+def test_genes_are_counted():
+    with pytest.raises(UsageError, match=r"genes must be a whole number, got 2\.0"):
+        problems.load("interactions", genes=2.0)
