@@ -278,7 +278,7 @@ OPENS: dict[str, Callable[[], Any]] = {
     "open-ends": lambda: os._exit(2),
     "open-hangs": lambda: stubborn(None),
     "open-text": lambda: Actor("text"),  # type: ignore[arg-type]
-    "open-source": lambda: Actor(Objective("x", "", False, "guessed", "x")),
+    "open-source": lambda: Actor(Objective("x", "", False, "a guess", "x")),
     "open-free": lambda: Actor(Objective("x", "", False, "counted", "x"), free="no"),  # type: ignore[arg-type]
 }
 

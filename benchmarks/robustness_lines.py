@@ -284,8 +284,10 @@ def fuzz(count: int, seed: int, limit_s: float) -> dict[str, Any]:
     codes: dict[str, int] = {}
     broken: list[Broken] = []
     with tempfile.TemporaryDirectory(prefix="hwnas-lines-") as root:
-        pristine, place = Path(root) / "pristine", Path(root) / "place"
-        pristine.mkdir()
+        # Lines may name the folder above theirs: what they are compared with lies elsewhere.
+        pristine, place = Path(root) / "kept" / "pristine", Path(root) / "here" / "place"
+        pristine.mkdir(parents=True)
+        place.parent.mkdir()
         furnish(pristine)
         expected = contents(pristine)
         shutil.copytree(pristine, place, symlinks=True, copy_function=_copied)

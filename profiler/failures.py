@@ -19,6 +19,7 @@ TRANSIENT = {
     "MemoryError": "the memory was taken by others",
     "DeviceError": "the device or its worker failed, not the model",
     "DeviceBusy": "others were measuring",
+    "RunBusy": "others were searching",
     "BrokenProtocol": "the worker's answer was cut off",
     "StoreFull": "there was no space",
     "StoreBusy": "others were writing",

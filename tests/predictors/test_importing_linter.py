@@ -434,7 +434,7 @@ def test_a_finding_as_data_has_no_rows_and_its_sample():
 
 def test_the_reference_lists_the_rules_and_no_others():
     root = Path(tables.__file__).parents[2]
-    sources = "".join(path.read_text() for path in (root / "predictors" / "importing").glob("_rules_*.py"))
+    sources = "".join(path.read_text() for path in (root / "predictors" / "tables").glob("_rules_*.py"))
     text = (root / "docs" / "reference" / "tables.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \| (?:error|warning|note)", text, flags=re.MULTILINE)
     # A finding's rule stands between its severity and its column.

@@ -195,7 +195,8 @@ def test_unknown_kernels_of_architectures_are_an_error_where_they_must_not_be_gu
 
 
 @pytest.mark.parametrize(
-    "archs", [np.zeros(3, dtype=int), np.zeros((2, 6), dtype=int), np.zeros((2, 3)), np.full((1, 3), 5), [[0, 0, -1]]]
+    "archs",
+    [np.zeros(3, dtype=int), np.zeros((2, 6), dtype=int), np.full((2, 3), 0.5), np.full((1, 3), 5), [[0, 0, -1]]],
 )
 def test_architectures_of_another_space_are_refused(fitted, archs):
     with pytest.raises(UsageError):
