@@ -12,6 +12,9 @@ from nas.objectives import Objective
 from nas.study.study import open_study
 from nas.study.tables import DATABASE
 
+#: Folders between the one that is asked about and a run: nobody waits for a walk through a whole disk.
+DEEPEST = 3
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -65,7 +68,7 @@ def summarise(folder: str | Path) -> Summary:
 
 
 def below(folder: str | Path) -> Iterator[Path]:
-    """Folders of runs, the given one or below it, by name; links are not followed.
+    """Folders of runs, the given one or up to `DEEPEST` folders below it, by name; links are not followed.
 
     Raises:
         InvalidData: it is no folder.
@@ -74,6 +77,8 @@ def below(folder: str | Path) -> Iterator[Path]:
         raise InvalidData(f"{folder} is not a folder", hint="Give the folder that holds runs, such as runs.")
     for place, folders, files in os.walk(folder):
         folders.sort()
+        if len(Path(place).relative_to(folder).parts) >= DEEPEST:
+            folders.clear()
         if DATABASE in files:
             folders.clear()  # what a run holds belongs to it
             yield Path(place)

@@ -9,6 +9,7 @@ import pytest
 import nas
 import predictors
 from hwnas_cli.commands.registered import first_line
+from nas.study import summary
 from nas.study.study import open_study
 
 SPACE = nas.spaces.load("nasbench201")
@@ -143,3 +144,11 @@ def test_what_was_probably_meant(ask, tmp_path):
     ):
         code, answer = ask(*base, "macs", "--strategy", strategy, "--set", given)
         assert code == 2 and f"Did you mean {meant!r}?" in answer["error"]["hint"]
+
+
+def test_runs_are_looked_for_a_few_folders_below(tmp_path):
+    for place in ("a", "a/b/c", "a/b/c/d", "e/f/g/h"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    for place in ("e/f/g", "e/f/g/h", "a/b/c/d"):
+        (tmp_path / place / "run.db").touch()
+    assert list(summary.below(tmp_path)) == [tmp_path / "e/f/g"]
