@@ -66,13 +66,13 @@ def fit(sums: Floats, counts: Floats, measured: Floats, constant: float | None =
     prior = np.sqrt(_PRIOR) * np.eye(3)
     left = np.concatenate([columns, prior])
     right = np.concatenate([np.ones(len(measured)), prior @ np.array([1.0, 0.0, 0.0])])
-    found = np.linalg.lstsq(left, right, rcond=None)[0]
-    if constant is not None or found[2] < 0.0:
-        # No network costs less than nothing; a smaller one than all that were measured would.
-        found[2] = 0.0 if constant is None else constant / unit
-        found[:2] = np.linalg.lstsq(left[:, :2], right - left[:, 2] * found[2], rcond=None)[0]
-    scale, per_kernel, last = found
-    return Composition(float(scale), float(per_kernel) * kernel, float(last) * unit)
+    if constant is None:
+        scale, per_kernel, found = np.linalg.lstsq(left, right, rcond=None)[0]
+        if found >= 0.0:
+            return Composition(float(scale), float(per_kernel) * kernel, float(found) * unit)
+        constant = 0.0  # no network costs less than nothing; a smaller one than all that were measured would
+    scale, per_kernel = np.linalg.lstsq(left[:, :2], right - left[:, 2] * (constant / unit), rcond=None)[0]
+    return Composition(float(scale), float(per_kernel) * kernel, constant)
 
 
 def kernel_extras(fitted: Composition, counts: Floats, cost: Floats, measured: Floats) -> Floats:

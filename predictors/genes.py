@@ -1,4 +1,4 @@
-"""Genes are whole numbers, whatever type they come in."""
+"""Genes are whole numbers, whatever type they come in, and so genomes have numbers."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def whole(archs: Any, names: Sequence[str] = ()) -> NDArray[np.int64]:
             f"gene {gene} is {found[place]:g}, which is no whole number", hint="A gene is the index of an option."
         )
     return found.astype(np.int64)
+
+
+def numbered(numbers: Any, choices: Sequence[int]) -> NDArray[np.int64]:
+    """Genomes by their numbers, `(n, d)`; the last gene counts fastest.
+
+    Args:
+        numbers: `(n,)`, each in 0..prod(choices) - 1.
+        choices: options per gene.
+    """
+    return np.stack(np.unravel_index(numbers, tuple(choices)), axis=1).astype(np.int64)

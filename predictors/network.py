@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import MissingKernel, UsageError
 from predictors import composition, intervals, samples
-from predictors import unseen as doubt
 from predictors.composition import Composition
 from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
 from predictors.prediction import Prediction
 from predictors.samples import NetworkSamples
 from predictors.sealed import check_numbers, read_json, understood
 from predictors.unseen import Doubt, LeftOut
+from predictors.unseen import learn as learn_doubt
 from profiler.operators import Operator, OperatorGraph
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
             errors.extend(np.abs(networks.cost[held] - guess) / guess)
     width = intervals.relative_half_width(np.array(errors))
     fitted = replace(fitted, half_width=width)
-    believed, folds = doubt.learn(make, kernels)
+    believed, folds = learn_doubt(make, kernels)
     return replace(fitted, doubt=replace(believed, shared=_shared(fitted, believed, folds, kernels, networks)))
 
 

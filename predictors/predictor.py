@@ -15,7 +15,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.profile import Target, as_target, from_plain, to_plain
 from device_profiles.reading import parse_json
-from predictors import network, registry, samples
+from predictors import genes, network, registry, samples
 from predictors.card import Card, is_predictor
 from predictors.encoding import CostTable, DifferentiableTable
 from predictors.folders import replacing
@@ -286,7 +286,7 @@ def tabulate(model: GraphPredictor, space: TabulatedSpace, target: Target, *, pr
             f"space {space.spec} has {space.size} architectures; {TABLE_LIMIT} can be tabulated",
             hint="Fit without --space.",
         )
-    archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+    archs = genes.numbered(np.arange(space.size), space.choices)
     canonical = space.canonical(archs)
     distinct, inverse = np.unique(canonical, axis=0, return_inverse=True)
     valid = space.is_valid(distinct)

@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, InvalidData, SchemaMismatch
 from device_profiles.reading import parse_json, read_bytes, shown
+from device_profiles.version import version
 
 #: Largest head, and largest file of a folder that is read.
 _LARGEST_HEAD_BYTES = 64 << 20
@@ -70,7 +70,7 @@ def write_head(folder: Path, kind: Kind, facts: Mapping[str, Any]) -> None:
         for path in sorted(folder.iterdir())
         if path.name != kind.head
     }
-    head = {"schema": kind.schema, "written_by": f"hwnas {_version()}", **facts, "files": files}
+    head = {"schema": kind.schema, "written_by": f"hwnas {version()}", **facts, "files": files}
     plain = json.loads(json.dumps(head, allow_nan=False))
     text = json.dumps({**plain, "digest": _digest(plain)}, indent=1) + "\n"
     partial = folder.parent / f".{folder.name}-{kind.head}.partial"
@@ -258,10 +258,3 @@ def _require_files(folder: Path, kind: Kind, files: Mapping[str, Any]) -> None:
             raise SchemaMismatch(
                 f"{folder}/{name} is not the file that was written: its SHA-256 differs", hint=kind.hint(folder)
             )
-
-
-def _version() -> str:
-    try:
-        return version("hwnas")
-    except PackageNotFoundError:
-        return "unknown"

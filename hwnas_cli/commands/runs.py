@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @answers("runs")
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that holds runs, at any depth.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with runs, up to three folders below it.")],
     as_json: Json = False,
 ) -> Answer:
     """List the searches below a folder.

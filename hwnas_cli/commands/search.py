@@ -184,12 +184,12 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     """The front for people."""
     from nas.study import groups
 
-    objectives = result.study.objectives()
-    places = {point.trial: place for place, point in enumerate(result.front)}
+    objectives, front = result.study.objectives(), result.front
+    places = {point.trial: place for place, point in enumerate(front)}
     heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
     heads += ["measured [ms]", "test accuracy", "found by"]
     rows = []
-    for points in groups.of_equals(result.front, objectives, result.study.finalists()):
+    for points in groups.of_equals(front, objectives, result.study.finalists()):
         point = data["front"][places[points[0].trial]]
         name = point["text"] if len(points) == 1 else f"{len(points)} architectures, first {point['text']}"
         cells = [name, *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]

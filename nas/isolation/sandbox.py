@@ -62,7 +62,7 @@ class Sandbox:
         """Fork the keeper, if there is none: workers see this process as it is now."""
         if self._control is not None:
             return
-        from nas.isolation import keeper as _keeper
+        from nas.isolation.keeper import keep
 
         mine, theirs = socket.socketpair()
         parent = os.getpid()
@@ -71,7 +71,7 @@ class Sandbox:
             mine.close()
             for other in _OPEN:  # their keepers must see the search end, and not this process hold on
                 other._forget()
-            _keeper.keep(theirs, parent, self._serve, self._memory_bytes)
+            keep(theirs, parent, self._serve, self._memory_bytes)
         theirs.close()
         self._control = mine
 

@@ -21,6 +21,7 @@ from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan
 from nas.study.tables import DATABASE
 from nas.study.trial import Trial
+from predictors import genes
 
 #: Spaces up to this size are looked through for an architecture that meets the constraints before anything is trained.
 ENUMERABLE = 100_000
@@ -109,7 +110,7 @@ def check_feasible(
     mine = [constraint for constraint in constraints if constraint.name in free]
     if not mine or space.size > ENUMERABLE:
         return
-    archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+    archs = genes.numbered(np.arange(space.size), space.choices)
     archs = archs[parts.is_valid(archs)]
     values = {constraint.name: guard.free_values(free[constraint.name], archs, None).value for constraint in mine}
     total = violations(mine, values)

@@ -27,6 +27,7 @@ from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan
 from nas.study.study import Study, costs_of
 from nas.study.trial import Result, Trial
+from predictors import genes
 
 #: Architectures that are asked for at once.
 BATCH = 10
@@ -247,5 +248,5 @@ class Rounds:
         if self.space.size > ENUMERABLE or isinstance(evaluator, apart.Apart):
             count = min(REFERENCE_SAMPLES, self.space.size)
             return self.parts.sample(count, np.random.default_rng([self.plan.seed, 6]))
-        archs = np.stack(np.unravel_index(np.arange(self.space.size), self.space.choices), axis=1).astype(np.int64)
+        archs = genes.numbered(np.arange(self.space.size), self.space.choices)
         return archs[self.parts.is_valid(archs)]

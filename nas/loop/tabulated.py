@@ -14,6 +14,7 @@ from nas.evaluators.tabular import Tabular
 from nas.isolation.space_parts import Parts
 from nas.operators.listed import Listed
 from nas.spaces.protocol import Space
+from predictors import genes
 
 #: Spaces up to this size are counted, to see whether the tables have all of their networks.
 ENUMERABLE = 1_000_000
@@ -59,5 +60,5 @@ def _networks(space: Space, parts: Parts) -> int | None:
     """How many genomes of a space are networks; None where it is too large to count them."""
     if space.size > ENUMERABLE:
         return None
-    archs = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+    archs = genes.numbered(np.arange(space.size), space.choices)
     return int(parts.is_valid(archs).sum())

@@ -13,6 +13,7 @@ from nas.arrays import Archs
 from nas.operators import descent
 from nas.operators.listed import Listed
 from nas.operators.protocol import Problem
+from predictors import genes
 
 #: Spaces up to this size can be enumerated when random draws find nothing new.
 ENUMERABLE = 1_000_000
@@ -195,8 +196,7 @@ class Seen:
 
     def _everything(self, size: int, rng: np.random.Generator) -> Archs:
         """All genomes of a small space, in random order, `(size, d)`."""
-        rows = np.unravel_index(rng.permutation(size), self._problem.choices)
-        return np.stack(rows, axis=1).astype(np.int64)
+        return genes.numbered(rng.permutation(size), self._problem.choices)
 
     def _drawn_on(self, count: int, rng: np.random.Generator, taken: set[bytes]) -> Archs:
         """At least `count` new networks of a large space, if there are so many, `(k, d)`.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UnknownName, UsageError
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
-from predictors.genes import whole
+from predictors.genes import numbered, whole
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class ProductSpace(ABC):
             drawn = rng.integers(0, self.choices, size=(2 * (n - len(found)) + 8, len(self.choices)))
             found = self._distinct(np.concatenate([found, drawn[self.is_valid(drawn)]]))
         if len(found) < n and self.size <= ENUMERABLE:
-            everything = np.stack(np.unravel_index(rng.permutation(self.size), self.choices), axis=1).astype(np.int64)
+            everything = numbered(rng.permutation(self.size), self.choices)
             found = self._distinct(np.concatenate([found, everything[self.is_valid(everything)]]))
         if len(found) == 0:
             raise UsageError(f"no network was found in {self.spec}", hint="Loosen its restrictions.")

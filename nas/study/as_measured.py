@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.objectives import Objective, Values, at_confidence
 from nas.spaces.protocol import Space
-from nas.study.study import Study, front_of
+from nas.study.study import Study, front_of, meets
 from nas.study.trial import Point
 from profiler.measurement import CONFIDENCE
 
@@ -83,19 +83,15 @@ def difference(point: Point, objective: Objective | None, facts: Mapping[str, An
 
 def judge_again(study: Study) -> AsMeasured | None:
     """The front with what was measured; None where no predicted latency of the front was measured."""
-    objectives, facts, before = study.objectives(), study.finalists(), study.front()
+    objectives, facts, points = study.objectives(), study.finalists(), study.points()
+    before, constraints = front_of(points, objectives), study.constraints()
     predicted = [o.name for o in objectives if o.unit == _UNIT and o.source == "predicted"]
     measured = {arch: latency for arch, known in facts.items() if (latency := latency_of(known)) is not None}
     finalists = [point for point in before if point.arch in measured]
     if not predicted or not finalists:
         return None
-    points = [_as_measured(point, predicted, measured.get(point.arch)) for point in study.points()]
-    kept = [
-        point
-        for point in points
-        if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in study.constraints())
-    ]
-    after = front_of(kept, objectives)
+    told = [_as_measured(point, predicted, measured.get(point.arch)) for point in points]
+    after = front_of([point for point in told if meets(point, constraints)], objectives)
     now, then = {point.arch for point in after}, {point.arch for point in before}
     return AsMeasured(
         front=tuple(after),

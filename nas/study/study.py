@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, SchemaMismatch
-from nas.objectives import Objective, violations
+from nas.objectives import Constraint, Objective, violations
 from nas.pareto import dominance, indicators, noise
 from nas.study.record import Record
 from nas.study.tables import DATABASE, STUDY
@@ -60,15 +60,16 @@ class Study(Record):
                 )
             elif trial.strategy not in known.found_by:
                 found[key] = replace(known, found_by=(*known.found_by, trial.strategy))
-        return [
-            point
-            for point in _settled(list(found.values()))
-            if not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in constraints)
-        ]
+        return [point for point in _settled(list(found.values())) if meets(point, constraints)]
 
     def front(self) -> list[Point]:
         """The points that no other dominates, all searches together, by the first objective's cost."""
         return front_of(self.points(), self.objectives())
+
+
+def meets(point: Point, constraints: Sequence[Constraint]) -> bool:
+    """Whether a point breaks no constraint."""
+    return not any(c.violation(np.array([point.result[c.name][0]]))[0] > 0 for c in constraints)
 
 
 def front_of(points: list[Point], objectives: Sequence[Objective]) -> list[Point]:

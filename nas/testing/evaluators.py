@@ -1,4 +1,4 @@
-"""The conformance kit for evaluators; `nas.testing` has it under the same name."""
+"""The conformance kit for evaluators."""
 
 from __future__ import annotations
 

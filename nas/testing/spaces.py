@@ -1,4 +1,4 @@
-"""The conformance kit for spaces; `nas.testing` has it under the same name."""
+"""The conformance kit for spaces."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from device_profiles.errors import ConstantNetwork, UsageError
 from nas import spaces
 from nas.arrays import Archs
 from nas.spaces.protocol import SharesWeights, Space
+from predictors import genes
 from profiler.assembly import Assembly
 
 #: Spaces up to this size are enumerated to count their networks.
@@ -63,7 +64,7 @@ def check_space(space: Space | str) -> None:
 def _check_sample(space: Space) -> None:
     distinct = 200
     if space.size <= _ENUMERABLE:
-        everything = np.stack(np.unravel_index(np.arange(space.size), space.choices), axis=1).astype(np.int64)
+        everything = genes.numbered(np.arange(space.size), space.choices)
         distinct = len(np.unique(space.canonical(everything[space.is_valid(everything)]), axis=0))
     for count in (0, 1, 7, 200):
         rows = space.sample(count, np.random.default_rng(1))

@@ -15,6 +15,7 @@ from nas import strategies
 from nas.arrays import Archs, Costs
 from nas.operators.protocol import Strategy
 from nas.testing.spaces import require
+from predictors import genes
 
 #: By how much the genes of what is bad may outweigh those of what is good in an ask, as a share of all its genes.
 _EXCESS = 0.15
@@ -98,7 +99,7 @@ class _Case:
 
     def everything(self) -> Archs:
         """All genomes of a small problem."""
-        rows = np.stack(np.unravel_index(np.arange(prod(self.choices)), self.choices), axis=1).astype(np.int64)
+        rows = genes.numbered(np.arange(prod(self.choices)), self.choices)
         return rows if self.valid is None else rows[self.valid(rows)]
 
 

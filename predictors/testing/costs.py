@@ -1,4 +1,4 @@
-"""The conformance kit for differentiable costs; `predictors.testing` offers it."""
+"""The conformance kit for differentiable costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance kit for graph predictors; `predictors.testing` offers it."""
+"""The conformance kit for graph predictors."""
 
 from __future__ import annotations
 

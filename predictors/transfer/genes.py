@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, UsageError
+from predictors.genes import numbered
 
 Archs = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -181,7 +182,7 @@ class Structure:
         numbers = np.ravel_multi_index(tuple(archs.T), self.genes.choices)
         fresh = np.unique(numbers[~self._known[numbers]], return_index=True)[0]
         if len(fresh):
-            rows = np.stack(np.unravel_index(fresh, self.genes.choices), axis=1).astype(np.int64)
+            rows = numbered(fresh, self.genes.choices)
             self._memory[fresh] = (self.raw(rows)[:, kept] - mean) / scale
             self._known[fresh] = True
         return np.asarray(self._memory[numbers])

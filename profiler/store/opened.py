@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from device_profiles.errors import HwnasError, SchemaMismatch
 from device_profiles.reading import parse_json
+from device_profiles.version import version
 from profiler import database, row_checks, schema
 from profiler.operators import OperatorGraph
 
@@ -21,18 +21,7 @@ from profiler.operators import OperatorGraph
 class OpenStore:
     """A measurement database as a file or a server: opened, made, closed, read and written row by row.
 
-    Args:
-        url: a path (SQLite) or an SQLAlchemy URL.
-        create: make it if it is not there; otherwise a missing file is an error.
-
-    Attributes:
-        url: where it is, for people: without a password.
-
-    Raises:
-        SchemaMismatch: the file is cut short, damaged, not a store, or was written by a newer version.
-        NoStore: there is none, or one that was never finished, and `create` is False.
-        UsageError: the URL cannot be read.
-        DeviceError: the database cannot be reached, or its driver is missing.
+    What it takes and raises is said at `profiler.store.store.Store`.
     """
 
     def __init__(self, url: str | Path, *, create: bool = True) -> None:
@@ -188,7 +177,7 @@ class OpenStore:
         version_now = str(schema.SCHEMA_VERSION)
         if found is None:
             self.insert(connection, schema.META, key="schema_version", value=version_now)
-            self.insert(connection, schema.META, key="written_by", value=_own_version())
+            self.insert(connection, schema.META, key="written_by", value=version())
         else:
             self.rewrite(connection, schema.META, schema.META.c.key == "schema_version", value=version_now)
 
@@ -196,10 +185,3 @@ class OpenStore:
 def lacks(connection: Connection, where: sa.ColumnElement[bool]) -> bool:
     """Whether no row is like this."""
     return connection.execute(sa.select(sa.literal(1)).where(where).limit(1)).first() is None
-
-
-def _own_version() -> str:
-    try:
-        return version("hwnas")
-    except PackageNotFoundError:
-        return "unknown"

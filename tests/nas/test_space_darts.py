@@ -11,7 +11,7 @@ from torch.nn import functional
 import nas
 from device_profiles.errors import UsageError
 from nas import testing
-from nas.spaces._nasnet import cells as _nasnet_cells
+from nas.spaces._nasnet import cells as cell_algebra
 from nas.spaces._nasnet.cells import Cells
 
 SMALL = "darts:layers=3,channels=4,resolution=8"
@@ -272,8 +272,8 @@ def test_structure_by_hand():
     # 2 = sep3 of 0 + skip of 1; 3 = max3 of 2 + skip of 0. Only 3 is given on, or both.
     sources, operators = np.array([[[0, 1], [2, 0]]]), np.array([[[3, 2], [0, 2]]])
     sights = (3, 3, 1, 5)
-    last = _nasnet_cells.structure(Cells(sources, operators, gives_all=False), sights)
-    both = _nasnet_cells.structure(Cells(sources, operators, gives_all=True), sights)
+    last = cell_algebra.structure(Cells(sources, operators, gives_all=False), sights)
+    both = cell_algebra.structure(Cells(sources, operators, gives_all=True), sights)
     assert last.tolist() == [[2, 1, 1, 2, 2, 6, 6, 3]]
     assert both.tolist() == [[2, 1, 2, 2, 1.5, 6, 5, 5]]
 

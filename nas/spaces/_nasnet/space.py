@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
-from nas.spaces._nasnet import cells as _nasnet_cells
+from nas.spaces._nasnet import cells as cell_algebra
 from nas.spaces._nasnet import network
 from nas.spaces._nasnet.cells import Cells
 from nas.spaces._nasnet.network import Skeleton
@@ -115,7 +115,7 @@ class CellSpace(ProductSpace):
         return np.repeat(found, len(self.choices) // 2, axis=1)
 
     def canonical(self, archs: Archs) -> Archs:
-        """The genome with the nodes and edges of its cells in one order; see `_nasnet_cells.ordered`.
+        """The genome with the nodes and edges of its cells in one order; see `cell_algebra.ordered`.
 
         Cells that the output does not depend on are 0.
         """
@@ -127,7 +127,7 @@ class CellSpace(ProductSpace):
         """The genes of the canonical genome, then counts of its cells, `(n, f)`.
 
         Of each kind of cell the edges with each operator that read a node, and that read an input, and
-        `_nasnet_cells.structure`; 0 where the output depends on no such cell. Then the share of layers that matter, and
+        `cell_algebra.structure`; 0 where the output depends on no such cell. Then the share of layers that matter, and
         the decimal logarithms of multiply-accumulates and parameters, both exact.
         """
         archs = self.canonical(archs)
@@ -136,8 +136,8 @@ class CellSpace(ProductSpace):
         matters = network.matters(self.skeleton, kinds)
         columns = [super().features(archs)]
         for cells, used in zip(kinds, matters.T, strict=True):
-            number = _nasnet_cells.counts(cells, len(self.operators)).reshape(len(archs), 2 * len(self.operators))
-            columns += [number * used[:, None], _nasnet_cells.structure(cells, sights) * used[:, None]]
+            number = cell_algebra.counts(cells, len(self.operators)).reshape(len(archs), 2 * len(self.operators))
+            columns += [number * used[:, None], cell_algebra.structure(cells, sights) * used[:, None]]
         live = network.live(self.skeleton, kinds)
         work = network.work(self.skeleton, kinds)
         return np.concatenate([*columns, live.mean(axis=1)[:, None], np.log10(np.stack(work, axis=1))], axis=1)
@@ -183,7 +183,7 @@ class CellSpace(ProductSpace):
         return Skeleton(self.operators, self.layers, self.channels, self.resolution, self.classes, self.image_channels)
 
     def _ordered(self, kinds: tuple[Cells, Cells]) -> tuple[Cells, Cells]:
-        normal, reduction = (_nasnet_cells.ordered(cells, len(self.operators)) for cells in kinds)
+        normal, reduction = (cell_algebra.ordered(cells, len(self.operators)) for cells in kinds)
         return normal, reduction
 
     def _genotype(self, text: str, found: re.Match[str]) -> Archs:
@@ -194,7 +194,7 @@ class CellSpace(ProductSpace):
             raise self._refused(text)
         row = self._row(text, [(names.get(op, op), int(source)) for cell in pairs for op, source in cell])
         for cells, cell, said in zip(self.cells(row[None]), pairs, (found[2], found[4]), strict=True):
-            wanted = (np.flatnonzero(_nasnet_cells.outputs(cells)[0]) + 2).tolist()
+            wanted = (np.flatnonzero(cell_algebra.outputs(cells)[0]) + 2).tolist()
             given = re.fullmatch(r"range\((\d+),(\d+)\)", said)
             states = list(range(int(given[1]), int(given[2]))) if given else [int(n) for n in re.findall(r"\d+", said)]
             if sorted(states) != wanted:

@@ -19,7 +19,7 @@ from device_profiles.errors import ConstantNetwork, UsageError
 from nas.arrays import Archs
 from nas.spaces._parts import dag
 from nas.spaces.motifs import blocks
-from nas.spaces.motifs import cell as _motifs_cell
+from nas.spaces.motifs import cell as cell_graph
 from nas.spaces.motifs.cell import PRIMITIVES, Build, Cells
 from nas.spaces.product import Gene, ProductSpace
 from profiler.assembly import INPUT, Assembly, Block
@@ -108,7 +108,7 @@ class Motifs(ProductSpace):
         return found
 
     def features(self, archs: Archs) -> NDArray[np.float64]:
-        """What `_motifs_cell.structure` counts, and logs of parameters and multiply-accumulates: `(n, 20)`.
+        """What `cell_graph.structure` counts, and logs of parameters and multiply-accumulates: `(n, 20)`.
 
         The genes themselves are not there: a motif's number means nothing, and its uses say what it does.
         """
@@ -162,18 +162,18 @@ class Motifs(ProductSpace):
         cells, channels = self._cells(row), self.channels
         stem: Build = partial(blocks.stem, self.image_channels, channels)
         parts: list[Block] = []
-        current = _motifs_cell.put(parts, "stem", f"stem {self.image_channels}->{channels}", (INPUT,), stem)
+        current = cell_graph.put(parts, "stem", f"stem {self.image_channels}->{channels}", (INPUT,), stem)
         for stage in range(_STAGES):
             if stage:
                 reduce: Build = partial(blocks.separable, channels, 2 * channels, 2)
                 key = f"reduction {channels}->{2 * channels}"
-                current = _motifs_cell.put(parts, f"reduction{stage}", key, (current,), reduce)
+                current = cell_graph.put(parts, f"reduction{stage}", key, (current,), reduce)
                 channels *= 2
             for number in range(self.cells):
-                added, current = _motifs_cell.unfolded(cells, current, f"s{stage}c{number}", channels)
+                added, current = cell_graph.unfolded(cells, current, f"s{stage}c{number}", channels)
                 parts += added
         head: Build = partial(blocks.head, channels, self.classes)
-        _motifs_cell.put(parts, "head", f"head {channels}->{self.classes}", (current,), head)
+        cell_graph.put(parts, "head", f"head {channels}->{self.classes}", (current,), head)
         return Assembly(tuple(parts), self.input_shape)
 
     def _work(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -198,9 +198,9 @@ class Motifs(ProductSpace):
 
     def _features(self, archs: Archs) -> NDArray[np.float64]:
         cells = self._cells(archs).canonical()
-        work = np.log(np.stack(self._work(_motifs_cell.counts(cells)), axis=1)).reshape(-1, 2)
+        work = np.log(np.stack(self._work(cell_graph.counts(cells)), axis=1)).reshape(-1, 2)
         valid = (cells.cell != 0).any(axis=(1, 2))
-        return np.concatenate([_motifs_cell.structure(cells), work * valid[:, None]], axis=1)
+        return np.concatenate([cell_graph.structure(cells), work * valid[:, None]], axis=1)
 
     def _graphs(self) -> list[tuple[str, int]]:
         """Names of the motifs and the cell, with their nodes."""

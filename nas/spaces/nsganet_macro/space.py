@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces.nsganet_macro import blocks
-from nas.spaces.nsganet_macro import phases as _nsganet_phases
+from nas.spaces.nsganet_macro import phases as phase_graphs
 from nas.spaces.product import Gene, ProductSpace
 from profiler.assembly import INPUT, Assembly, Block
 
@@ -55,9 +55,9 @@ class NsganetMacro(ProductSpace):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.nodes <= _nsganet_phases.MOST_NODES or self.resolution < 2 ** (self.phases - 1):
+        if not 2 <= self.nodes <= phase_graphs.MOST_NODES or self.resolution < 2 ** (self.phases - 1):
             raise UsageError(
-                f"space {self.name} needs 2 to {_nsganet_phases.MOST_NODES} nodes and a resolution of "
+                f"space {self.name} needs 2 to {phase_graphs.MOST_NODES} nodes and a resolution of "
                 f"{2 ** (self.phases - 1)} or more for {self.phases} phases, got nodes={self.nodes} and "
                 f"resolution={self.resolution}",
                 hint=f"Such as {self.name}:nodes=6,resolution=32.",
@@ -68,7 +68,7 @@ class NsganetMacro(ProductSpace):
         """For each phase a bit for each pair of nodes, ordered as in the paper, and the bit of the skip."""
         found = []
         for phase in range(1, self.phases + 1):
-            joined = [f"phase{phase}_{source + 1}-{target + 1}" for source, target in _nsganet_phases.pairs(self.nodes)]
+            joined = [f"phase{phase}_{source + 1}-{target + 1}" for source, target in phase_graphs.pairs(self.nodes)]
             found += [Gene(name, (0, 1)) for name in (*joined, f"phase{phase}_skip")]
         return tuple(found)
 
@@ -85,24 +85,24 @@ class NsganetMacro(ProductSpace):
         return found.reshape(len(codes), len(self.choices))
 
     def canonical(self, archs: Archs) -> Archs:
-        """The genome with each phase's nodes in one order; see `_nsganet_phases.representatives`."""
+        """The genome with each phase's nodes in one order; see `phase_graphs.representatives`."""
         codes, skips = self._representatives(archs)
-        bits = _nsganet_phases.bits(codes, self.nodes)
+        bits = phase_graphs.bits(codes, self.nodes)
         return np.concatenate([bits, skips[:, :, None]], axis=2).reshape(len(codes), len(self.choices))
 
     def features(self, archs: Archs) -> NDArray[np.float64]:
         """The bits of the canonical genome, then counts of its phases, `(n, f)`.
 
-        Of each phase `_nsganet_phases.structure`; then nodes and the longest path of the whole network, and the decimal
+        Of each phase `phase_graphs.structure`; then nodes and the longest path of the whole network, and the decimal
         logarithms of multiply-accumulates and parameters, both exact.
         """
         codes, skips = self._representatives(archs)
         distinct, places = np.unique(codes, return_inverse=True)
-        counted = _nsganet_phases.structure(distinct, self.nodes)[places.reshape(codes.shape)]
+        counted = phase_graphs.structure(distinct, self.nodes)[places.reshape(codes.shape)]
         work = np.log10(np.stack(self._work(codes, skips, counted), axis=1))
         whole = counted[:, :, [0, 6]].sum(axis=1)
-        rows = counted.reshape(len(codes), self.phases * _nsganet_phases.STRUCTURE)
-        bits = _nsganet_phases.bits(codes, self.nodes).reshape(len(codes), len(self.choices) - self.phases)
+        rows = counted.reshape(len(codes), self.phases * phase_graphs.STRUCTURE)
+        bits = phase_graphs.bits(codes, self.nodes).reshape(len(codes), len(self.choices) - self.phases)
         return np.concatenate([bits, skips, rows, whole, work], axis=1).astype(np.float64)
 
     def format(self, arch: Archs) -> str:
@@ -147,9 +147,7 @@ class NsganetMacro(ProductSpace):
                 build = partial(blocks.entry, width, channels, kernel)
                 parts.append(Block(f"{prefix}in", f"nsganet entry{kernel} {width}->{channels}", (current,), build))
                 current, width = parts[-1].name, channels
-            added = _phase(
-                _nsganet_phases.edges(np.array([code]), self.nodes)[0], bool(skip), current, prefix, channels
-            )
+            added = _phase(phase_graphs.edges(np.array([code]), self.nodes)[0], bool(skip), current, prefix, channels)
             parts += added
             current = parts[-1].name
         build = partial(blocks.head, width, self.classes)
@@ -162,11 +160,11 @@ class NsganetMacro(ProductSpace):
     def _split(self, archs: Archs) -> tuple[Archs, Archs]:
         """Codes and skips of the phases, each `(n, phases)`."""
         genes = archs.reshape(len(archs), self.phases, len(self.choices) // self.phases)
-        return _nsganet_phases.codes(genes[:, :, :-1]), genes[:, :, -1]
+        return phase_graphs.codes(genes[:, :, :-1]), genes[:, :, -1]
 
     def _representatives(self, archs: Archs) -> tuple[Archs, Archs]:
         codes, skips = self._split(self.checked(archs))
-        found = _nsganet_phases.representatives(self.nodes)[codes].astype(np.int64)
+        found = phase_graphs.representatives(self.nodes)[codes].astype(np.int64)
         return found, np.where(codes != 0, skips, 0)
 
     def _work(

@@ -11,6 +11,7 @@ from nas.arrays import Archs, Floats
 from nas.operators import variation
 from nas.operators.protocol import Problem
 from nas.operators.seen import Seen
+from predictors import genes
 
 #: Spaces up to this size are looked at as a whole.
 ENUMERABLE = 32_000
@@ -31,7 +32,7 @@ def everything(problem: Problem) -> Archs:
     if problem.listed is not None:
         rows = problem.listed.rows
     else:
-        rows = np.stack(np.unravel_index(np.arange(prod(problem.choices)), problem.choices), axis=1).astype(np.int64)
+        rows = genes.numbered(np.arange(prod(problem.choices)), problem.choices)
     return rows[Seen(problem).fresh(rows, set())]
 
 

@@ -13,9 +13,9 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
-from nas.strategies.auto import belief as _auto_belief
 from nas.strategies.auto import candidates
 from nas.strategies.auto.belief import Belief
+from nas.strategies.auto.belief import fit as fit_beliefs
 from nas.strategies.auto.design import design
 from nas.strategies.auto.inputs import inputs_of
 from nas.strategies.auto.value import Believed, expected
@@ -124,7 +124,7 @@ class Auto(Shown):
             if count >= following:
                 due, following = count, count * self._growth
         if due != self._beliefs[0]:
-            self._beliefs = (due, _auto_belief.fit(self._history, due, self._inputs, self._dear))
+            self._beliefs = (due, fit_beliefs(self._history, due, self._inputs, self._dear))
         return self._beliefs[1]
 
     def _chosen(self, count: int, beliefs: list[Belief], taken: set[bytes], rng: np.random.Generator) -> Archs:
