@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -25,6 +25,8 @@ import numpy as np
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
 from profiler.assembly import INPUT, Assembly, Block
+from profiler.block_traces import Trace, trace
+from profiler.derived_blocks import derive, without_weights
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
 
@@ -71,6 +73,7 @@ class BlockCache:
 
     folder: Path | None
     graphs: dict[str, BlockGraph] = field(default_factory=dict)
+    exports: dict[str, tuple[Trace, Any]] = field(default_factory=dict)
 
     @staticmethod
     def default() -> BlockCache:
@@ -108,6 +111,25 @@ class BlockCache:
             if not any(entry.key == "parameters" for entry in proto.metadata_props):  # what is written last
                 raise SchemaMismatch(f"the cached block {path} was cut short", hint="Delete that file.")
             return proto
+        proto = self._derived(block, shapes, dtypes) or self._exported(block, shapes, dtypes)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.partial")
+            temporary.write_bytes(proto.SerializeToString())
+            temporary.replace(path)
+        return proto
+
+    def _derived(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any | None:
+        """From what this process exported of the block for other shapes, if that holds for these; or None."""
+        sibling = self.exports.get(_of_key(block, dtypes))
+        if sibling is None:
+            return None
+        other = trace(block.build, shapes, dtypes)
+        return None if other is None else derive(sibling[1], sibling[0], shapes, other)
+
+    def _exported(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
+        import onnx
+
         module = block.build()
         proto = capture_module(module, shapes, dtypes)
         kept = {weight.name for weight in proto.graph.initializer}
@@ -119,16 +141,19 @@ class BlockCache:
                 hint="Use the parameter in an operation with the input, or take it away.",
             )
         parameters = [parameter for parameter in module.state_dict() if parameter in kept]
+        without_weights(proto, parameters)
         onnx.helper.set_model_props(proto, {"parameters": json.dumps(parameters)})
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.partial")
-            temporary.write_bytes(proto.SerializeToString())
-            temporary.replace(path)
+        ran = trace(block.build, shapes, dtypes)
+        if ran is not None:
+            self.exports.setdefault(_of_key(block, dtypes), (ran, proto))
         return proto
 
 
 _DEFAULT: BlockCache | None = None
+
+
+def _of_key(block: Block, dtypes: Sequence[str]) -> str:
+    return f"{block.key}({';'.join(dtypes)})"
 
 
 def capture_module(
@@ -159,6 +184,7 @@ def capture_module(
     quiet.setLevel(logging.CRITICAL)
     try:
         with (
+            _one_registry(),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
@@ -185,6 +211,27 @@ def capture_module(
         quiet.setLevel(level)
     model: onnx.ModelProto = onnx.shape_inference.infer_shapes(proto)
     return model
+
+
+@contextlib.contextmanager
+def _one_registry() -> Iterator[None]:
+    """The exporter reads the sources of its 500 operators for each export, half of its time; here it does so once."""
+    from torch.onnx._internal.exporter import _registration
+
+    registry = _registration.ONNXRegistry
+    made = registry.__dict__["from_torchlib"]
+    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        registry.from_torchlib = made
+
+
+@lru_cache(maxsize=4)
+def _registry(make: Any, *args: Any, **kwargs: Any) -> Any:
+    from torch.onnx._internal.exporter import _registration
+
+    return make(_registration.ONNXRegistry, *args, **kwargs)
 
 
 def _free_of(node: Any, names: set[str]) -> bool:
