@@ -35,6 +35,20 @@ FOLDS = 10
 
 
 @dataclass(frozen=True)
+class Additive:
+    """What each of some kernels adds to the prediction of a network that runs it.
+
+    Attributes:
+        columns: `(k, q)`: its cost, 1, its known cost, what may be unknown, its half-width where it is guessed, and of
+            each kind that was never seen its cost.
+        unknown: `(k,)`, which are not fully known.
+    """
+
+    columns: Floats
+    unknown: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class NetworkModel:
     """Predicts networks from their kernels.
 
@@ -97,48 +111,55 @@ class NetworkModel:
     def predict_counts(self, catalogue: Sequence[Operator], counts: NDArray[np.float64]) -> Prediction:
         """Predict networks given how often each runs each kernel: `counts` is `(n, len(catalogue))`."""
         catalogue = tuple(catalogue)
+        shares = self.additive(catalogue)
+        totals = np.stack([counts @ np.ascontiguousarray(column) for column in shares.columns.T], axis=1)
+        missing = tuple(
+            tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & shares.unknown)) for row in counts
+        )
+        return self.of_totals(totals, missing)
+
+    def additive(self, catalogue: Sequence[Operator]) -> Additive:
+        """What kernels add to a network's prediction: all of it is a function of sums over kernels."""
+        catalogue = tuple(catalogue)
         found = self.kernels.predict(catalogue)
         cost = self.kernel_costs(catalogue, found)
-        total = counts @ cost
-        value = self.composition.apply(total, counts.sum(axis=1))
-        coverage, unknown = self._covered(catalogue, counts, cost, found)
-        more, less = self._guessed(catalogue, counts, cost, found)
-        low, high = intervals.around(value, self.half_width, more, less)
-        return Prediction(value, low, high, self.unit, coverage, unknown)
-
-    def _covered(
-        self, catalogue: tuple[Operator, ...], counts: Floats, cost: Floats, found: KernelPrediction
-    ) -> tuple[Floats, tuple[tuple[str, ...], ...]]:
-        """Which share of networks is known, what is unknown counted by what it may cost; and its kernels."""
         shares = self.doubt.shares(catalogue, found)
-        known = counts @ (cost * shares)
-        whole = known + counts @ (self.doubt.possible(catalogue, cost) * (1.0 - shares))
-        coverage = np.divide(known, whole, out=np.ones_like(whole), where=whole > 0)
-        missing = tuple(
-            tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & (shares < 1.0))) for row in counts
-        )
-        return coverage, missing
+        known = cost * shares
+        half = self.doubt.half_widths(catalogue, found)
+        guessed, strange = self.unseen(catalogue), ~self.doubt.seen(catalogue)
+        columns = [
+            cost,
+            np.ones(len(catalogue)),
+            known,
+            self.doubt.possible(catalogue, cost) * (1.0 - shares),
+            cost * half * (guessed & ~strange),
+        ]
+        kinds = np.array([operator.kind for operator in catalogue])
+        columns += [cost * (strange & (kinds == kind)) for kind in np.unique(kinds[strange])]
+        return Additive(np.stack(columns, axis=1), shares < 1.0)
 
-    def _guessed(
-        self, catalogue: tuple[Operator, ...], counts: Floats, cost: Floats, found: KernelPrediction
-    ) -> tuple[Floats, Floats]:
-        """How far networks may be above and below their value for what is guessed in them, relative to it.
+    def of_totals(self, totals: Floats, missing: tuple[tuple[str, ...], ...]) -> Prediction:
+        """Predictions of networks from the sums over their kernels.
 
         Errors of kernels of known kinds partly cancel (`Doubt.shared`). A strange kind's kernels err together, and
         two strange kinds independently.
+
+        Args:
+            totals: `(n, q)`, sums of `Additive.columns`.
+            missing: for each network the keys of kernels that are not fully known.
         """
-        total = counts @ cost
+        total, count, known, unknown, guess = totals[:, :5].T
+        value = self.composition.apply(total, count)
+        whole = known + unknown
+        coverage = np.divide(known, whole, out=np.ones_like(whole), where=whole > 0)
         one = np.maximum(total, np.finfo(np.float64).tiny)
-        half = self.doubt.half_widths(catalogue, found)
-        guessed, strange = self.unseen(catalogue), ~self.doubt.seen(catalogue)
-        same = self.doubt.shared * (counts @ (cost * half * (guessed & ~strange))) / one
-        more, less = np.zeros_like(total), np.zeros_like(total)
-        kinds = np.array([operator.kind for operator in catalogue])
-        for kind in np.unique(kinds[strange]):
-            part = counts @ (cost * (strange & (kinds == kind)))
-            more += (part * np.expm1(self.doubt.other_kind) / one) ** 2
-            less += (part * -np.expm1(-self.doubt.other_less) / one) ** 2
-        return same + np.sqrt(more), 1.0 - (1.0 - np.minimum(np.sqrt(less), 1.0)) / (1.0 + same)
+        same = self.doubt.shared * guess / one
+        strange = totals[:, 5:] / one[:, None]
+        more = np.sqrt(((strange * np.expm1(self.doubt.other_kind)) ** 2).sum(axis=1))
+        less = np.sqrt(((strange * -np.expm1(-self.doubt.other_less)) ** 2).sum(axis=1))
+        kept = 1.0 - (1.0 - np.minimum(less, 1.0)) / (1.0 + same)
+        low, high = intervals.around(value, self.half_width, same + more, kept)
+        return Prediction(value, low, high, self.unit, coverage, missing)
 
     def kernel_costs(self, catalogue: Sequence[Operator], found: KernelPrediction) -> Floats:
         """Costs of kernels with what measured networks say of them, `(k,)`."""
