@@ -57,11 +57,11 @@ class LocalSearch(Shown):
         self._start = 0
         self._used_up: set[int] = set()
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Neighbours of the front of this climb; random architectures at its start, or if there are too few."""
         told = self._history
         rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
         parts = [self._seen.unseen(min(n, max(self._initial - (len(told) - self._start), 0)), rng, taken)]
         missing = n - len(parts[0])
         if missing > 0:

@@ -92,13 +92,14 @@ class Moead(Shown):
         self._seen = Seen(problem)
         self._history = History(problem)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children for the weights whose turn it is; random networks until there were as many as weights."""
         told = self._history
         rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
+        turn = len(told) + len(taken)
         first = self._seen.unseen(min(n, max(len(self._weights) - len(self._seen), 0)), rng, taken)
-        make = (lambda count: self._children(count, rng)) if (self._incumbents >= 0).any() else None
+        make = (lambda count: self._children(count, turn, rng)) if (self._incumbents >= 0).any() else None
         return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
 
     def tell(self, archs: Archs, costs: Costs, violations: Floats | None = None) -> None:
@@ -144,9 +145,9 @@ class Moead(Shown):
         aside = np.sqrt(np.maximum((points**2).sum(axis=1, keepdims=True) - along**2, 0.0))
         return np.asarray(along + self._theta * aside)
 
-    def _children(self, count: int, rng: np.random.Generator) -> Archs:
-        """Children for the next weights, whose neighbours are the nearest weights that have an incumbent."""
-        order = self._order[(len(self._history) + np.arange(count)) % len(self._weights)]
+    def _children(self, count: int, turn: int, rng: np.random.Generator) -> Archs:
+        """Children for the weights from a turn on, whose neighbours are the nearest weights that have an incumbent."""
+        order = self._order[(turn + np.arange(count)) % len(self._weights)]
         pools = self._incumbents[order[self._incumbents[order] >= 0]].reshape(count, -1)
         everyone = pools.shape[1]
         sizes = np.where(rng.random(count) < self._near, min(self._neighbours, everyone), everyone)

@@ -68,11 +68,11 @@ class RegularisedEvolution(Shown):
         self._seen = Seen(problem)
         self._history = History(problem)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Mutated winners, or random networks at first."""
         told = self._history
         rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
         first = self._seen.unseen(min(n, max(self._initial - len(self._seen), 0)), rng, taken)
         alive = np.flatnonzero(told.succeeded)[-self._size :]
         order = _best_first(told.costs[alive], told.violations[alive], rng)

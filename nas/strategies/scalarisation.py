@@ -104,18 +104,19 @@ class Scalarisation(Shown):
             return np.zeros(self._problem.objectives), np.ones(self._problem.objectives)
         return front.min(axis=0), front.max(axis=0)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """One child for each weight whose turn it is; random networks at first."""
         told = self._history
         rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
+        turn = len(told) + len(taken)
         parts = [self._seen.unseen(min(n, max(self._initial - len(self._seen), 0)), rng, taken)]
         able = np.flatnonzero(told.succeeded)
         bounds = self.bounds
         for place in range(len(parts[0]), n):
             make = None
             if len(able):
-                weight = self._weights[(len(told) + place) % len(self._weights)]
+                weight = self._weights[(turn + place) % len(self._weights)]
                 best, score = self._best(weight, able, bounds)
                 make = self._maker(best, weight, score, bounds, rng)
             parts.append(self._seen.offspring(1, rng, taken, make))

@@ -29,6 +29,8 @@ LEAST = 10
 
 Select = Callable[[Floats, Floats, int], Survivors]
 Vary = Callable[[Archs, Archs, np.random.Generator], Archs]
+Suggest = Callable[[int, frozenset[bytes]], Archs]
+"""Of how many, and which keys must not come, `(n, d)`."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,16 @@ class Archive:
         """Randomness for one purpose, by what was told."""
         return np.random.default_rng([*self._seed, purpose, len(self.seen), self.history.tells])
 
-    def ask(self, n: int, suggest: Callable[[int], Archs]) -> Archs:
+    def ask(self, n: int, suggest: Suggest, pending: Archs | None = None) -> Archs:
         """Up to `n` networks: the rest of the initial design, then what is suggested, then random ones, all new.
 
         Args:
             n: how many.
-            suggest: gives about as many networks as it is asked for; it may use `forecast`.
+            suggest: gives about as many networks as it is asked for, none of those keys; it may use `forecast`.
+            pending: `(p, d)` that are out, or None.
         """
-        taken = set[bytes]()
+        taken = self.seen.out(pending)
+        out = frozenset(taken)
         first = self._opening(n, taken)
         missing = n - len(first)
         if missing <= 0:
@@ -127,7 +131,7 @@ class Archive:
         if self.history.succeeded.sum() >= LEAST:
             # Matrices are small: more threads only wait for each other, and change the last digits of sums.
             with one_thread():
-                found = self.seen.first(suggest(missing), missing, taken)
+                found = self.seen.first(suggest(missing, out), missing, taken)
         return np.concatenate([first, found, self.seen.unseen(missing - len(found), self.rng(0), taken)])
 
     @property
@@ -158,11 +162,17 @@ class Archive:
             self._forecast = self.history.tells, found
         return self._forecast[1]
 
-    def fill(self, pool: Pool, count: int, population: int, select: Select) -> Archs:
+    def fill(
+        self, pool: Pool, count: int, population: int, select: Select, out: frozenset[bytes] = frozenset()
+    ) -> Archs:
         """Up to `count` of the best of a pool: those that make the archive's front even, see `nas.operators.subset`.
 
-        Gaps count along the known one of two objectives, or along the second; along all of any other number.
+        Gaps count along the known one of two objectives, or along the second; along all of any other number. None has a
+        key of `out`.
         """
+        if out:
+            free = [key not in out for key in self.seen.keys(pool.archs)]
+            pool = pool.take(np.flatnonzero(np.array(free, dtype=np.bool_)))
         candidates = pool.best(population, count, select)
         known = tuple(self.problem.known)
         axes = known if self.problem.objectives == 2 and len(known) == 1 else None

@@ -75,10 +75,10 @@ class Auto(Shown):
         """The covariance that was chosen for each dear objective, by its column; empty before the first fit."""
         return {belief.column: belief.fitted.kernel.name for belief in self._believed() if belief.column >= 0}
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """The design first, then what is expected to add most to the hypervolume."""
         rng = np.random.default_rng([self._seed, len(self._seen), self._history.tells])
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
         parts = [self._seen.first(self._designed(), min(n, max(self._initial - len(self._seen), 0)), taken)]
         missing = n - len(parts[0])
         with one_thread():
@@ -135,7 +135,7 @@ class Auto(Shown):
             archs, posteriors = self._whole.shortlist(size, beliefs, taken, front)
         else:
             archs = candidates.promising(
-                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng
+                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng, taken
             )
             posteriors = [self._posterior(belief, archs) for belief in beliefs] if len(archs) else []
         if len(archs) == 0:
