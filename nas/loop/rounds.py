@@ -24,6 +24,7 @@ from nas.loop.reference import RULE, VERSION, is_share
 from nas.objectives import Constraint, violations
 from nas.operators.protocol import Strategy
 from nas.spaces.protocol import Space
+from nas.streams import stream
 from nas.study.plan import SearchPlan
 from nas.study.study import Study, costs_of
 from nas.study.trial import Result, Trial
@@ -253,7 +254,7 @@ class Rounds:
         """Architectures whose worst value fixes a reference: all of a small space, if the toolkit judges them."""
         if self.space.size > ENUMERABLE or isinstance(evaluator, apart.Apart):
             count = min(REFERENCE_SAMPLES, self.space.size)
-            return self.parts.sample(count, np.random.default_rng([self.plan.seed, 6]))
+            return self.parts.sample(count, stream(self.plan.seed, "loop.reference"))
         archs = genes.numbered(np.arange(self.space.size), self.space.choices)
         return archs[self.parts.is_valid(archs)]
 

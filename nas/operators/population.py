@@ -13,6 +13,7 @@ from nas.operators.history import checked
 from nas.operators.protocol import Problem
 from nas.operators.seen import Seen
 from nas.operators.selection import Survivors
+from nas.streams import stream
 
 Select = Callable[[Costs, Floats], Survivors]
 """Who survives, of costs `(n, m)` and violations `(n,)`."""
@@ -60,7 +61,7 @@ class Population:
 
     def rng(self, *purpose: int) -> np.random.Generator:
         """Randomness of now."""
-        return np.random.default_rng([self._seed, len(self._seen), self._tells, *purpose])
+        return stream(self._seed, "strategies.ask", len(self._seen), self._tells, *purpose)
 
     def ask(
         self,

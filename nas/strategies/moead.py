@@ -12,6 +12,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
+from nas.streams import stream
 
 Ints = NDArray[np.int64]
 
@@ -84,7 +85,7 @@ class Moead(Shown):
         self._theta = theta
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
-        self._weights = _weights(problem.objectives, weights, np.random.default_rng([seed, 0]))
+        self._weights = _weights(problem.objectives, weights, stream(seed, "moead.weights"))
         gaps = ((self._weights[:, None, :] - self._weights[None, :, :]) ** 2).sum(axis=2)
         self._order: Ints = np.argsort(gaps, axis=1, kind="stable")
         self._neighbours = neighbours
@@ -95,7 +96,7 @@ class Moead(Shown):
     def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children for the weights whose turn it is; random networks until there were as many as weights."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
         taken = self._seen.out(pending)
         turn = len(told) + len(taken)
         first = self._seen.unseen(min(n, max(len(self._weights) - len(self._seen), 0)), rng, taken)

@@ -62,7 +62,7 @@ class Nat(Shown):
             )
         if not 0 <= drawn <= 1 or not smoothing > 0:
             raise UsageError(f"nat needs drawn in 0..1 and smoothing > 0, got {drawn}, {smoothing}")
-        self._archive = Archive(problem, seed=seed, stream=3, initial=initial, surrogates=surrogates, folds=folds)
+        self._archive = Archive(problem, seed=seed, number=3, initial=initial, surrogates=surrogates, folds=folds)
         self._problem = problem
         self._population = population
         self._generations = generations

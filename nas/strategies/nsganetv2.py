@@ -55,7 +55,7 @@ class NsgaNetV2(Shown):
                 "nsganetv2 needs population >= 4, generations >= 1, crossover in 0..1 and mutation in 0..1, "
                 f"got {population}, {generations}, {crossover}, {mutation}"
             )
-        self._archive = Archive(problem, seed=seed, stream=2, initial=initial, surrogates=surrogates, folds=folds)
+        self._archive = Archive(problem, seed=seed, number=2, initial=initial, surrogates=surrogates, folds=folds)
         self._problem = problem
         self._population = population
         self._generations = generations

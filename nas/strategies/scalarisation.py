@@ -14,6 +14,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
+from nas.streams import stream
 
 KINDS = ("chebyshev", "linear")
 #: The least share of a weight, so that of two equal in what a corner asks for the better in the rest wins.
@@ -82,7 +83,7 @@ class Scalarisation(Shown):
         self._kind = kind
         self._rho = rho
         spread = np.maximum(directions.spread(problem.objectives, weights), _FLOOR)
-        order = np.random.default_rng([seed, 0]).permutation(len(spread))
+        order = stream(seed, "scalarisation.weights").permutation(len(spread))
         self._weights = (spread / spread.sum(axis=1, keepdims=True))[order]
         self._initial = initial
         self._parents = parents
@@ -107,7 +108,7 @@ class Scalarisation(Shown):
     def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """One child for each weight whose turn it is; random networks at first."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
         taken = self._seen.out(pending)
         turn = len(told) + len(taken)
         parts = [self._seen.unseen(min(n, max(self._initial - len(self._seen), 0)), rng, taken)]

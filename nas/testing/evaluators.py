@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -70,7 +71,7 @@ def _check_budgets(opened: Evaluator, rows: Archs) -> None:
     kept = 0
     for budget in (Budget(epochs=1), Budget(seconds=1.0), Budget(replicates=1)):
         try:
-            _steady(f"evaluate under {budget.key}", lambda archs, budget=budget: judge(archs, budget=budget), rows)
+            _steady(f"evaluate under {budget.key}", partial(judge, budget=budget), rows)
         except UsageError:
             continue
         kept += 1
