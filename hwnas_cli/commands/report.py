@@ -29,8 +29,11 @@ def report(
     from device_profiles import outputs
     from nas.report import front as page
     from nas.study.study import open_study
+    from nas.study.summary import not_compared, states
 
     outputs.check(output, outputs.PAGE)
     study = open_study(run)
     path = page.write(study, output)
-    return Answer({"path": str(path), "front": len(study.front())}, f"written to {path}")
+    smaller = study.not_compared
+    data = {"path": str(path), "front": len(study.front()), "states": states(study.trials()), "not_compared": smaller}
+    return Answer(data, "\n".join(line for line in (f"written to {path}", not_compared(smaller)) if line))

@@ -89,17 +89,22 @@ def _fields(found: Summary) -> dict[str, Any]:
         "asked": found.asked,
         "failed": found.failed,
         "front": found.front,
+        "states": found.states,
+        "not_compared": found.not_compared,
     }
 
 
 def _cells(found: Summary) -> list[str]:
     """A run as a row for people."""
-    failed = f", {found.failed} failed" if found.failed else ""
+    from nas.study.summary import not_compared
+
+    more = [f"{found.failed} failed"] if found.failed else []
+    more += [said] if (said := not_compared(found.not_compared)) else []
     return [
         str(found.folder),
         found.space,
         ", ".join(objective.name for objective in found.objectives),
         ", ".join(found.strategies),
-        f"{found.evaluations} of {found.asked}{failed}",
+        ", ".join([f"{found.evaluations} of {found.asked}", *more]),
         str(found.front),
     ]

@@ -110,6 +110,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
     from nas.certainty import of_study
     from nas.report import trust
     from nas.study import as_measured
+    from nas.study.summary import states
 
     study, space = result.study, result.context.space
     objectives = study.objectives()
@@ -142,6 +143,8 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "seed": result.plan.seed,
         "evaluations": result.evaluations,
         "failed": len(result.failures),
+        "states": states(study.trials()),
+        "not_compared": study.not_compared,
         "evaluated_again": study.evaluated_again,
         "front": front,
         "hypervolume": result.hypervolume,
@@ -183,6 +186,7 @@ def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]
 def text(result: SearchResult, data: dict[str, Any]) -> str:
     """The front for people."""
     from nas.study import groups
+    from nas.study.summary import not_compared
 
     objectives, front = result.study.objectives(), result.front
     places = {point.trial: place for place, point in enumerate(front)}
@@ -205,6 +209,7 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     if result.failures:
         arch, reason = next(iter(result.failures.items()))
         lines.append(f"{data['failed']} architectures have no value; the first, {','.join(map(str, arch))}: {reason}")
+    lines += [said] if (said := not_compared(data["not_compared"])) else []
     lines += [f"warning: {line}" for line in data["warnings"]]
     lines += _certainty(data)
     if data["as_measured"] is not None:

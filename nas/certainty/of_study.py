@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nas.certainty import dependence, replication
 from nas.objectives import Objective
 from nas.pareto import noise
+from nas.streams import stream
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point, Result
 
@@ -56,7 +57,7 @@ def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certa
     alike = tuple(dependence.alike(costs, [objective.name for objective in objectives]))
     if not any(result is not None for point in front for _, *ends in point.result.values() for result in ends):
         return Certainty((), (), (), dimension, alike)
-    rng = np.random.default_rng([int(study.fact("seed") or 0), 11])
+    rng = stream(int(study.fact("seed") or 0), "certainty.draws")
     kept = _rivals(_from_intervals(points, objectives), len(front))
     points = [points[row] for row in kept]
     known = _from_replicates(points, objectives) or _from_intervals(points, objectives)

@@ -131,7 +131,7 @@ def of_study(study: Study, *, share: float = 0.2, rate: float = 0.05) -> tuple[P
     """
     objectives, constraints = study.objectives(), study.constraints()
     space = study.space()
-    trials = [trial for trial in study.trials() if trial.result is not None]
+    trials = [trial for trial in study.compared(study.trials()) if trial.result is not None]
     archs = np.array([trial.arch for trial in trials], dtype=np.int64).reshape(-1, len(space.choices))
     values = {c.name: np.array([trial.value(c.name) for trial in trials]) for c in constraints}
     costs = costs_of([trial.result for trial in trials], objectives)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from device_profiles.errors import UsageError
 from device_profiles.profile import Target
 from nas.arrays import Archs
 from nas.objectives import Objective, Values
@@ -66,6 +70,76 @@ def traits_of(evaluator: Evaluator) -> Traits:
     return found if isinstance(found, Traits) else Traits(instant=evaluator.free)
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much one evaluation may take; what is None is not limited, and without any limit it is the evaluator's own.
+
+    Values of one objective under different budgets are never compared in silence.
+
+    Attributes:
+        epochs: of a training, at least 1.
+        seconds: above 0.
+        replicates: at least 1.
+
+    Raises:
+        UsageError: a limit is out of its range.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+    replicates: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "replicates"):
+            count = getattr(self, name)
+            if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+                raise UsageError(f"{name} of a budget must be a whole number of at least 1, got {count!r}")
+        time = self.seconds
+        if time is not None and (
+            not isinstance(time, (int, float)) or isinstance(time, bool) or not 0 < time < math.inf
+        ):
+            raise UsageError(f"seconds of a budget must be a number above 0, got {time!r}")
+
+    @property
+    def key(self) -> str:
+        """Short text, such as `epochs=5`; "" for the evaluator's own full one."""
+        given = {part.name: getattr(self, part.name) for part in fields(self)}
+        return ",".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """By which budgets are ordered: epochs, then seconds, then replicates; what is not limited is the largest."""
+        first, second, third = (
+            math.inf if limit is None else float(limit) for limit in (self.epochs, self.seconds, self.replicates)
+        )
+        return first, second, third
+
+    @staticmethod
+    def of(text: str) -> Budget:
+        """Read `key`.
+
+        Raises:
+            UsageError: it is none.
+        """
+        names, limits = [part.name for part in fields(Budget)], dict[str, Any]()
+        for part in text.split(",") if text else ():
+            name, equals, value = part.partition("=")
+            try:
+                number: Any = int(value) if value.isascii() and value.isdigit() else float(value)
+            except ValueError:
+                number = None
+            if not equals or number is None or name not in names or name in limits:
+                raise UsageError(f"cannot read the budget {text!r}", hint="Write it like epochs=5,seconds=60.")
+            limits[name] = number
+        return Budget(**limits)
+
+
+#: The evaluator's own: nothing is limited.
+FULL = Budget()
+Budgets = dict[str, Budget]
+"""By the name of an objective; one that is not named has `FULL`."""
+
+
 class Evaluator(Protocol):
     """Values of one objective.
 
@@ -90,6 +164,36 @@ class Evaluator(Protocol):
 
     def evaluate(self, archs: Archs) -> Values:
         """Values of `(n, d)` architectures; NaN where one failed."""
+
+
+class Budgeted(Evaluator, Protocol):
+    """An evaluator that can be asked for less: `evaluate` (and `again`, if it has it) takes `budget`.
+
+    Whoever has the argument is one. Without a budget, values are of its own full one. A limit that it cannot keep is a
+    `UsageError`; the same architecture always gets the same value under the same budget.
+    """
+
+    def evaluate(self, archs: Archs, budget: Budget | None = None) -> Values:
+        """Values of `(n, d)` architectures under a budget; None or `FULL` is all that it can."""
+
+
+def takes_budget(evaluator: Evaluator) -> bool:
+    """Whether it can be asked under a budget."""
+    said = getattr(evaluator, "budgeted", None)  # of one that runs in another process
+    if isinstance(said, bool):
+        return said
+    asked: list[Callable[..., Values]] = [evaluator.evaluate]
+    if isinstance(evaluator, Repeatable):
+        asked.append(evaluator.again)
+    try:
+        return all("budget" in inspect.signature(one).parameters for one in asked)
+    except (TypeError, ValueError):  # of what is not written in Python
+        return False
+
+
+def within(judge: Callable[..., Values], budget: Budget | None) -> Callable[..., Values]:
+    """`evaluate` or `again` of an evaluator under a budget; without one it is asked as ever."""
+    return judge if budget is None or budget == FULL else partial(judge, budget=budget)
 
 
 class Repeatable(ABC):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import HwnasError, UsageError
 from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem, Priced, all_costs
+from nas.streams import stream, torch_seed
 from nas.weights.training import minibatch
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def cost_scale(problem: GradientProblem, cost: DifferentiableCost | None = None)
 
     cost = problem.cost if cost is None else cost
 
-    archs = problem.space.sample(_SCALE_SAMPLES, np.random.default_rng([problem.seed, 4]))
+    archs = problem.space.sample(_SCALE_SAMPLES, stream(problem.seed, "gdas.scale"))
     one_hot = [
         torch.nn.functional.one_hot(torch.from_numpy(archs[:, gene]), options).double()
         for gene, options in enumerate(problem.space.choices)
@@ -198,7 +199,7 @@ def _run(
 
     supernet = copy.deepcopy(problem.supernet()).train()
     data = problem.data()
-    generator = torch.Generator().manual_seed(problem.seed * 1000 + run)
+    generator = torch.Generator().manual_seed(torch_seed(problem.seed, "gdas.run", run))
     logits = [
         (_LOGIT_SPREAD * torch.randn(options, generator=generator)).requires_grad_()
         for options in problem.space.choices
@@ -208,7 +209,7 @@ def _run(
     for step in range(steps):
         problem.progress("gdas", run * steps + step, runs * steps)
         tau = tau_first + (tau_last - tau_first) * step / max(steps - 1, 1)
-        rng = np.random.default_rng([problem.seed, 5, run, step])
+        rng = stream(problem.seed, "gdas.steps", run, step)
         with torch.no_grad():
             path = np.array([int(gate.argmax()) for gate in gumbel_gates(logits, tau, generator)])
         images, labels = minibatch(data.train, batch, rng)

@@ -20,7 +20,17 @@ from device_profiles.errors import PluginError
 from device_profiles.plugins import is_foreign, text_of
 from nas import evaluators
 from nas.arrays import Archs
-from nas.evaluators.protocol import Context, Evaluator, OwnsWeights, Repeatable, Traits, traits_of
+from nas.evaluators.protocol import (
+    Budget,
+    Context,
+    Evaluator,
+    OwnsWeights,
+    Repeatable,
+    Traits,
+    takes_budget,
+    traits_of,
+    within,
+)
 from nas.isolation import checking
 from nas.isolation.deadline import EvaluationTimeout, deadline
 from nas.isolation.frames import Channel, Header
@@ -58,6 +68,7 @@ class Apart:
         progress: of the search.
         most_replicates: `Repeatable.most`.
         traits: likewise.
+        budgeted: whether it takes a budget.
     """
 
     objective: Objective
@@ -69,16 +80,19 @@ class Apart:
     progress: Callable[[str, int, int], None]
     most_replicates: int | None = None
     traits: Traits = field(default_factory=Traits)
+    budgeted: bool = False
 
-    def evaluate(self, archs: Archs) -> Values:
+    def evaluate(self, archs: Archs, budget: Budget | None = None) -> Values:
         """Values; rows that it got wrong are NaN.
 
         Raises:
             Failed: it raised, ended its process, or gave what are no values.
         """
-        return self.ask(archs, None)[0]
+        return self.ask(archs, None, budget=budget)[0]
 
-    def ask(self, archs: Archs, seconds: float | None, replicate: int = 0) -> tuple[Values, dict[int, str]]:
+    def ask(
+        self, archs: Archs, seconds: float | None, replicate: int = 0, budget: Budget | None = None
+    ) -> tuple[Values, dict[int, str]]:
         """Values within a time, and what is wrong with single rows.
 
         Raises:
@@ -90,6 +104,7 @@ class Apart:
             _open(self.sandbox, who, {"do": "open"}, self.seconds, _told(self.progress))
         archs = np.ascontiguousarray(archs, dtype=np.int64)
         header = {"do": "evaluate", "shape": archs.shape, "replicate": replicate, "seconds": seconds}
+        header["budget"] = "" if budget is None else budget.key
         return _values(self.sandbox, header, archs, seconds, _told(self.progress))
 
 
@@ -101,9 +116,9 @@ class ApartRepeatable(Apart, Repeatable):
         """As it was opened."""
         return self.most_replicates
 
-    def again(self, archs: Archs, replicate: int) -> Values:
+    def again(self, archs: Archs, replicate: int, budget: Budget | None = None) -> Values:
         """As `evaluate`."""
-        return self.ask(archs, None, replicate)[0]
+        return self.ask(archs, None, replicate, budget)[0]
 
 
 class ApartOwner(Apart, OwnsWeights):
@@ -169,7 +184,8 @@ def open_objective(text: str, context: Context) -> Evaluator:
         objective = Objective(**found["objective"])
         here = partial(evaluators.open_objective, text, context)
         facts = objective, found["free"], found["identity"]
-        return make(*facts, sandbox, seconds, here, context.progress, found["most"], Traits(*found["traits"]))
+        more = found["most"], Traits(*found["traits"]), bool(found["budgeted"])
+        return make(*facts, sandbox, seconds, here, context.progress, *more)
     except (KeyError, TypeError) as error:
         sandbox.close()
         raise PluginError(f"{who} cannot be read: {text_of(error)}") from error
@@ -310,10 +326,12 @@ def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
                 "repeatable": again,
                 "most": None if most is None else int(most),
                 "owns": isinstance(judge, OwnsWeights),
+                "budgeted": takes_budget(judge),
                 "traits": [bool(trait) for trait in astuple(traits_of(judge))],
             }, b""
         place = header["replicate"]
-        return _evaluated(partial(judges[0].again, replicate=place) if place else judges[0].evaluate, header, payload)
+        asked = partial(judges[0].again, replicate=place) if place else judges[0].evaluate
+        return _evaluated(within(asked, Budget.of(header["budget"])), header, payload)
 
     serve(channel, handle)
     del kept

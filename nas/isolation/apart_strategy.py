@@ -84,13 +84,15 @@ class ApartStrategy:
         header["listed"] = listed is not None
         self._call(header, b"" if listed is None else np.ascontiguousarray(listed).tobytes(), "made")
 
-    def ask(self, n: int) -> Archs:
-        """Its next rows, checked.
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
+        """Its next rows, checked; see `nas.operators.protocol.Strategy.ask`.
 
         Raises:
             PluginError: it failed, took too long, or asked for what is not in the space.
         """
-        payload = self._call({"do": "ask", "n": n}, b"", f"asked for {n} architectures")[1]
+        out = np.empty((0, len(self.space.choices)), dtype=np.int64) if pending is None else pending
+        sent = np.ascontiguousarray(out, dtype=np.int64).tobytes()
+        payload = self._call({"do": "ask", "n": n}, sent, f"asked for {n} architectures")[1]
         return _rows(payload, self.space)
 
     def tell(self, archs: Archs, costs: Floats, violations: Floats | None = None) -> None:
@@ -151,7 +153,8 @@ class ApartStrategy:
                 made[:] = [strategy]
                 return {}, b""
             if header["do"] == "ask":
-                asked = checking.rows(made[0].ask(header["n"]), self.space.choices, header["n"])
+                out = _rows(payload, self.space) if payload else None
+                asked = checking.rows(made[0].ask(header["n"], pending=out), self.space.choices, header["n"])
                 return {}, asked.tobytes()
             count = int(np.prod(header["archs"])) * 8
             archs = np.frombuffer(payload[:count], dtype=np.int64).reshape(header["archs"]).copy()

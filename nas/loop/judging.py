@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
-from nas.evaluators.protocol import Evaluator, Repeatable
+from nas.evaluators.protocol import FULL, Budget, Budgets, Evaluator, Repeatable, takes_budget, within
 from nas.evaluators.tabular import Tabular
 from nas.loop import guard
 from nas.objectives import Values
@@ -60,8 +60,50 @@ def repeatable(evaluators: Sequence[Evaluator], replicates: int = 2) -> list[Rep
     return found
 
 
+def require_budgets(evaluators: Sequence[Evaluator], budgets: Mapping[str, Budget]) -> None:
+    """Refuse a budget for an objective that cannot be asked under one.
+
+    Raises:
+        UsageError: with the first that cannot.
+    """
+    known = {evaluator.objective.name: evaluator for evaluator in evaluators}
+    for name, budget in budgets.items():
+        if budget == FULL:
+            continue
+        if name not in known or not takes_budget(known[name]):
+            takers = ", ".join(one for one, evaluator in known.items() if takes_budget(evaluator)) or "none of them"
+            raise UsageError(
+                f"objective {name!r} cannot be evaluated under the budget {budget.key}: its evaluator takes none",
+                hint=f"Objectives that take one: {takers}.",
+            )
+
+
+def budgets_of(evaluators: Sequence[Evaluator], budget: Budget) -> Budgets:
+    """The budget for each objective that takes one and is not free; others are asked without.
+
+    Raises:
+        UsageError: it limits something, and there is no such objective.
+    """
+    if budget == FULL:
+        return {}
+    found = {one.objective.name: budget for one in evaluators if takes_budget(one) and not one.free}
+    if not found:
+        names = ", ".join(evaluator.objective.name for evaluator in evaluators)
+        raise UsageError(
+            f"none of the objectives {names} can be evaluated under the budget {budget.key}: "
+            "their evaluators take none, or are free",
+            hint="Leave --set budget out.",
+        )
+    return found
+
+
 def judge(
-    evaluators: Sequence[Evaluator], archs: Archs, *, replicates: int = 1, seconds: float | None = None
+    evaluators: Sequence[Evaluator],
+    archs: Archs,
+    *,
+    replicates: int = 1,
+    seconds: float | None = None,
+    budgets: Mapping[str, Budget] | None = None,
 ) -> Judged:
     """Judge architectures `(n, d)`.
 
@@ -70,7 +112,13 @@ def judge(
         archs: to judge.
         replicates: evaluations of each by objectives that are `Repeatable`, whose value is their mean.
         seconds: for each evaluation, or None.
+        budgets: by objective, under which each is evaluated; those that are not named are asked without.
+
+    Raises:
+        UsageError: an objective takes no budget.
     """
+    limits = budgets or {}
+    require_budgets(evaluators, limits)
     judged = Judged([{} for _ in archs], {}, {}, {})
     for evaluator in evaluators:
         name = evaluator.objective.name
@@ -79,6 +127,7 @@ def judge(
             asked += [partial(evaluator.again, replicate=place) for place in range(1, replicates)]
         said: dict[int, str] = {}
         nothing = "not in the table" if isinstance(evaluator, Tabular) else "no finite value"
+        asked = [within(one, limits.get(name)) for one in asked]
         found = [guard.evaluate(one, archs, seconds=seconds, failed=said.__setitem__) for one in asked]
         single = np.stack([values.value for values in found], axis=1)
         for row, values in enumerate(single):

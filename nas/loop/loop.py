@@ -266,6 +266,7 @@ def _judges(
         raise UsageError(f"two objectives have one name: {', '.join(names)}", hint="Name them: NAME=SPEC.")
     constraints = tuple(parse_constraint(text, [e.objective for e in evaluators]) for text in plan.constraints)
     check_gradients(plan, evaluators, constraints)
+    judging.budgets_of(evaluators, plan.budget)
     if plan.replicates > 1 or plan.again:
         judging.repeatable(evaluators, plan.replicates)
     if plan.finalists:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from nas.certainty import of_study
-from nas.evaluators.protocol import Evaluator, Repeatable
+from nas.evaluators.protocol import Evaluator, Repeatable, within
 from nas.loop import guard, judging
 from nas.objectives import Values
 from nas.study.study import Study
@@ -81,7 +81,10 @@ def _evaluate(study: Study, judges: Sequence[Repeatable], point: Point, seconds:
     values = {}
     for judge in judges:
         found: Values = guard.evaluate(
-            partial(judge.again, replicate=replicate), arch, seconds=seconds, failed=lambda row, reason: None
+            within(partial(judge.again, replicate=replicate), point.budgets.get(judge.objective.name)),
+            arch,
+            seconds=seconds,
+            failed=lambda row, reason: None,
         )
         values[judge.objective.name] = float(found.value[0])
     study.add_replicate(point, values)

@@ -24,6 +24,7 @@ from nas.loop.reference import RULE, VERSION, is_share
 from nas.objectives import Constraint, violations
 from nas.operators.protocol import Strategy
 from nas.spaces.protocol import Space
+from nas.streams import stream
 from nas.study.plan import SearchPlan
 from nas.study.study import Study, costs_of
 from nas.study.trial import Result, Trial
@@ -59,16 +60,17 @@ class Rounds:
         self.context = context
         self.evaluators = evaluators
         self.constraints = constraints
+        self.budgets = judging.budgets_of(evaluators, plan.budget)
 
     def ask_and_tell(self, name: str) -> None:
-        """Replay what is known, then go on."""
+        """Replay what is known, each batch in the order in which it was completed; then go on."""
         search = self.study.search(name, self.plan.settings_of(name))
         strategy = self._strategy(name)
         total = self.plan.evaluations
         recorded: dict[int, list[Trial]] = {}
         known = self.study.trials(search)
         self.study.require_genes(known, self.space.choices)
-        for trial in known:
+        for trial in sorted(known, key=_completion):
             recorded.setdefault(trial.batch, []).append(trial)
         done = batch = 0
         while done < total:
@@ -89,7 +91,10 @@ class Rounds:
         objectives = [evaluator.objective for evaluator in self.evaluators]
         values = {o.name: np.array([result[o.name][0] for result in results]) for o in objectives}
         archs = np.array([trial.arch for trial in asked], dtype=np.int64)
-        strategy.tell(archs, costs_of(results, objectives), violations(self.constraints, values))
+        limits = [self.budgets if trial.result is None else trial.budgets for trial in asked]
+        strategy.tell(
+            archs, costs_of(results, objectives, [self.budgets, *limits]), violations(self.constraints, values)
+        )
 
     def _check_exhausted(self, name: str, batches: Iterable[list[Trial]]) -> None:
         """Refuse that a strategy of others asks for nothing while there are networks that it was not told of."""
@@ -203,6 +208,7 @@ class Rounds:
                 archs,
                 replicates=self.plan.replicates,
                 seconds=self.seconds,
+                budgets=self.budgets,
             )
             fresh = dict(zip([trial.id for trial in chunk], judged.results, strict=True))
             self.study.judge(
@@ -210,6 +216,7 @@ class Rounds:
                 {chunk[row].id: reason for row, reason in judged.reasons.items()},
                 {chunk[row].id: single for row, single in judged.replicates.items()},
                 {chunk[row].id: shares for row, shares in judged.coverage.items()},
+                dict.fromkeys(fresh, self.budgets),
             )
             results |= fresh
         self._fix_reference(list(results.values()))
@@ -247,6 +254,11 @@ class Rounds:
         """Architectures whose worst value fixes a reference: all of a small space, if the toolkit judges them."""
         if self.space.size > ENUMERABLE or isinstance(evaluator, apart.Apart):
             count = min(REFERENCE_SAMPLES, self.space.size)
-            return self.parts.sample(count, np.random.default_rng([self.plan.seed, 6]))
+            return self.parts.sample(count, stream(self.plan.seed, "loop.reference"))
         archs = genes.numbered(np.arange(self.space.size), self.space.choices)
         return archs[self.parts.is_valid(archs)]
+
+
+def _completion(trial: Trial) -> tuple[bool, int, int]:
+    """Sorts trials in the order in which they were completed; those that were not yet come last."""
+    return trial.completed is None, trial.completed or 0, trial.id

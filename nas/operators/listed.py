@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Archs
+from nas.streams import stream
 
 #: Genomes whose nearest rows are looked for at once, so that the matrix of all pairs stays small.
 _TOGETHER = 128
@@ -31,7 +32,7 @@ class Listed:
     def of(rows: Archs, choices: tuple[int, ...], seed: int) -> Listed:
         """A list of `(k, d)` rows in a random order of its own, whatever order they were given in."""
         distinct = np.unique(np.asarray(rows, dtype=np.int64).reshape(-1, len(choices)), axis=0)
-        return Listed(np.random.default_rng([seed, 9]).permutation(distinct), choices)
+        return Listed(stream(seed, "operators.listed").permutation(distinct), choices)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -13,6 +13,7 @@ from nas.operators.history import checked
 from nas.operators.protocol import Problem
 from nas.operators.seen import Seen
 from nas.operators.selection import Survivors
+from nas.streams import stream
 
 Select = Callable[[Costs, Floats], Survivors]
 """Who survives, of costs `(n, m)` and violations `(n,)`."""
@@ -60,17 +61,23 @@ class Population:
 
     def rng(self, *purpose: int) -> np.random.Generator:
         """Randomness of now."""
-        return np.random.default_rng([self._seed, len(self._seen), self._tells, *purpose])
+        return stream(self._seed, "strategies.ask", len(self._seen), self._tells, *purpose)
 
-    def ask(self, n: int, children: Callable[[int, NDArray[np.int64], np.random.Generator], Archs]) -> Archs:
+    def ask(
+        self,
+        n: int,
+        children: Callable[[int, NDArray[np.int64], np.random.Generator], Archs],
+        pending: Archs | None = None,
+    ) -> Archs:
         """Random networks as long as there are too few, then children.
 
         Args:
             n: how many.
             children: of `(count, able, rng)`, `(count, d)`; called only where some are able.
+            pending: `(p, d)` that are out, or None.
         """
         rng, able = self.rng(), self.able
-        taken: set[bytes] = set()
+        taken = self._seen.out(pending)
         first = self._seen.unseen(min(n, max(self._size - len(self._seen), 0)), rng, taken)
         make = (lambda count: children(count, able, rng)) if len(able) else None
         return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])

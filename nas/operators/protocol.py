@@ -67,11 +67,13 @@ class Strategy(Protocol):
 
     The contract, which `nas.testing.check_strategy` holds every strategy to:
 
-    1. The state is a pure function of the problem, the seed, the settings, and the tells in their order: `ask` twice
-       without a `tell` between gives the same rows, and a new instance that is told the same continues the same. So
-       resuming is replay.
-    2. `ask(n)` gives at most `n` rows, all inside the space, no two of them the same network, and none that was told
-       before. Fewer rows, or none, mean that the space is exhausted.
+    1. The state is a pure function of the problem, the seed, the settings, and the tells in the order in which
+       evaluations were completed; `ask` is one of that state and of what is pending, and changes nothing. So `ask`
+       twice without a `tell` between gives the same rows, a new instance that is told the same in the same order
+       continues the same, and resuming is replay.
+    2. `ask(n, pending)` gives at most `n` rows, all inside the space, no two of them the same network, none that was
+       told before, and none that is pending: out for evaluation, and not told yet. What is pending is neither a parent
+       nor anything known. Fewer rows, or none, mean that nothing else is left.
     3. `tell` takes any rows in the space, asked for or not (an archive, another strategy's finds), any number at once.
     4. A cost row with a NaN or an infinity is a failure: it is remembered as seen and never becomes a parent while
        others exist.
@@ -81,8 +83,12 @@ class Strategy(Protocol):
        broken first.
     """
 
-    def ask(self, n: int) -> Archs:
-        """Up to `n` architectures to evaluate next, `(<=n, d)`."""
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
+        """Up to `n` architectures to evaluate next, `(<=n, d)`.
+
+        `pending` is `(p, d)`: those that were asked for and are not told yet, or None where nothing is out. A strategy
+        without this argument is taken as well; see `nas.operators.pending`.
+        """
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """What they cost.

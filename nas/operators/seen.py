@@ -9,11 +9,13 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.operators import descent
 from nas.operators.listed import Listed
 from nas.operators.protocol import Problem
 from predictors import genes
+from predictors.genes import whole
 
 #: Spaces up to this size can be enumerated when random draws find nothing new.
 ENUMERABLE = 1_000_000
@@ -62,6 +64,26 @@ class Seen:
     def add(self, archs: Archs) -> None:
         """Remember rows, `(n, d)`."""
         self._keys.update(self.keys(archs))
+
+    def out(self, pending: Archs | None) -> set[bytes]:
+        """Keys of what is out for evaluation, `(p, d)`: an ask begins with them as `taken`, and nothing else has them.
+
+        A new set each time, empty where nothing is out.
+
+        Raises:
+            UsageError: they are no rows of the problem's genes.
+        """
+        if pending is None:
+            return set()
+        rows = whole(pending)
+        if rows.size == 0:
+            return set()
+        if rows.ndim != 2 or rows.shape[1] != len(self._problem.choices):
+            raise UsageError(
+                f"pending must be rows of {len(self._problem.choices)} genes, (p, {len(self._problem.choices)}), "
+                f"got {rows.shape}"
+            )
+        return set(self.keys(rows))
 
     def fresh(self, archs: Archs, taken: set[bytes]) -> NDArray[np.int64]:
         """Indices `(k,)` of rows that are valid, keep bounds, were not seen, and are not in `taken`, which they join.

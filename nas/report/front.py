@@ -15,6 +15,7 @@ from nas.report.pages import COLOURS, Section
 from nas.report.view import View, of_study
 from nas.study import as_measured
 from nas.study.study import Study, hypervolume
+from nas.study.summary import not_compared
 
 #: Points of the hypervolume's curve.
 _STEPS = 100
@@ -76,6 +77,8 @@ def _front_note(view: View) -> str:
     measured = sum("measured" in view.facts(point) for point in view.front)
     if measured:
         parts.append(f"Diamonds are {measured} finalists as measured on the device, with their intervals.")
+    if said := not_compared(view.study.not_compared):
+        parts.append(f"{said}.")
     return " ".join([*parts, "Bars are 90 % intervals of what was predicted or judged."])
 
 

@@ -30,7 +30,7 @@ class View:
         study: of the run.
         space: that was searched.
         objectives: in order.
-        trials: in order.
+        trials: in order; without those whose values are not compared.
         front: as it was judged.
         finalists: facts about what was chosen, by architecture.
     """
@@ -82,7 +82,9 @@ def of_study(study: Study) -> View:
     for arch, facts in finalists.items():
         if "measured" in facts and not study_facts.is_latency(facts["measured"].get("latency_ms"), whole=True):
             raise SchemaMismatch(f"finalist {','.join(map(str, arch))} of {study.store.url} has no measured latency")
-    return View(study, study.space(), study.objectives(), tuple(study.trials()), tuple(study.front()), finalists)
+    return View(
+        study, study.space(), study.objectives(), tuple(study.compared(study.trials())), tuple(study.front()), finalists
+    )
 
 
 def label(objective: Objective) -> str:

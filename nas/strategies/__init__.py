@@ -24,6 +24,7 @@ from device_profiles.errors import UsageError
 from device_profiles.registry import Registry
 from nas.arrays import Archs, Costs
 from nas.operators.listed import Listed
+from nas.operators.pending import with_pending
 from nas.operators.protocol import MakeStrategy, Problem, Strategy
 
 __all__ = ["REGISTRY", "Archs", "Costs", "Problem", "Strategy", "create", "names"]
@@ -52,6 +53,8 @@ def create(
     **settings: Any,
 ) -> Strategy:
     """Make a strategy for a problem.
+
+    Its `ask` takes what is pending, also where the strategy has no such argument (`nas.operators.pending`).
 
     Args:
         name: a registered name.
@@ -98,4 +101,4 @@ def create(
     make = REGISTRY.get(name)
     hint = "See the strategy's page for its settings."
     check_arguments(f"strategy {name!r}", make, problem, hint=hint, seed=seed, **settings)
-    return make(problem, seed=seed, **settings)
+    return with_pending(make(problem, seed=seed, **settings), problem)

@@ -15,6 +15,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
+from nas.streams import stream
 
 #: Neighbours that are looked at together.
 _CHUNK = 256
@@ -57,11 +58,11 @@ class LocalSearch(Shown):
         self._start = 0
         self._used_up: set[int] = set()
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Neighbours of the front of this climb; random architectures at its start, or if there are too few."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
+        taken = self._seen.out(pending)
         parts = [self._seen.unseen(min(n, max(self._initial - (len(told) - self._start), 0)), rng, taken)]
         missing = n - len(parts[0])
         if missing > 0:

@@ -12,6 +12,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
+from nas.streams import stream
 
 Ints = NDArray[np.int64]
 
@@ -84,7 +85,7 @@ class Moead(Shown):
         self._theta = theta
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
-        self._weights = _weights(problem.objectives, weights, np.random.default_rng([seed, 0]))
+        self._weights = _weights(problem.objectives, weights, stream(seed, "moead.weights"))
         gaps = ((self._weights[:, None, :] - self._weights[None, :, :]) ** 2).sum(axis=2)
         self._order: Ints = np.argsort(gaps, axis=1, kind="stable")
         self._neighbours = neighbours
@@ -92,13 +93,14 @@ class Moead(Shown):
         self._seen = Seen(problem)
         self._history = History(problem)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children for the weights whose turn it is; random networks until there were as many as weights."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
+        taken = self._seen.out(pending)
+        turn = len(told) + len(taken)
         first = self._seen.unseen(min(n, max(len(self._weights) - len(self._seen), 0)), rng, taken)
-        make = (lambda count: self._children(count, rng)) if (self._incumbents >= 0).any() else None
+        make = (lambda count: self._children(count, turn, rng)) if (self._incumbents >= 0).any() else None
         return np.concatenate([first, self._seen.offspring(n - len(first), rng, taken, make)])
 
     def tell(self, archs: Archs, costs: Costs, violations: Floats | None = None) -> None:
@@ -144,9 +146,9 @@ class Moead(Shown):
         aside = np.sqrt(np.maximum((points**2).sum(axis=1, keepdims=True) - along**2, 0.0))
         return np.asarray(along + self._theta * aside)
 
-    def _children(self, count: int, rng: np.random.Generator) -> Archs:
-        """Children for the next weights, whose neighbours are the nearest weights that have an incumbent."""
-        order = self._order[(len(self._history) + np.arange(count)) % len(self._weights)]
+    def _children(self, count: int, turn: int, rng: np.random.Generator) -> Archs:
+        """Children for the weights from a turn on, whose neighbours are the nearest weights that have an incumbent."""
+        order = self._order[(turn + np.arange(count)) % len(self._weights)]
         pools = self._incumbents[order[self._incumbents[order] >= 0]].reshape(count, -1)
         everyone = pools.shape[1]
         sizes = np.where(rng.random(count) < self._near, min(self._neighbours, everyone), everyone)

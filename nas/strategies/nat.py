@@ -62,7 +62,7 @@ class Nat(Shown):
             )
         if not 0 <= drawn <= 1 or not smoothing > 0:
             raise UsageError(f"nat needs drawn in 0..1 and smoothing > 0, got {drawn}, {smoothing}")
-        self._archive = Archive(problem, seed=seed, stream=3, initial=initial, surrogates=surrogates, folds=folds)
+        self._archive = Archive(problem, seed=seed, number=3, initial=initial, surrogates=surrogates, folds=folds)
         self._problem = problem
         self._population = population
         self._generations = generations
@@ -79,9 +79,9 @@ class Nat(Shown):
         front = self._archive.history.archs[self._archive.front]
         return bayesian_network.independent(front, self._problem.choices, smoothing=self._smoothing)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """The rest of the initial design, then what fills the gaps of the front."""
-        return self._archive.ask(n, self._suggest)
+        return self._archive.ask(n, self._suggest, pending)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Add to the archive."""
@@ -92,7 +92,7 @@ class Nat(Shown):
         """The surrogate of each objective that is not known, by column."""
         return self._archive.names()
 
-    def _suggest(self, count: int) -> Archs:
+    def _suggest(self, count: int, out: frozenset[bytes]) -> Archs:
         """Up to `count` of what is found on the models by children of the best and draws from their distribution."""
         distribution = self.distribution()
 
@@ -110,7 +110,7 @@ class Nat(Shown):
             population=self._population,
             generations=self._generations,
         )
-        return self._archive.fill(pool, count, self._population, self._niched(7))
+        return self._archive.fill(pool, count, self._population, self._niched(7), out)
 
     def _niched(self, purpose: int) -> Select:
         """Selection by reference points, as in NSGA-III; parents are equals within a rank."""

@@ -79,9 +79,9 @@ class Nsca(Shown):
         by_directions = selection == "directions"
         self._niches = Niches(directions.spread(problem.objectives, population)) if by_directions else None
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children of the survivors, or random networks as long as there are too few."""
-        return self._population.ask(n, self._children)
+        return self._population.ask(n, self._children, pending)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""

@@ -67,9 +67,9 @@ class Nsga3(Shown):
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 0.5 / len(problem.choices)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children of the survivors, or random networks as long as there are too few."""
-        return self._population.ask(n, self._children)
+        return self._population.ask(n, self._children, pending)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""

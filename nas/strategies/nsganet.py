@@ -78,7 +78,7 @@ class NsgaNet(Shown):
         best = self._population
         return bayesian_network.learn(best.archs[best.able], self._problem.choices, smoothing=self._smoothing)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Children of the survivors and draws from their network, or random ones as long as there are too few."""
         network: BayesianNetwork | None = None
 
@@ -91,7 +91,7 @@ class NsgaNet(Shown):
             exploit = rng.random((count, 1)) < self.share
             return np.where(exploit, network.sample(count, rng), born)
 
-        return self._population.ask(n, children)
+        return self._population.ask(n, children, pending)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Survivors of the last ones and these."""

@@ -55,16 +55,16 @@ class NsgaNetV2(Shown):
                 "nsganetv2 needs population >= 4, generations >= 1, crossover in 0..1 and mutation in 0..1, "
                 f"got {population}, {generations}, {crossover}, {mutation}"
             )
-        self._archive = Archive(problem, seed=seed, stream=2, initial=initial, surrogates=surrogates, folds=folds)
+        self._archive = Archive(problem, seed=seed, number=2, initial=initial, surrogates=surrogates, folds=folds)
         self._problem = problem
         self._population = population
         self._generations = generations
         self._crossover = crossover
         self._mutation = mutation if mutation is not None else 1.0 / len(problem.choices)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """The rest of the initial design, then what fills the gaps of the front."""
-        return self._archive.ask(n, self._suggest)
+        return self._archive.ask(n, self._suggest, pending)
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Add to the archive."""
@@ -75,7 +75,7 @@ class NsgaNetV2(Shown):
         """The surrogate of each objective that is not known, by column."""
         return self._archive.names()
 
-    def _suggest(self, count: int) -> Archs:
+    def _suggest(self, count: int, out: frozenset[bytes]) -> Archs:
         """Up to `count` of what NSGA-II finds on the models."""
         pool = self._archive.evolve(
             self._archive.history.archs[:0],
@@ -84,7 +84,7 @@ class NsgaNetV2(Shown):
             population=self._population,
             generations=self._generations,
         )
-        return self._archive.fill(pool, count, self._population, selection.survivors)
+        return self._archive.fill(pool, count, self._population, selection.survivors, out)
 
     def _children(self, mothers: Archs, fathers: Archs, rng: np.random.Generator) -> Archs:
         """Two-point crossover, then polynomial mutation of eta 1 for genes in an order and resets for the others."""

@@ -7,6 +7,7 @@ import numpy as np
 from nas.arrays import Archs, Costs
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
+from nas.streams import stream
 from predictors.genes import whole
 
 
@@ -22,10 +23,10 @@ class RandomSearch(Shown):
         self._seed = seed
         self._seen = Seen(problem)
 
-    def ask(self, n: int) -> Archs:
-        """Up to `n` networks that were not told."""
-        rng = np.random.default_rng([self._seed, len(self._seen)])
-        return self._seen.unseen(n, rng, set())
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
+        """Up to `n` networks that were not told and are not out."""
+        rng = stream(self._seed, "strategies.ask", len(self._seen))
+        return self._seen.unseen(n, rng, self._seen.out(pending))
 
     def tell(
         self, archs: Archs, costs: Costs, violations: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None

@@ -12,6 +12,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import dominance
+from nas.streams import stream
 
 #: Up to so many objectives crowding tells apart; with more, many of a front are an end in one of them.
 _CROWDED = 3
@@ -68,11 +69,11 @@ class RegularisedEvolution(Shown):
         self._seen = Seen(problem)
         self._history = History(problem)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """Mutated winners, or random networks at first."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
+        taken = self._seen.out(pending)
         first = self._seen.unseen(min(n, max(self._initial - len(self._seen), 0)), rng, taken)
         alive = np.flatnonzero(told.succeeded)[-self._size :]
         order = _best_first(told.costs[alive], told.violations[alive], rng)

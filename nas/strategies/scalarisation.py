@@ -14,6 +14,7 @@ from nas.operators.history import History
 from nas.operators.protocol import Problem, Shown
 from nas.operators.seen import Seen
 from nas.pareto import directions, dominance
+from nas.streams import stream
 
 KINDS = ("chebyshev", "linear")
 #: The least share of a weight, so that of two equal in what a corner asks for the better in the rest wins.
@@ -82,7 +83,7 @@ class Scalarisation(Shown):
         self._kind = kind
         self._rho = rho
         spread = np.maximum(directions.spread(problem.objectives, weights), _FLOOR)
-        order = np.random.default_rng([seed, 0]).permutation(len(spread))
+        order = stream(seed, "scalarisation.weights").permutation(len(spread))
         self._weights = (spread / spread.sum(axis=1, keepdims=True))[order]
         self._initial = initial
         self._parents = parents
@@ -104,18 +105,19 @@ class Scalarisation(Shown):
             return np.zeros(self._problem.objectives), np.ones(self._problem.objectives)
         return front.min(axis=0), front.max(axis=0)
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """One child for each weight whose turn it is; random networks at first."""
         told = self._history
-        rng = np.random.default_rng([self._seed, len(told), told.tells])
-        taken: set[bytes] = set()
+        rng = stream(self._seed, "strategies.ask", len(told), told.tells)
+        taken = self._seen.out(pending)
+        turn = len(told) + len(taken)
         parts = [self._seen.unseen(min(n, max(self._initial - len(self._seen), 0)), rng, taken)]
         able = np.flatnonzero(told.succeeded)
         bounds = self.bounds
         for place in range(len(parts[0]), n):
             make = None
             if len(able):
-                weight = self._weights[(len(told) + place) % len(self._weights)]
+                weight = self._weights[(turn + place) % len(self._weights)]
                 best, score = self._best(weight, able, bounds)
                 make = self._maker(best, weight, score, bounds, rng)
             parts.append(self._seen.offspring(1, rng, taken, make))

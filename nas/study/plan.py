@@ -13,13 +13,13 @@ from device_profiles.errors import PluginError, UnknownName, UsageError
 from device_profiles.profile import Target, to_plain
 from device_profiles.units import LONGEST_S
 from nas import evaluators, gradient, strategies
-from nas.evaluators.protocol import Evaluator
+from nas.evaluators.protocol import Budget, Evaluator
 from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
 #: Settings of the search itself: how long one evaluation may take, how long a plug-in may take to open, ask or be told,
-#: and how many of each architecture a noisy objective is the mean of.
-SETTINGS = ("evaluation_seconds", "plugin_seconds", "replicates")
+#: how many of each architecture a noisy objective is the mean of, and the budget of each that takes one.
+SETTINGS = ("budget", "evaluation_seconds", "plugin_seconds", "replicates")
 
 #: Seeds are numbers of 32 bits: they are added to, stored, and given to libraries that take no more.
 LARGEST_SEED = 2**32 - 1
@@ -73,6 +73,18 @@ class SearchPlan:
         count: int = self.settings.get("replicates", 1)
         return count
 
+    @property
+    def budget(self) -> Budget:
+        """Under which objectives that take a budget are evaluated.
+
+        Raises:
+            UsageError: the setting is none.
+        """
+        text = self.settings.get("budget", "")
+        if not isinstance(text, str):
+            raise UsageError(f"setting budget must be text such as epochs=5, got {text!r}")
+        return Budget.of(text)
+
 
 def check(plan: SearchPlan) -> None:
     """Refuse a plan that names what is not there.
@@ -99,6 +111,7 @@ def check(plan: SearchPlan) -> None:
         raise UsageError(f"a seed must be a whole number in 0..{LARGEST_SEED}, got {plan.seed!r}")
     if not _is_count(count := plan.replicates):
         raise UsageError(f"setting replicates must be a whole number of 1 to {MOST_REPLICATES}, got {count!r}")
+    _ = plan.budget  # refused if it is none
     for key in ("evaluation_seconds", "plugin_seconds"):
         seconds = plan.settings.get(key)
         if seconds is not None and not _is_duration(seconds):

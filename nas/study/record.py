@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.reading import parse_json
 from nas import spaces
+from nas.evaluators.protocol import FULL, Budget, Budgets
 from nas.objectives import Constraint, Objective
 from nas.spaces.protocol import Space
 from nas.study import facts as study_facts
@@ -39,10 +40,10 @@ class Record:
     def __init__(self, store: Store) -> None:
         self.store = store
         known = self._known_version()
-        if known in (None, 1):
+        if known != STUDY_VERSION:
             with store.transaction() as connection:
                 database.complete(connection, METADATA)
-                if known == 1:
+                if known is not None:
                     store.rewrite(connection, STUDY, STUDY.c.key == "version", value=json.dumps(STUDY_VERSION))
         with store.reading() as connection:
             database.require_tables(connection, METADATA, store.url)
@@ -187,16 +188,25 @@ class Record:
         reasons: Mapping[int, str] | None = None,
         replicates: Mapping[int, Replicates] | None = None,
         coverage: Mapping[int, Coverage] | None = None,
+        budgets: Mapping[int, Budgets] | None = None,
     ) -> None:
-        """Commit by trial results, why some have no value, what others are means of, and what predictions stand on."""
+        """Commit by trial results, why some have no value, what others are means of, and what predictions stand on.
+
+        Trials count as completed in this order; `budgets` are those under which their objectives were evaluated.
+        """
         with self.store.transaction() as connection:
-            for trial, result in results.items():
+            judged = sa.func.count(TRIALS.c.id).filter(TRIALS.c.result.is_not(None))
+            latest = sa.func.coalesce(sa.func.max(TRIALS.c.completed), 0)
+            before = max(connection.execute(sa.select(judged, latest)).one())
+            for place, (trial, result) in enumerate(results.items(), start=before + 1):
                 shares = (coverage or {}).get(trial, {})
                 plain = {name: [_plain(part) for part in triple] for name, triple in result.items()}
                 text = json.dumps(
                     {name: [*parts, shares[name]] if name in shares else parts for name, parts in plain.items()}
                 )
-                self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, result=text)
+                limits = {name: one.key for name, one in (budgets or {}).get(trial, {}).items() if one != FULL}
+                told = {"result": text, "completed": place, "budgets": json.dumps(limits) if limits else None}
+                self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, **told)
             for trial, reason in (reasons or {}).items():
                 words = reason[:2000].encode(errors="backslashreplace").decode()
                 self.store.insert(connection, FAILURES, trial=trial, reason=words)
@@ -236,8 +246,13 @@ class Record:
         """Why trials have no value, by their ids."""
         return {row["trial"]: row["reason"] for row in self.store.rows(FAILURES)}
 
-    def trials(self, search: int | None = None) -> list[Trial]:
-        """Trials in order, of one search or of all."""
+    def trials(self, search: int | None = None, budgets: Mapping[str, Budget] | None = None) -> list[Trial]:
+        """Trials in the order in which they were asked for.
+
+        Args:
+            search: those of one search alone.
+            budgets: those alone that were judged under these budgets, by objective; others may be of any.
+        """
         query = sa.select(TRIALS).order_by(TRIALS.c.id)
         if search is not None:
             query = query.where(TRIALS.c.search == search)
@@ -245,6 +260,7 @@ class Record:
         names = [o["name"] for o in self.fact("objectives") or ()]
         genes: int | None = None
         found = []
+        early = self._judged_early()
         for row in self.store.rows(TRIALS, query):
             arch = self._genes(TRIALS, row)
             genes = genes or len(arch)
@@ -253,8 +269,27 @@ class Record:
                 raise row_checks.damaged(TRIALS, row, self.store.url, wrong)
             result, coverage = (None, {}) if row["result"] is None else self._result(row, names)
             strategy = strategies[row["search"]]
-            found.append(Trial(row["id"], row["search"], strategy, row["batch"], arch, row["note"], result, coverage))
-        return found
+            what = row["id"], row["search"], strategy, row["batch"], arch, row["note"], result, coverage
+            found.append(Trial(*what, row["completed"] or early.get(row["id"]), self._budgets(row)))
+        if budgets is None:
+            return found
+        judged = [trial for trial in found if trial.result is not None]
+        return [trial for trial in judged if all(trial.budget(name) == one for name, one in budgets.items())]
+
+    def _judged_early(self) -> dict[int, int]:
+        """Places in the order of completion of trials that were judged before it was kept: that of their ids."""
+        early = TRIALS.c.result.is_not(None) & TRIALS.c.completed.is_(None)
+        with self.store.reading() as connection:
+            ids = connection.scalars(sa.select(TRIALS.c.id).where(early).order_by(TRIALS.c.id)).all()
+        return {number: place for place, number in enumerate(ids, start=1)}
+
+    def _budgets(self, row: Mapping[str, Any]) -> Budgets:
+        """Under which objectives of a trial were evaluated, where that was not their evaluators' own full one."""
+        plain = {} if row["budgets"] is None else self._json(TRIALS, row, "budgets")
+        try:
+            return {name: Budget.of(text) for name, text in plain.items()}
+        except (AttributeError, UsageError):
+            raise row_checks.damaged(TRIALS, row, self.store.url, "its budgets are none") from None
 
     def _genes(self, table: sa.Table, row: Mapping[str, Any]) -> tuple[int, ...]:
         parts = row["arch"].split(",")

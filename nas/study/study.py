@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidData, SchemaMismatch
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch
+from nas.evaluators.protocol import FULL, Budget, Budgets
 from nas.objectives import Constraint, Objective, violations
 from nas.pareto import dominance, indicators, noise
 from nas.study.record import Record
-from nas.study.tables import DATABASE, STUDY
+from nas.study.tables import DATABASE, STUDY, TRIALS
 from nas.study.trial import Point, Result, Trial
 from profiler.store import NoStore, Store
 
@@ -33,15 +34,19 @@ class Study(Record):
     def __repr__(self) -> str:
         return f"Study({self.store.url!r})"
 
-    def points(self) -> list[Point]:
+    def points(self, budgets: Mapping[str, Budget] | None = None) -> list[Point]:
         """The feasible architectures that were judged, each once, in the order in which they were asked for.
 
         One network is one point, whichever of its genomes were tried, unless they were judged differently.
+
+        Args:
+            budgets: by objective, of the values that are wanted. Of an objective that is not named they are those of
+                the largest budget that there is; others are not compared, see `not_compared`.
         """
         objectives, constraints, single = self.objectives(), self.constraints(), self.replicates()
         judged = [
             trial
-            for trial in self.trials()
+            for trial in self.compared(self.trials(), budgets)
             if trial.result is not None and np.isfinite([trial.value(o.name) for o in objectives]).all()
         ]
         if not judged:
@@ -56,7 +61,13 @@ class Study(Record):
             known = found.get(key)
             if known is None:
                 found[key] = Point(
-                    trial.arch, trial.result, (trial.strategy,), trial.id, single.get(trial.id, {}), trial.coverage
+                    trial.arch,
+                    trial.result,
+                    (trial.strategy,),
+                    trial.id,
+                    single.get(trial.id, {}),
+                    trial.coverage,
+                    trial.budgets,
                 )
             elif trial.strategy not in known.found_by:
                 found[key] = replace(known, found_by=(*known.found_by, trial.strategy))
@@ -65,6 +76,48 @@ class Study(Record):
     def front(self) -> list[Point]:
         """The points that no other dominates, all searches together, by the first objective's cost."""
         return front_of(self.points(), self.objectives())
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether anything was not evaluated under its evaluator's own full budget."""
+        with self.store.reading() as connection:
+            some = sa.select(sa.literal(1)).where(TRIALS.c.budgets.is_not(None)).limit(1)
+            return connection.execute(some).first() is not None
+
+    def compared(self, trials: Iterable[Trial], budgets: Mapping[str, Budget] | None = None) -> list[Trial]:
+        """Those of some trials whose values may be compared; those that were not judged stay.
+
+        Args:
+            trials: of this study.
+            budgets: see `points`.
+        """
+        if not self.has_budgets and not budgets:
+            return list(trials)
+        return _of_budgets(trials, {**_largest(self.trials()), **(budgets or {})})
+
+    @property
+    def not_compared(self) -> int:
+        """How many judged trials are not on the front because another has a larger budget."""
+        trials = self.trials()
+        return len(trials) - len(self.compared(trials))
+
+
+def _largest(trials: Sequence[Trial]) -> Budgets:
+    """The largest budget of each objective that has a value."""
+    found: Budgets = {}
+    for trial in trials:
+        for name in trial.result or {}:
+            budget = trial.budget(name)
+            if trial.state == "judged" and (name not in found or budget.size > found[name].size):
+                found[name] = budget
+    return found
+
+
+def _of_budgets(trials: Iterable[Trial], wanted: Mapping[str, Budget]) -> list[Trial]:
+    """Trials that were not judged, and those whose values are all of the wanted budgets."""
+    return [
+        trial for trial in trials if all(trial.budget(name) == wanted.get(name, FULL) for name in trial.result or {})
+    ]
 
 
 def meets(point: Point, constraints: Sequence[Constraint]) -> bool:
@@ -93,7 +146,7 @@ def hypervolume(study: Study, trials: Iterable[Trial] | None = None) -> float:
 
 def _feasible(study: Study, trials: Iterable[Trial]) -> list[Result]:
     """Results of the trials that were judged and break no constraint."""
-    judged = [trial for trial in trials if trial.result is not None]
+    judged = [trial for trial in study.compared(trials) if trial.result is not None]
     constraints = study.constraints()
     outside = violations(constraints, {c.name: np.array([t.value(c.name) for t in judged]) for c in constraints})
     met = np.ones(len(judged), dtype=np.bool_) if outside is None else outside == 0
@@ -165,8 +218,29 @@ def begin_study(folder: Path) -> Study:
         return Study(store)
 
 
-def costs_of(results: Sequence[Result | None], objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """Results as costs `(n, m)`, lower is better; NaN where one is missing."""
+def costs_of(
+    results: Sequence[Result | None], objectives: Sequence[Objective], budgets: Sequence[Budgets] = ()
+) -> NDArray[np.float64]:
+    """Results as costs `(n, m)`, lower is better; NaN where one is missing.
+
+    Args:
+        results: of trials.
+        objectives: columns.
+        budgets: under which the trials were evaluated, of each or of none.
+
+    Raises:
+        ConditionMismatch: values of one objective are of different budgets, which cannot be compared.
+    """
+    for objective in objectives:
+        found = sorted({one.get(objective.name, FULL) for one in budgets}, key=lambda one: one.size)
+        if len(found) > 1:
+            words = [budget.key or "full" for budget in found]
+            raise ConditionMismatch(
+                f"values of {objective.name} under different budgets are not compared",
+                expected={objective.name: words[-1]},
+                got={objective.name: ", ".join(words[:-1])},
+                hint="Take trials of one budget alone: study.trials(budgets=...).",
+            )
     rows = [[np.nan if result is None else result[o.name][0] for o in objectives] for result in results]
     values = np.array(rows, dtype=np.float64).reshape(len(results), len(objectives))
     return np.stack([o.cost(values[:, i]) for i, o in enumerate(objectives)], axis=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from device_profiles.errors import InvalidData
 from nas.objectives import Objective
 from nas.study.study import open_study
 from nas.study.tables import DATABASE
+from nas.study.trial import STATES, Trial
 
 #: Folders between the one that is asked about and a run: nobody waits for a walk through a whole disk.
 DEEPEST = 3
@@ -30,6 +32,8 @@ class Summary:
         evaluations: how many were judged.
         failed: how many of these have no value.
         front: how many of these are on the front.
+        states: how many trials are in each state, see `Trial.state`.
+        not_compared: how many were judged under smaller budgets than others, and so are not on the front.
     """
 
     folder: Path
@@ -40,6 +44,8 @@ class Summary:
     evaluations: int
     failed: int
     front: int
+    states: dict[str, int]
+    not_compared: int
 
 
 def summarise(folder: str | Path) -> Summary:
@@ -62,9 +68,28 @@ def summarise(folder: str | Path) -> Summary:
             sum(trial.result is not None for trial in trials),
             len(study.failures()),
             len(study.front()),
+            states(trials),
+            study.not_compared,
         )
     finally:
         study.store.close()
+
+
+def states(trials: Iterable[Trial]) -> dict[str, int]:
+    """How many trials are in each state."""
+    found = Counter(trial.state for trial in trials)
+    return {state: found[state] for state in STATES}
+
+
+def not_compared(count: int) -> str:
+    """How many trials are of smaller budgets, for people; "" where none is."""
+    if count == 0:
+        return ""
+    return (
+        f"{count} trials of smaller budgets are not compared"
+        if count > 1
+        else "1 trial of a smaller budget is not compared"
+    )
 
 
 def below(folder: str | Path) -> Iterator[Path]:

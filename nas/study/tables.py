@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-#: Version of the tables below. 1: first (2026-11). 2: columns `seal` (2026-11); runs of version 1 are taken along.
-STUDY_VERSION = 2
+#: Version of the tables below. 1: first (2026-11). 2: columns `seal` (2026-11). 3: `completed` and
+#: `budgets` of trials (2026-11). Runs of older versions are taken along.
+STUDY_VERSION = 3
 DATABASE = "run.db"
 
 METADATA = sa.MetaData()
@@ -27,7 +28,9 @@ SEARCHES = sa.Table(
 )
 
 #: One architecture that a search asked for; `result` is NULL until it is judged, then
-#: `{objective: [value, low, high]}`; since 2026-11 the coverage of a predicted value stands behind them.
+#: `{objective: [value, low, high]}`; since 2026-11 the coverage of a predicted value stands behind them. `completed`
+#: is its place in the order in which trials were judged, from 1; NULL in those that were judged before version 3, which
+#: come first, in the order of their ids. `budgets` is `{objective: budget}` of what was not evaluated in full, or NULL.
 TRIALS = sa.Table(
     "trials",
     METADATA,
@@ -37,6 +40,8 @@ TRIALS = sa.Table(
     sa.Column("arch", sa.Text, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("result", sa.Text),
+    sa.Column("completed", sa.Integer),
+    sa.Column("budgets", sa.Text),
 )
 
 #: What became of an architecture that was chosen at the end, as JSON: `measured`, `onnx`, `test_accuracy`.
@@ -72,3 +77,4 @@ for _column in (SEARCHES.c.strategy, TRIALS.c.arch, FINALISTS.c.arch, REPLICATES
     _column.info["least"] = 1
 for _column in (SEARCHES.c.id, TRIALS.c.id, TRIALS.c.batch, REPLICATES.c.replicate):
     _column.info["least"] = 0
+TRIALS.c.completed.info["least"] = 1

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
+
+from nas.evaluators.protocol import FULL, Budget, Budgets
 
 Result = dict[str, tuple[float, float | None, float | None]]
 Replicates = dict[str, list[float]]
 """Values of an objective by replicate, NaN where one failed."""
 Coverage = dict[str, float]
 """Share of a predicted value that stands on what was measured, in 0..1, by objective, where it is known."""
+
+
+#: What a trial may be in.
+STATES = ("asked", "judged", "failed")
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Trial:
         note: of the strategy, for people.
         result: for each objective value, low and high; NaN where it failed; None if it was not judged yet.
         coverage: of predicted values.
+        completed: its place in the order in which trials of the study were judged, from 1; None if it was not.
+        budgets: under which objectives were evaluated; those that are not named, under their evaluators' own full one.
     """
 
     id: int
@@ -34,6 +43,19 @@ class Trial:
     note: str
     result: Result | None
     coverage: Coverage = field(default_factory=dict)
+    completed: int | None = None
+    budgets: Budgets = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """`asked`, as long as it was not judged; then `judged`, or `failed` where an objective has no value."""
+        if self.result is None:
+            return "asked"
+        return "judged" if all(isfinite(value) for value, *_ in self.result.values()) else "failed"
+
+    def budget(self, name: str) -> Budget:
+        """Under which an objective was evaluated."""
+        return self.budgets.get(name, FULL)
 
     def value(self, name: str) -> float:
         """Value of an objective; NaN if there is none."""
@@ -51,6 +73,7 @@ class Point:
         trial: the first that asked for it.
         replicates: single values of objectives that were evaluated more than once.
         coverage: of predicted values.
+        budgets: under which objectives were evaluated, as of a trial.
     """
 
     arch: tuple[int, ...]
@@ -59,3 +82,4 @@ class Point:
     trial: int
     replicates: Replicates = field(default_factory=dict)
     coverage: Coverage = field(default_factory=dict)
+    budgets: Budgets = field(default_factory=dict)

@@ -16,6 +16,7 @@ from nas.operators.protocol import Problem
 from nas.operators.seen import Seen
 from nas.operators.selection import Survivors, tournaments
 from nas.pareto import dominance
+from nas.streams import stream
 from nas.surrogates import REGISTRY, forecast
 from nas.surrogates.columns import Columns
 from nas.surrogates.design import design
@@ -29,6 +30,8 @@ LEAST = 10
 
 Select = Callable[[Floats, Floats, int], Survivors]
 Vary = Callable[[Archs, Archs, np.random.Generator], Archs]
+Suggest = Callable[[int, frozenset[bytes]], Archs]
+"""Of how many, and which keys must not come, `(n, d)`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Archive:
     Args:
         problem: what is searched.
         seed: of all randomness.
-        stream: sets strategies apart that have the same seed.
+        number: sets strategies apart that have the same seed.
         initial: networks before the first model.
         surrogates: names to choose from, or one text with commas between them.
         folds: of the cross validation, at least 2.
@@ -76,7 +79,7 @@ class Archive:
     """
 
     def __init__(
-        self, problem: Problem, *, seed: int, stream: int, initial: int, surrogates: Sequence[str], folds: int
+        self, problem: Problem, *, seed: int, number: int, initial: int, surrogates: Sequence[str], folds: int
     ) -> None:
         names = tuple(surrogates.split(",")) if isinstance(surrogates, str) else tuple(surrogates)
         if initial < 1 or folds < 2 or not names:
@@ -87,7 +90,7 @@ class Archive:
         for name in names:
             REGISTRY.get(name)
         self.problem = problem
-        self._seed = seed, stream
+        self._seed, self._number = seed, number
         self.seen = Seen(problem)
         self.history = History(problem)
         self._initial = initial
@@ -109,16 +112,18 @@ class Archive:
 
     def rng(self, purpose: int) -> np.random.Generator:
         """Randomness for one purpose, by what was told."""
-        return np.random.default_rng([*self._seed, purpose, len(self.seen), self.history.tells])
+        return stream(self._seed, "surrogates.archive", self._number, purpose, len(self.seen), self.history.tells)
 
-    def ask(self, n: int, suggest: Callable[[int], Archs]) -> Archs:
+    def ask(self, n: int, suggest: Suggest, pending: Archs | None = None) -> Archs:
         """Up to `n` networks: the rest of the initial design, then what is suggested, then random ones, all new.
 
         Args:
             n: how many.
-            suggest: gives about as many networks as it is asked for; it may use `forecast`.
+            suggest: gives about as many networks as it is asked for, none of those keys; it may use `forecast`.
+            pending: `(p, d)` that are out, or None.
         """
-        taken = set[bytes]()
+        taken = self.seen.out(pending)
+        out = frozenset(taken)
         first = self._opening(n, taken)
         missing = n - len(first)
         if missing <= 0:
@@ -127,7 +132,7 @@ class Archive:
         if self.history.succeeded.sum() >= LEAST:
             # Matrices are small: more threads only wait for each other, and change the last digits of sums.
             with one_thread():
-                found = self.seen.first(suggest(missing), missing, taken)
+                found = self.seen.first(suggest(missing, out), missing, taken)
         return np.concatenate([first, found, self.seen.unseen(missing - len(found), self.rng(0), taken)])
 
     @property
@@ -142,7 +147,7 @@ class Archive:
         if self._columns is None:
             self._columns = Columns.of(self.problem)
         if self._kinds is None or self._kinds[0] != self._milestone:
-            rng = np.random.default_rng([*self._seed, 1, self._milestone])
+            rng = stream(self._seed, "surrogates.archive", self._number, 1, self._milestone)
             found = forecast.kinds(
                 self.history, self._milestone, self._columns, rng, names=self._names, folds=self._folds
             )
@@ -158,11 +163,17 @@ class Archive:
             self._forecast = self.history.tells, found
         return self._forecast[1]
 
-    def fill(self, pool: Pool, count: int, population: int, select: Select) -> Archs:
+    def fill(
+        self, pool: Pool, count: int, population: int, select: Select, out: frozenset[bytes] = frozenset()
+    ) -> Archs:
         """Up to `count` of the best of a pool: those that make the archive's front even, see `nas.operators.subset`.
 
-        Gaps count along the known one of two objectives, or along the second; along all of any other number.
+        Gaps count along the known one of two objectives, or along the second; along all of any other number. None has a
+        key of `out`.
         """
+        if out:
+            free = [key not in out for key in self.seen.keys(pool.archs)]
+            pool = pool.take(np.flatnonzero(np.array(free, dtype=np.bool_)))
         candidates = pool.best(population, count, select)
         known = tuple(self.problem.known)
         axes = known if self.problem.objectives == 2 and len(known) == 1 else None
@@ -221,7 +232,7 @@ class Archive:
         if min(count, lacking) <= 0:
             return self.seen.unseen(0, self.rng(0), taken)
         if self._first is None:
-            self._first = design(self.problem, self._initial, np.random.default_rng([*self._seed, 0]))
+            self._first = design(self.problem, self._initial, stream(self._seed, "surrogates.design", self._number))
         found = self.seen.first(self._first, min(count, lacking), taken)
         more = self.seen.unseen(min(count, lacking) - len(found), self.rng(0), taken)
         return np.concatenate([found, more])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import numpy as np
 
-from device_profiles.errors import HwnasError
+from device_profiles.errors import HwnasError, UsageError
 from device_profiles.plugins import text_of
 from nas.arrays import Archs
 from nas.evaluators import REGISTRY, Context, open_objective, split
-from nas.evaluators.protocol import Repeatable
+from nas.evaluators.protocol import Budget, Budgeted, Evaluator, Repeatable, takes_budget
 from nas.objectives import Objective, Values, is_source
 from nas.testing.spaces import require
 
@@ -54,11 +56,26 @@ def check_evaluator(text: str, context: Context, archs: Archs | None = None) -> 
     require(again == opened.identity, "identity", f"opened twice it is {opened.identity!r} and {again!r}")
     rows = context.space.sample(6, np.random.default_rng(0)) if archs is None else np.asarray(archs)
     together = _steady("evaluate", opened.evaluate, rows)
+    if takes_budget(opened):
+        _check_budgets(opened, rows)
     if isinstance(opened, Repeatable):
         first = _steady("again", lambda archs: opened.again(archs, 0), rows)
         require(np.array_equal(first.value, together.value, equal_nan=True), "again", "replicate 0 is not `evaluate`")
         require(opened.most is None or opened.most > 1, "most", f"{opened.most} is no number of replicates above 1")
         _steady("again", lambda archs: opened.again(archs, 1), rows)
+
+
+def _check_budgets(opened: Evaluator, rows: Archs) -> None:
+    """It keeps a limit of some kind, and says of each other kind that it cannot."""
+    judge = cast(Budgeted, opened).evaluate
+    kept = 0
+    for budget in (Budget(epochs=1), Budget(seconds=1.0), Budget(replicates=1)):
+        try:
+            _steady(f"evaluate under {budget.key}", partial(judge, budget=budget), rows)
+        except UsageError:
+            continue
+        kept += 1
+    require(kept > 0, "budget", "it takes a budget, and can keep none of epochs, seconds and replicates")
 
 
 def _steady(what: str, judge: Callable[[Archs], Values], rows: Archs) -> Values:

@@ -114,9 +114,9 @@ class _Run:
         self.told: set[bytes] = set()
         self.tells: list[tuple[Archs, Costs, NDArray[np.float64] | None]] = []
 
-    def ask(self, count: int) -> Archs:
+    def ask(self, count: int, pending: Archs | None = None) -> Archs:
         """Rows that hold to rule 2."""
-        given = self.strategy.ask(count)
+        given = self.strategy.ask(count) if pending is None else self.strategy.ask(count, pending=pending.copy())
         require(isinstance(given, np.ndarray), "rule 2 (asks are a matrix)", f"ask gave a {type(given).__name__}")
         rows = self.case.inside(given).copy()
         rule, where = "rule 2 (asks are new networks)", f"{self.case.label}, ask({count})"
@@ -124,6 +124,10 @@ class _Run:
         keys = self.case.networks(rows)
         require(len(set(keys)) == len(keys), rule, f"{where} gave one network twice")
         require(not self.told.intersection(keys), rule, f"{where} gave a network that was told before")
+        out = set() if pending is None else set(self.case.networks(pending))
+        require(
+            not out.intersection(keys), "rule 2 (what is pending is not asked for)", f"{where} gave one that is out"
+        )
         if self.case.valid is not None:
             require(self.case.valid(rows).all(), rule, f"{where} gave a genome that is no network")
         if given.flags.writeable:
@@ -177,6 +181,10 @@ def check_strategy(name: str, **settings: Any) -> None:
     ):
         for batch in (1, 5, 50):
             _check_exhaustion(_Run(case, name, settings), batch)
+    twins = _Case("equal networks, some out", (5, 5, 5, 5), 2, canonical=lambda archs: np.sort(archs, axis=1))
+    for case in (_Case("a large space, some out", (5,) * 6, 2), twins):
+        _check_pending(_Run(case, name, settings))
+    _check_last_pending(_Run(_Case("12 networks, some out", (3, 2, 2), 2), name, settings))
     _check_bounds(_Run(_Case("a bound that 1 in 30 networks keep", (5,) * 4, 2, bound=0.07), name, settings))
     large = _Case("a bound in a large space", (9,) * 10, 2, valid=lambda archs: archs[:, 0] > 0, bound=0.06)
     _check_bounds(_Run(large, name, settings))
@@ -214,6 +222,46 @@ def _check_history(run: _Run) -> None:
             "rule 1 (resuming is replay)",
             f"{case.label}: a new instance that was told the same asks for something else after step {step}",
         )
+
+
+def _check_pending(run: _Run) -> None:
+    """Rules 1 and 2 where evaluations are completed in another order than they were asked for, a few at a time."""
+    case, rng = run.case, np.random.default_rng(1)
+    out = run.ask(9)
+    for _ in range(4):
+        plain = run.ask(6)
+        named = out if case.canonical is None else out[:, ::-1]  # the same networks by other genomes
+        rows = run.ask(6, named)
+        where = f"{case.label}, {len(out)} of them"
+        require(
+            len(rows) == 6, "rule 2 (fewer rows mean that nothing else is left)", f"{where}: ask(6) gave {len(rows)}"
+        )
+        rule = "rule 1 (what is pending changes nothing)"
+        require(np.array_equal(plain, run.ask(6)), rule, f"{where}: asking with it changes what is asked for without")
+        require(
+            np.array_equal(plain, run.ask(6, out[:0])), rule, f"{where}: none pending is not as if nothing was said"
+        )
+        require(
+            np.array_equal(rows, run.replayed().ask(6, pending=named.copy())),
+            "rule 1 (ask is a function of the state and of what is pending)",
+            f"{where}: a new instance that was told the same in the same order asks for something else",
+        )
+        out = rng.permutation(np.concatenate([out, rows]))
+        for done in (out[:2], out[2:7]):
+            run.tell(done, case.costs(done))
+        out = out[7:]
+
+
+def _check_last_pending(run: _Run) -> None:
+    """Rule 2 at the end of a small space: what is out is not what is left."""
+    case, rule = run.case, "rule 2 (fewer rows mean that nothing else is left)"
+    rows = case.everything()
+    run.tell(rows[:4], case.costs(rows[:4]))
+    out = run.ask(5)
+    left = run.ask(50, out)
+    require(len(left) == len(rows) - 9, rule, f"{case.label}: {len(rows) - 9} are left, ask(50) gave {len(left)}")
+    left = run.ask(50, np.concatenate([out, left]))
+    require(len(left) == 0, rule, f"{case.label}: all are told or out, ask(50) gave {len(left)} rows")
 
 
 def _check_batches(run: _Run) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, UsageError
+from nas.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,7 @@ def load(name: str, input_shape: tuple[int, ...], *, seed: int, limit: int | Non
     """
     if limit is not None and limit < 1:
         raise UsageError(f"at least 1 image of each split is needed, got a limit of {limit}")
-    rng = np.random.default_rng([seed, 1])
+    rng = stream(seed, "weights.images")
     if name == "digits":
         from sklearn.datasets import load_digits
 

@@ -14,6 +14,7 @@ import numpy as np
 from device_profiles.errors import InvalidData, UsageError
 from nas.arrays import Archs
 from nas.spaces.protocol import SharesWeights, Space
+from nas.streams import stream
 from nas.weights.images import Images, Split
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def train(
     supernet.train()
     for step in range(done, plan.steps):
         progress(step, plan.steps)
-        rng = np.random.default_rng([plan.seed, 2, step])
+        rng = stream(plan.seed, "weights.steps", step)
         for group in optimiser.param_groups:
             group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
                 1 + math.cos(math.pi * step / plan.steps)
@@ -131,7 +132,7 @@ def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average over the batches
     network.train()
-    rng = np.random.default_rng([seed, 3])
+    rng = stream(seed, "weights.calibration")
     with torch.no_grad():
         for _ in range(batches):
             network(minibatch(data.train, size, rng)[0])

@@ -95,6 +95,7 @@ def test_runs_below_a_folder(ask, hwnas, runs):
     assert (first["evaluations"], first["asked"], second["evaluations"], second["asked"]) == (40, 40, 30, 30)
     assert [objective["name"] for objective in first["objectives"]] == ["error", "latency"]
     assert first["front"] == len(front(runs / "a")) > 0
+    assert first["states"] == {"asked": 0, "judged": 40, "failed": 0} and first["not_compared"] == 0
     (damaged,) = answer["damaged"]
     assert damaged["path"] == str(runs / "damaged") and damaged["reason"]
     shown = hwnas("runs", runs)[1]

@@ -50,9 +50,9 @@ def volume(costs):
 
 
 def test_it_is_ahead_of_evolution_at_a_third_of_the_evaluations():
-    """390,625 architectures are too many to look at as a whole."""
-    ahead = [volume(run("auto", 80, seed)[1]) - volume(run("nsga2", 240, seed)[1]) for seed in range(3)]
-    assert min(ahead) > 0
+    """390,625 architectures are too many to look at as a whole. One design of eight may be unlucky."""
+    ahead = [volume(run("auto", 80, seed)[1]) - volume(run("nsga2", 240, seed)[1]) for seed in range(8)]
+    assert sum(one > 0 for one in ahead) >= 7 and np.mean(ahead) > 20
 
 
 def test_nothing_known_is_still_ahead():

@@ -18,6 +18,7 @@ from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem, Priced
 from nas.loop.checks import check_gradients
 from nas.objectives import Constraint, Objective
+from nas.streams import stream
 from nas.study.plan import SearchPlan
 from nas.weights import images as data
 from predictors.encoding import CostTable
@@ -165,7 +166,7 @@ def test_the_expected_cost_is_the_mean_over_all_networks_and_the_table_at_one_ho
 
 
 def test_the_scale_of_costs_is_that_of_a_sample(problem):
-    sample = SPACE.sample(512, np.random.default_rng([problem.seed, 4]))
+    sample = SPACE.sample(512, stream(problem.seed, "gdas.scale"))
     costs = TABLE.predict(sample)
     assert gdas.cost_scale(problem) == pytest.approx((costs.min(), np.median(costs)))
 

@@ -21,6 +21,7 @@ from device_profiles.errors import (
     SchemaMismatch,
     UsageError,
 )
+from nas.strategies.nsga2 import Nsga2
 from nas.study.study import hypervolume, open_study
 
 SPACE = nas.spaces.load("nasbench201")
@@ -228,6 +229,21 @@ def test_usage(table, tmp_path):
         run(table, tmp_path / "d", constraints=["energy <= 3 mJ"])
     with pytest.raises(UsageError, match="population"):
         run(table, tmp_path / "e", strategy="nsga2", settings={"nsga2.population": 1})
+
+
+def test_batches_are_told_again_in_the_order_in_which_they_were_completed(table, tmp_path, monkeypatch):
+    result = run(table, tmp_path, strategy="nsga2", evaluations=10)
+    asked = [trial.arch for trial in result.study.trials()]
+    with result.study.store.transaction() as connection:
+        connection.exec_driver_sql("update trials set completed = 11 - completed")
+    result.study.store.close()
+    told = []
+    tell = Nsga2.tell
+    monkeypatch.setattr(
+        Nsga2, "tell", lambda self, archs, *rest: (told.append(archs.copy()), tell(self, archs, *rest))[1]
+    )
+    run(table, tmp_path, strategy="nsga2", evaluations=20)
+    assert [tuple(row) for row in told[0].tolist()] == asked[::-1]
 
 
 def test_a_study_of_the_future_is_refused(table, tmp_path):

@@ -200,6 +200,33 @@ class BlindToBounds(RandomSearch):
         super().__init__(blind, seed=seed)
 
 
+class ForgetsWhatIsOut(RandomSearch):
+    """Rule 2: what is out is asked for again."""
+
+    def ask(self, n, pending=None):
+        return super().ask(n)
+
+
+class BlindToTwinsOut(RandomSearch):
+    """Rule 2: another genome of a network that is out."""
+
+    def ask(self, n, pending=None):
+        rows = super().ask(n if pending is None else n + len(pending))
+        out = set() if pending is None else {row.tobytes() for row in np.ascontiguousarray(pending)}
+        return np.array([row for row in rows if row.tobytes() not in out], dtype=np.int64).reshape(-1, rows.shape[1])[
+            :n
+        ]
+
+
+class TakesWhatIsOutForTold(RandomSearch):
+    """Rule 1: what was out once is never asked for again."""
+
+    def ask(self, n, pending=None):
+        if pending is not None:
+            self._seen.add(pending)
+        return super().ask(n)
+
+
 class TakesAnything(RandomSearch):
     """Settings are not checked."""
 
@@ -226,6 +253,9 @@ class TakesAnything(RandomSearch):
         (SeesOnlyFeasibility, "less violation beats more"),
         (CountsZeros, "0 is feasible"),
         (BlindToBounds, "bounds on known costs are kept"),
+        (ForgetsWhatIsOut, "gave one that is out"),
+        (BlindToTwinsOut, "gave one that is out"),
+        (TakesWhatIsOutForTold, "what is pending changes nothing"),
         (TakesAnything, "must be refused"),
     ],
 )
@@ -238,6 +268,64 @@ def test_the_kit_finds_broken_strategies(broken, message, monkeypatch):
 def test_the_kit_passes_a_greedy_strategy(monkeypatch):
     monkeypatch.setitem(REGISTRY._registered, "greedy", Greedy)
     testing.check_strategy("greedy")
+
+
+@pytest.mark.parametrize("name", ["auto", "nsga2", "scalarisation"])
+def test_workers_of_a_large_space_get_networks_of_their_own(name):
+    strategy = create(name, choices=(9,) * 12, objectives=2, seed=0)
+    rows = strategy.ask(20)
+    strategy.tell(rows, np.stack([rows.mean(axis=1), 8 - rows.max(axis=1) + rows[:, 0]], axis=1).astype(float))
+    out = rows[:0]
+    for _ in range(5):
+        (row,) = strategy.ask(1, pending=out)
+        out = np.concatenate([out, row[None]])
+    assert len({row.tobytes() for row in np.concatenate([rows, out])}) == 25
+
+
+def test_weights_whose_architecture_is_out_have_had_their_turn():
+    settings = {"initial": 2, "parents": 1, "crossover": 0.0}
+    strategy = create("scalarisation", choices=(5,) * 20, objectives=2, seed=0, **settings)
+    ends = np.array([[0] * 20, [4] * 20])
+    strategy.tell(ends, np.array([[0.0, 1.0], [1.0, 0.0]]))
+    out = ends[:0]
+    for _ in range(6):
+        out = np.concatenate([out, strategy.ask(1, pending=out)])
+    low = (out == 0).sum(axis=1) > 10
+    assert low.any() and not low.all(), "children of one end alone"
+
+
+class Plain:
+    """A strategy of others, older than what is pending."""
+
+    def __init__(self, problem, *, seed):
+        self._rows, self._told = np.indices(problem.choices).reshape(len(problem.choices), -1).T, 0
+
+    @property
+    def told(self):
+        return self._told
+
+    def ask(self, n):
+        return self._rows[self._told : self._told + n]
+
+    def tell(self, archs, costs, violations=None):
+        self._told += len(archs)
+
+
+def test_a_strategy_without_the_argument_is_asked_for_more_and_what_is_out_is_dropped(monkeypatch):
+    monkeypatch.setitem(REGISTRY._registered, "plain", Plain)
+    strategy = create("plain", choices=(3, 2), objectives=1, canonical=lambda archs: archs // [1, 2])
+    first = strategy.ask(2)
+    np.testing.assert_array_equal(first, [[0, 0], [0, 1]])
+    twins = np.array([[0, 1]])
+    np.testing.assert_array_equal(strategy.ask(2, pending=twins), [[1, 0]], "0 0 and 0 1 are one network")
+    assert len(strategy.ask(6, pending=np.array([[0, 0], [2, 0]]))) == 2
+    strategy.tell(first, np.zeros((2, 1)))
+    assert strategy.told == 2 and strategy.ask(1).tolist() == [[1, 0]]
+
+
+def test_what_is_out_must_be_genomes():
+    with pytest.raises(UsageError, match="pending must be rows of 2 genes"):
+        create("random", choices=(3, 2), objectives=1).ask(1, pending=np.array([[1, 2, 3]]))
 
 
 @pytest.mark.parametrize(

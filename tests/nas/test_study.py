@@ -13,6 +13,7 @@ from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, 
 from nas import gradient
 from nas.objectives import Constraint, Objective
 from nas.study.study import Study, open_study
+from nas.study.tables import STUDY_VERSION, TRIALS
 from profiler.store import Store
 
 ACCURACY = Objective("accuracy", "fraction", True, "shared", "accuracy")
@@ -96,6 +97,36 @@ def test_trials_are_in_the_order_they_were_asked_for(study):
 def test_what_add_batch_gives_is_what_was_kept(study):
     added = study.add_batch(study.search("gdas", {}), "gdas", 3, np.array(ARCHS[:3]), "weight 0.1")
     assert study.trials() == added
+
+
+def test_trials_have_a_state_and_an_order_of_completion(study):
+    search = study.search("nsga2", {})
+    first, second, third, _ = study.add_batch(search, "nsga2", 0, np.array(ARCHS[:4]))
+    study.judge({third.id: judged(0.5, 1.0)})
+    study.judge({second.id: judged(math.nan, 1.0), first.id: judged(0.5, 2.0)})
+    assert [trial.state for trial in study.trials()] == ["judged", "failed", "judged", "asked"]
+    assert [trial.completed for trial in study.trials()] == [3, 2, 1, None]
+
+
+def test_trials_of_an_older_version_were_completed_in_the_order_of_their_ids(tmp_path):
+    with Store(tmp_path / "run.db") as store:
+        made = Study(store)
+        made.bind(FACTS)
+        tried(made, ARCHS[:4], [(0.5, 1.0), (0.6, 2.0), None, (0.7, 3.0)])
+        tried(made, ARCHS[4:6], [(0.5, 1.0), None], strategy="random")
+        with store.transaction() as connection:
+            for trial in made.trials():
+                store.rewrite(connection, TRIALS, TRIALS.c.id == trial.id, completed=None)  # and the seal of before
+            for column in ("completed", "budgets"):
+                connection.exec_driver_sql(f"alter table trials drop column {column}")
+            connection.exec_driver_sql("update study set value = '2' where key = 'version'")
+    again = open_study(tmp_path)
+    assert again.fact("version") == STUDY_VERSION
+    assert [trial.completed for trial in again.trials()] == [1, 2, None, 3, 4, None]
+    assert [trial.completed for trial in again.trials(again.search("random", {}))] == [4, None]
+    again.judge({again.trials()[2].id: judged(0.1, 1.0)})
+    assert [trial.completed for trial in again.trials()] == [1, 2, 5, 3, 4, None]
+    assert all(trial.budgets == {} for trial in again.trials())
 
 
 def test_a_strategy_with_other_settings_is_another_search(study):

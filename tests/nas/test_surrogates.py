@@ -299,7 +299,7 @@ def test_a_design_of_a_small_space_is_all_of_it():
 
 def test_successes_after_many_failures_are_enough():
     problem = Problem((4,) * 6, 2)
-    archive = Archive(problem, seed=0, stream=0, initial=5, surrogates=("rbf", "trees"), folds=3)
+    archive = Archive(problem, seed=0, number=0, initial=5, surrogates=("rbf", "trees"), folds=3)
     rng = np.random.default_rng(0)
     archive.tell(rng.integers(0, 4, size=(60, 6)), np.full((60, 2), np.nan), None)
     archs = rng.integers(0, 4, size=(10, 6))
@@ -311,6 +311,6 @@ def test_successes_after_many_failures_are_enough():
 def test_impossible_settings_are_refused(given):
     settings = {"initial": 10, "folds": 3, "surrogates": "rbf,trees", **given}
     with pytest.raises(UsageError, match="surrogate"):
-        Archive(Problem((2,), 1), seed=0, stream=0, **settings)
+        Archive(Problem((2,), 1), seed=0, number=0, **settings)
     with pytest.raises(UnknownName):
-        Archive(Problem((2,), 1), seed=0, stream=0, initial=1, folds=2, surrogates="rbf,forest")
+        Archive(Problem((2,), 1), seed=0, number=0, initial=1, folds=2, surrogates="rbf,forest")

@@ -25,7 +25,8 @@ from device_profiles.errors import InvalidData, PluginError, UsageError
 from device_profiles.registry import Registry
 from nas import evaluators, spaces, strategies
 from nas.evaluators.protocol import OwnsWeights
-from nas.isolation import apart, checking
+from nas.isolation import apart, checking, space_parts
+from nas.isolation.apart_strategy import ApartStrategy
 from nas.loop import guard
 from nas.objectives import Objective, Values
 from nas.study.study import open_study
@@ -118,6 +119,33 @@ def test_a_strategy_of_others_asks_for_the_same_in_its_own_process(of, tmp_path)
     assert len(own.study.trials()) == 40
     with pytest.raises(UsageError, match="unknown setting of relayed"):
         nas.search("nasbench201", strategy="relayed", settings={"relayed.no": 1}, folder=tmp_path / "no", **options)
+
+
+class RelayedWithPending(Relayed):
+    """One that takes what is out itself."""
+
+    def ask(self, n, *, pending=None):
+        return self.inner.ask(n, pending)
+
+
+@pytest.mark.parametrize("made", [Relayed, RelayedWithPending])
+def test_a_strategy_of_others_is_told_what_is_out_in_its_own_process(made):
+    strategies.REGISTRY.register("relayed", made)
+    space, parts = space_parts.load("nasbench201", 60.0)
+    options = {"objectives": 2, "canonical": space.canonical, "valid": space.is_valid}
+    here = strategies.create("relayed", choices=space.choices, **options)
+    there = ApartStrategy("relayed", space, parts, {}, 0, 60.0)
+    there.start()
+    try:
+        there.open(2, {}, tabular=False)
+        first = there.ask(5)
+        rows = there.ask(5, pending=first)
+        np.testing.assert_array_equal(rows, here.ask(5, pending=first))
+        both = space.canonical(np.concatenate([first, rows]))
+        assert len({row.tobytes() for row in both}) == 10
+        np.testing.assert_array_equal(there.ask(5), first)
+    finally:
+        there.close()
 
 
 @dataclass

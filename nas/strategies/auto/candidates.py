@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import prod
 
 import numpy as np
@@ -49,7 +49,12 @@ def drawn(problem: Problem, rng: np.random.Generator) -> Archs:
 
 
 def promising(
-    problem: Problem, seen: Seen, parents: Archs, value: Callable[[Archs], Floats], rng: np.random.Generator
+    problem: Problem,
+    seen: Seen,
+    parents: Archs,
+    value: Callable[[Archs], Floats],
+    rng: np.random.Generator,
+    others: Collection[bytes] = (),
 ) -> Archs:
     """New networks worth choosing from in a large space, `(N, d)`, the best first.
 
@@ -62,9 +67,10 @@ def promising(
         parents: `(k, d)`.
         value: of genomes `(n, d)`, `(n,)`, larger is better.
         rng: randomness.
+        others: keys that must not come either.
     """
     genes = len(problem.choices)
-    taken: set[bytes] = set()
+    taken = set(others)
     pair = parents[rng.integers(0, len(parents), size=(2, _CHILDREN))]
     children = variation.uniform_crossover(pair[0], pair[1], rng, probability=0.5)
     rates = rng.integers(1, 4, size=_CHILDREN)[:, None] / genes

@@ -19,6 +19,7 @@ from nas.strategies.auto.belief import fit as fit_beliefs
 from nas.strategies.auto.design import design
 from nas.strategies.auto.inputs import inputs_of
 from nas.strategies.auto.value import Believed, expected
+from nas.streams import stream
 from nas.surrogates.exact_process import Posterior
 from nas.surrogates.threads import one_thread
 
@@ -75,10 +76,10 @@ class Auto(Shown):
         """The covariance that was chosen for each dear objective, by its column; empty before the first fit."""
         return {belief.column: belief.fitted.kernel.name for belief in self._believed() if belief.column >= 0}
 
-    def ask(self, n: int) -> Archs:
+    def ask(self, n: int, pending: Archs | None = None) -> Archs:
         """The design first, then what is expected to add most to the hypervolume."""
-        rng = np.random.default_rng([self._seed, len(self._seen), self._history.tells])
-        taken: set[bytes] = set()
+        rng = stream(self._seed, "strategies.ask", len(self._seen), self._history.tells)
+        taken = self._seen.out(pending)
         parts = [self._seen.first(self._designed(), min(n, max(self._initial - len(self._seen), 0)), taken)]
         missing = n - len(parts[0])
         with one_thread():
@@ -100,7 +101,7 @@ class Auto(Shown):
     def _designed(self) -> Archs:
         """Networks to begin with: the ends of what is known, and far ones from each stratum between, `(k, d)`."""
         if self._design is None:
-            rng = np.random.default_rng([self._seed, 1])
+            rng = stream(self._seed, "auto.design")
             pool = self._whole.archs if self._whole is not None else candidates.drawn(self._problem, rng)
             columns = self._inputs(pool)[:, self._inputs.spread]
             known = self._known(pool)[:, sorted(self._problem.known)]
@@ -135,7 +136,7 @@ class Auto(Shown):
             archs, posteriors = self._whole.shortlist(size, beliefs, taken, front)
         else:
             archs = candidates.promising(
-                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng
+                self._problem, self._seen, self._parents(), lambda rows: self._value(rows, beliefs, front), rng, taken
             )
             posteriors = [self._posterior(belief, archs) for belief in beliefs] if len(archs) else []
         if len(archs) == 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.arrays import Floats
+from nas.streams import stream
 from nas.surrogates import acquisition
 from nas.surrogates.acquisition import Scale
 
@@ -72,7 +73,7 @@ def expected(known: Floats, believed: Sequence[Believed], front: Floats, referen
 
 
 def _scalarised(known: Floats, believed: Sequence[Believed], front: Floats, reference: Floats, seed: int) -> Floats:
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "auto.directions")
     directions = acquisition.sphere(_DIRECTIONS, known.shape[1], rng)
     if len(believed) == 1:
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
