@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable, UsageError
-from predictors.genes import whole
+from predictors.genes import checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,22 +136,7 @@ class CostTable:
 
     def checked(self, archs: Archs) -> Archs:
         """The rows, `(n, d)`, as integers, if they are in the space."""
-        archs = np.asarray(archs)
-        if archs.ndim != 2 or archs.shape[1] != len(self.choices) or archs.dtype.kind not in "iuf":
-            raise UsageError(
-                f"architectures must be an integer matrix (n, {len(self.choices)}), "
-                f"got shape {archs.shape} of {archs.dtype}"
-            )
-        archs = whole(archs)
-        if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= self._limits).any())):
-            raise UsageError(
-                f"a gene is outside of the space: options per gene are {self.choices}, and genes count from 0"
-            )
-        return archs
-
-    @cached_property
-    def _limits(self) -> NDArray[np.int64]:
-        return np.array(self.choices, dtype=np.int64)
+        return checked(archs, self.choices)
 
     @cached_property
     def _flat(self) -> list[tuple[Floats, NDArray[np.int64], tuple[int, ...]]]:

@@ -45,3 +45,26 @@ def numbered(numbers: Any, choices: Sequence[int]) -> NDArray[np.int64]:
         choices: options per gene.
     """
     return np.stack(np.unravel_index(numbers, tuple(choices)), axis=1).astype(np.int64)
+
+
+def checked(archs: Any, choices: Sequence[int]) -> NDArray[np.int64]:
+    """Genomes `(n, d)` as integers, if they are in the space.
+
+    Args:
+        archs: genomes.
+        choices: options per gene, `(d,)`.
+
+    Raises:
+        UsageError: the shape is another, or a gene is no whole number, or outside of its options.
+    """
+    archs = np.asarray(archs)
+    if archs.ndim != 2 or archs.shape[1] != len(choices) or archs.dtype.kind not in "iuf":
+        raise UsageError(
+            f"architectures must be an integer matrix (n, {len(choices)}), got shape {archs.shape} of {archs.dtype}"
+        )
+    archs = whole(archs)
+    if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= np.array(choices)).any())):
+        raise UsageError(
+            f"a gene is outside of the space: options per gene are {tuple(choices)}, and genes count from 0"
+        )
+    return archs

@@ -22,7 +22,8 @@ from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import Target, from_plain, to_plain
 from profiler import runtimes
-from profiler.assembly import Assembly
+from profiler.assembly import INPUT, Assembly, Block
+from profiler.block_traces import Shape, Shapes
 from profiler.capture import BlockCache, stitch
 from profiler.cuts import Use, cut
 from profiler.fusing import runtime_options
@@ -97,6 +98,44 @@ def compile_and_cut(
     catalogue = BlockCatalogue(tuple(kernels), tuple(networks))
     _write(path, catalogue)
     return catalogue
+
+
+def export_blocks(
+    assemblies: Sequence[Assembly], target: Target, *, cache: Path | None = None, workers: int | None = None
+) -> None:
+    """Export all blocks of networks that were not exported yet, side by side.
+
+    Shapes of one block stay together, since one export often serves them all (`profiler.derived_blocks`).
+    """
+    blocks = BlockCache.default() if cache is None else BlockCache(cache / "blocks")
+    shapes = Shapes()
+    wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
+    for assembly in assemblies:
+        for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
+            dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
+            if not blocks.holds(block, read, dtypes):
+                wanted.setdefault(block.key, {})[read] = (block, dtypes)
+    global _GROUPS  # noqa: PLW0603 - what forked workers inherit, as below
+    _GROUPS = [[(block, read, dtypes) for read, (block, dtypes) in group.items()] for group in wanted.values()], blocks
+    count = max(1, min(workers or os.cpu_count() or 1, len(wanted)))
+    try:
+        if count == 1 or not hasattr(os, "fork") or blocks.folder is None:
+            list(map(_export_group, range(len(wanted))))
+            return
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
+            list(pool.map(_export_group, range(len(wanted))))
+    finally:
+        _GROUPS = None
+
+
+_GROUPS: tuple[list[list[tuple[Block, tuple[Shape, ...], list[str]]]], BlockCache] | None = None
+
+
+def _export_group(number: int) -> None:
+    assert _GROUPS is not None
+    groups, blocks = _GROUPS
+    for block, read, dtypes in groups[number]:
+        blocks.get(block, read, dtypes)
 
 
 #: What forked workers inherit: assemblies hold functions, which do not travel between processes.

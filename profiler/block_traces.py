@@ -6,9 +6,11 @@ arguments are one graph: the export for one of them serves the other, with its s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from profiler.assembly import INPUT, Assembly, Block
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,11 +32,43 @@ class Trace:
     output: Shape
 
 
-def trace(build: Callable[[], nn.Module], shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace | None:
+@dataclass
+class Shapes:
+    """Shapes of what blocks read, without exporting any; each distinct block is traced once for each of its inputs."""
+
+    outputs: dict[tuple[str, tuple[Shape, ...]], Shape] = field(default_factory=dict)
+
+    def inputs(self, assembly: Assembly) -> tuple[tuple[Shape, ...], ...]:
+        """Of each block of a network.
+
+        Raises:
+            InvalidModel: a block cannot be traced, nor exported.
+        """
+        found: dict[str, Shape] = {INPUT: assembly.input_shape}
+        read: list[tuple[Shape, ...]] = []
+        for block in assembly.blocks:
+            shapes = tuple(found[name] for name in block.inputs)
+            known = self.outputs.get((block.key, shapes))
+            if known is None:
+                dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
+                known = self.outputs[block.key, shapes] = _output(block, shapes, dtypes)
+            found[block.name] = known
+            read.append(shapes)
+        return tuple(read)
+
+
+def _output(block: Block, shapes: tuple[Shape, ...], dtypes: Sequence[str]) -> Shape:
+    from profiler.capture import BlockCache
+
+    ran = trace(block, shapes, dtypes)
+    return BlockCache.default().get(block, shapes, dtypes).output_shape if ran is None else ran.output
+
+
+def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace | None:
     """Trace a block in eval mode.
 
     Args:
-        build: makes its module.
+        block: what to run.
         shapes: of its inputs.
         dtypes: of its inputs.
 
@@ -52,8 +86,12 @@ def trace(build: Callable[[], nn.Module], shapes: Sequence[Shape], dtypes: Seque
             return func(*args, **(kwargs or {}))
 
     try:
-        with torch.device("meta"):
-            module = build().eval()
+        if block.key not in _EMPTY:
+            if len(_EMPTY) >= _MOST_EMPTY:
+                _EMPTY.clear()
+            with torch.device("meta"):
+                _EMPTY[block.key] = block.build().eval()
+        module = _EMPTY[block.key]
         given = [
             torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
             for shape, dtype in zip(shapes, dtypes, strict=True)
@@ -63,6 +101,11 @@ def trace(build: Callable[[], nn.Module], shapes: Sequence[Shape], dtypes: Seque
     except Exception:  # of anybody's module, which may need content; then it is exported for each of its shapes
         return None
     return Trace(tuple(seen), tuple(output.shape)) if isinstance(output, torch.Tensor) else None
+
+
+#: Modules without content by their blocks' keys, and the most that are kept.
+_EMPTY: dict[str, nn.Module] = {}
+_MOST_EMPTY = 4096
 
 
 def _said(value: Any) -> str:

@@ -87,20 +87,25 @@ class BlockCache:
     def get(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str] | None = None) -> BlockGraph:
         """The export of a block for inputs of these shapes, and dtypes (float32 if None); made at first need."""
         dtypes = dtypes or ["float32"] * len(shapes)
-        read = (
-            ("" if dtype == "float32" else f"{dtype} ") + "x".join(map(str, shape))
-            for shape, dtype in zip(shapes, dtypes, strict=True)
-        )
-        name = f"{block.key}({';'.join(read)})"
+        name = _named(block, shapes, dtypes)
         if name not in self.graphs:
             self.graphs[name] = _block_graph(self._proto(name, block, shapes, dtypes), name)
         return self.graphs[name]
 
+    def holds(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> bool:
+        """Whether the export is there already."""
+        name = _named(block, shapes, dtypes)
+        path = self._path(name)
+        return name in self.graphs or (path is not None and path.exists())
+
+    def _path(self, name: str) -> Path | None:
+        stamp = f"{_FORMAT}|torch {version('torch')}|onnxscript {version('onnxscript')}|{name}"
+        return None if self.folder is None else self.folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.onnx"
+
     def _proto(self, name: str, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
         import onnx
 
-        stamp = f"{_FORMAT}|torch {version('torch')}|onnxscript {version('onnxscript')}|{name}"
-        path = None if self.folder is None else self.folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.onnx"
+        path = self._path(name)
         if path is not None and path.exists():
             try:
                 proto = onnx.load(path)
@@ -124,7 +129,7 @@ class BlockCache:
         sibling = self.exports.get(_of_key(block, dtypes))
         if sibling is None:
             return None
-        other = trace(block.build, shapes, dtypes)
+        other = trace(block, shapes, dtypes)
         return None if other is None else derive(sibling[1], sibling[0], shapes, other)
 
     def _exported(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
@@ -143,13 +148,21 @@ class BlockCache:
         parameters = [parameter for parameter in module.state_dict() if parameter in kept]
         without_weights(proto, parameters)
         onnx.helper.set_model_props(proto, {"parameters": json.dumps(parameters)})
-        ran = trace(block.build, shapes, dtypes)
+        ran = trace(block, shapes, dtypes)
         if ran is not None:
             self.exports.setdefault(_of_key(block, dtypes), (ran, proto))
         return proto
 
 
 _DEFAULT: BlockCache | None = None
+
+
+def _named(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> str:
+    read = (
+        ("" if dtype == "float32" else f"{dtype} ") + "x".join(map(str, shape))
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    )
+    return f"{block.key}({';'.join(read)})"
 
 
 def _of_key(block: Block, dtypes: Sequence[str]) -> str:
@@ -299,6 +312,7 @@ def stitch(
     graph = model.graph
     graph.name = "network"
     written: set[str] = set()
+    readers: dict[str, list[tuple[int, set[str]]]] = {}
     last = assembly.blocks[-1].name
     for block in assembly.blocks:
         sources = [values[name] for name in block.inputs]
@@ -306,7 +320,10 @@ def stitch(
         piece = cache.get(block, [shape for _, shape in sources], dtypes)
         names = dict(zip(piece.inputs, (name for name, _ in sources), strict=True))
         read = ";".join("x".join(map(str, shape)) for _, shape in sources)
-        owner = block.key.replace(" ", "_") + read if shared else block.name
+        owner = block.name
+        if shared:
+            equal = f"{block.key.replace(' ', '_')}{read}"
+            owner = equal + "+" * _other_weights(readers.setdefault(equal, []), {name for name, _ in sources})
         for name, constant in piece.constants.items():
             names[name] = f"{owner}/{name}"
             if names[name] not in written:
@@ -339,6 +356,21 @@ def stitch(
     graph.input.append(helper.make_tensor_value_info("input", element, assembly.input_shape))
     graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, values[last][1]))
     return model
+
+
+def _other_weights(equal: list[tuple[int, set[str]]], sources: set[str]) -> int:
+    """Which of a block's sets of weights one has that reads some values.
+
+    Equal blocks share one, but not where they read the same value: a runtime would run one kernel for both.
+
+    Args:
+        equal: the set and the values of each equal block before; this one is added.
+        sources: values that it reads.
+    """
+    taken = {number for number, read in equal if read & sources}
+    number = next(number for number in range(len(taken) + 1) if number not in taken)
+    equal.append((number, sources))
+    return number
 
 
 @lru_cache(maxsize=4096)

@@ -41,7 +41,7 @@ from profiler.operators import (
     tensor_to_plain,
 )
 
-_VERSION = 3
+_VERSION = 4
 _CHUNK = 64
 
 

@@ -1,0 +1,225 @@
+"""Which networks to compile so that every block is seen in every context that the space allows, and what they tell.
+
+First networks are chosen until every block of the space is in one. From what these show, the automaton tells of any
+network in which contexts its blocks stand; networks with contexts that were never seen are compiled next, until random
+ones have none. Some more, which nothing was learned from, are held against it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiles.profile import Target
+from predictors.blocks import contexts, places
+from predictors.blocks.contexts import UNSEEN, Seen, counted
+from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
+from predictors.blocks.table import BlockTable
+from profiler.block_catalogue import compile_and_cut, export_blocks
+from profiler.operators import Operator
+
+Progress = Callable[[int, int], None]
+Floats = NDArray[np.float64]
+
+#: Random networks among which those with new blocks or contexts are looked for.
+_POOL = 4_000
+#: Networks for a processor that are compiled before what they tell is looked at.
+_ROUND = 12
+#: Most networks that are compiled for new contexts; what is then still unseen lowers the coverage of who has it.
+MOST_COMPILED = 600
+#: Networks that are compiled to hold the table against.
+HELD = 24
+
+
+class Additive(Protocol):
+    """What each kernel adds to a prediction; see `predictors.network.Additive`."""
+
+    @property
+    def columns(self) -> Floats:
+        """`(k, q)`."""
+
+    @property
+    def unknown(self) -> NDArray[np.bool_]:
+        """`(k,)`."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """All that a space's compiled networks tell, for any model of kernels.
+
+    Attributes:
+        choices: options per gene.
+        places: what stands where.
+        contexts: which kernels it has there.
+        kernels: distinct ones, of the entries and of the held networks.
+        compiled: networks that were learned from.
+        held: genomes that were not, `(h, d)`.
+        held_kernels: numbers of the kernels that each of them runs.
+    """
+
+    choices: tuple[int, ...]
+    places: Places
+    contexts: contexts.Contexts
+    kernels: tuple[Operator, ...]
+    compiled: int
+    held: Archs
+    held_kernels: tuple[tuple[int, ...], ...]
+
+    def table(self, shares: Additive) -> BlockTable:
+        """The sums of what each kernel adds.
+
+        Args:
+            shares: of `kernels`, in order.
+        """
+        entries = self.contexts.kernels
+        columns = np.zeros((len(entries), shares.columns.shape[1]))
+        for entry, kernels in enumerate(entries):
+            for kernel, count in kernels:
+                columns[entry] += count * shares.columns[kernel]
+        missing = tuple(
+            tuple(sorted(self.kernels[kernel].key for kernel, _ in kernels if shares.unknown[kernel]))
+            for kernels in entries
+        )
+        return BlockTable(self.choices, self.places, self.contexts, columns, missing)
+
+    def held_totals(self, shares: Additive) -> Floats:
+        """Sums over the kernels that the held networks really run, `(h, q)`."""
+        return np.stack([shares.columns[list(kernels)].sum(axis=0) for kernels in self.held_kernels])
+
+
+def build(
+    space: SampledSpace,
+    target: Target,
+    *,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Blocks:
+    """Compile networks of a space until they tell all others.
+
+    Args:
+        space: of any size.
+        target: whose runtime compiles them.
+        seed: of the samples.
+        progress: told how many networks are compiled, and of about how many.
+
+    Raises:
+        NotLocal: what a block's kernels are is not told by the block and what crosses to its neighbours.
+    """
+    found = places.learn(space, seed)
+    work = _Work(space, target, found, {}, [], progress)
+    rng = np.random.default_rng([seed, 1])
+    pool = space.canonical(space.sample(_POOL, rng))
+    export_blocks([space.assembly(arch) for arch in _of_each_block(space, found, pool)], target)
+    work.compile(_of_each_block(space, found, pool))
+    while True:
+        learned = contexts.learn(work.seen, len(found.blocks), chained=found.chained)
+        table = BlockTable(tuple(space.choices), found, learned, np.zeros((len(learned.kernels), 4)), ())
+        more = _of_new_contexts(table, pool, _ROUND * (os.cpu_count() or 1))
+        if not len(more) or len(work.seen) >= MOST_COMPILED:
+            break
+        work.compile(more)
+    compiled = len(work.seen)
+    held = space.canonical(space.sample(HELD, np.random.default_rng([seed, 2])))
+    work.compile(held)
+    runs = tuple(
+        tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(count))
+        for network in work.seen[compiled:]
+    )
+    kernels = tuple(work.kernels)
+    return Blocks(tuple(space.choices), found, learned, kernels, compiled, held, runs)
+
+
+@dataclass
+class _Work:
+    """Networks that were compiled so far."""
+
+    space: SampledSpace
+    target: Target
+    places: Places
+    kernels: dict[Operator, int]
+    seen: list[list[Seen]]
+    progress: Progress
+
+    def compile(self, archs: Archs) -> None:
+        """Compile networks `(n, d)` and cut them apart.
+
+        Raises:
+            NotLocal: a kernel belongs to no block.
+        """
+        before = len(self.seen)
+        assemblies = [self.space.assembly(arch) for arch in archs]
+        export_blocks(assemblies, self.target)
+        catalogue = compile_and_cut(
+            assemblies,
+            self.target,
+            progress=lambda done, total: self.progress(before + done, before + total),
+        )
+        numbers = [self.kernels.setdefault(kernel, len(self.kernels)) for kernel in catalogue.kernels]
+        for codes, network in zip(self.places.codes(archs), catalogue.networks, strict=True):
+            if network.uses is None:
+                raise NotLocal("a kernel of a compiled network belongs to no block")
+            standing = [code for code in codes.tolist() if code != NONE]
+            self.seen.append(
+                [
+                    Seen(
+                        code, use.given, use.wanted, counted(numbers[network.kernels[i]] for i in use.kernels)
+                    )
+                    for code, use in zip(standing, network.uses, strict=True)
+                ]
+            )
+
+
+def _of_each_block(space: SampledSpace, found: Places, pool: Archs) -> Archs:
+    """Networks, `(n, d)`, that have every block of the space together; each of a pool that has the most new ones."""
+    codes = found.codes(pool)
+    wanted = np.zeros(len(found.blocks) + 1, dtype=np.bool_)  # the last is for what is not there
+    for place in found.places:
+        wanted[place.codes[place.codes != NONE]] = True
+    chosen = []
+    while wanted.any():
+        gains = wanted[codes].sum(axis=1)
+        best = int(np.argmax(gains))
+        if gains[best] == 0:
+            break
+        chosen.append(pool[best])
+        wanted[codes[best]] = False
+    for code in np.flatnonzero(wanted).tolist():
+        if wanted[code]:
+            arch = _with(space, found, pool, code)
+            if arch is not None:
+                chosen.append(arch)
+                wanted[found.codes(arch[None])[0]] = False
+    return np.array(chosen, dtype=np.int64)
+
+
+def _with(space: SampledSpace, found: Places, pool: Archs, code: int) -> Archs | None:
+    """A genome with a block that no network of a pool has, or None: no genome has it."""
+    for place in found.places:
+        for options in np.argwhere(place.codes == code).tolist():
+            tried = pool[:64].copy()
+            tried[:, list(place.genes)] = options
+            tried = space.canonical(tried)
+            good = space.is_valid(tried) & (found.codes(tried) == code).any(axis=1)
+            if good.any():
+                return np.asarray(tried[int(np.argmax(good))])
+    return None
+
+
+def _of_new_contexts(table: BlockTable, pool: Archs, most: int) -> Archs:
+    """Up to `most` networks of a pool, `(n, d)`, each with the most contexts that were never seen."""
+    uses = table.uses(pool)
+    flat = np.append(table.contexts.entries.reshape(-1) == UNSEEN, False)  # the last is for what is not there
+    chosen = []
+    for _ in range(most):
+        gains = flat[uses].sum(axis=1)
+        best = int(np.argmax(gains))
+        if gains[best] == 0:
+            break
+        chosen.append(pool[best])
+        flat[uses[best]] = False
+    return np.array(chosen, dtype=np.int64).reshape(-1, pool.shape[1])

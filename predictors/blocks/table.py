@@ -1,0 +1,247 @@
+"""Sums over the kernels of any network of a space, by a gather for each place.
+
+The automaton of `predictors.blocks.contexts` runs over the places of many genomes at once; what each block adds was
+summed over its kernels beforehand. So a genome costs as many look-ups as its networks have places, and is what
+compiling it and adding up its kernels gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.blocks.contexts import UNSEEN, Contexts
+from predictors.blocks.places import NONE, Archs, Codes, Place, Places
+from predictors.genes import checked
+
+Floats = NDArray[np.float64]
+Missing = tuple[tuple[str, ...], ...]
+
+#: Genomes that are looked up at once: what they need stays in the processor's caches.
+_CHUNK = 4096
+#: Columns of `BlockTable.columns` as in `predictors.network.Additive`.
+_COST, _KNOWN, _UNKNOWN = 0, 2, 3
+#: Key of what stands for kernels of a context that no compiled network has.
+GUESSED = "kernels of a block between neighbours that no compiled network has"
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """What networks of a space add up to.
+
+    Attributes:
+        choices: options per gene.
+        places: what stands where.
+        contexts: which kernels it has there.
+        columns: `(entries, q)`, sums over the kernels of each entry of `contexts`.
+        missing: for each entry, keys of its kernels that are not fully known.
+    """
+
+    choices: tuple[int, ...]
+    places: Places
+    contexts: Contexts
+    columns: Floats
+    missing: Missing
+
+    def totals(self, archs: Archs) -> tuple[Floats, Missing]:
+        """Sums `(n, q)` over the kernels of genomes `(n, d)`, and for each the keys of kernels that are not known.
+
+        Raises:
+            UsageError: the shape or a gene is outside of the space.
+        """
+        archs = checked(archs, self.choices)
+        totals = np.empty((len(archs), self.columns.shape[1]))
+        missing: list[tuple[str, ...]] = []
+        for start in range(0, len(archs), _CHUNK):
+            rows = archs[start : start + _CHUNK]
+            entries = self.entries(rows)
+            totals[start : start + _CHUNK] = self.padded[entries].sum(axis=1)
+            missing += self._missing_of(entries)
+        return totals, tuple(missing)
+
+    def entries(self, archs: Archs) -> Codes:
+        """Entries of the blocks of genomes `(n, d)`, `(n, places + 1)`; `NONE` where no kernel runs.
+
+        Those that no compiled network has are numbered behind the others, by their block.
+        """
+        return self._entry_of[self.uses(archs)]
+
+    @cached_property
+    def _entry_of(self) -> Codes:
+        return np.append(self.filled.entries.reshape(-1), np.int32(NONE))
+
+    def uses(self, archs: Archs) -> NDArray[np.int64]:
+        """Where in the table of entries the blocks of genomes `(n, d)` are, `(n, places + 1)`; `NONE` for none."""
+        of = self.filled
+        by_gene = np.ascontiguousarray(archs.T)
+        states, demands = of.entries.shape[1:]
+        state: Any = np.full(len(archs), of.start, dtype=np.int32)
+        pending: Any = np.full(len(archs), NONE, dtype=np.int32)
+        found = np.full((len(archs), len(self.places.places) + 1), NONE, dtype=np.int64)
+        step, asks = of.step.reshape(-1), of.asks.reshape(-1)
+        for column, (codes, strides, genes) in enumerate(self._codes):
+            index: Any = 0
+            for gene, stride in zip(genes, strides, strict=True):
+                index = index + by_gene[gene] * stride
+            code = codes[index]
+            at = code * states + state
+            live = code != NONE
+            found[:, column] = np.where(live & (pending != NONE), pending * demands + asks[at], NONE)
+            pending = np.where(live, at, pending)
+            state = np.where(live, step[at], state)
+        found[:, -1] = np.where(pending != NONE, pending * demands + of.end, NONE)
+        return found
+
+    def unseen(self, archs: Archs) -> NDArray[np.int64]:
+        """How many blocks of genomes `(n, d)` stand between neighbours that no compiled network has, `(n,)`."""
+        archs = checked(archs, self.choices)
+        found = self.entries(archs)
+        return np.asarray((found >= len(self.columns)).sum(axis=1), dtype=np.int64)
+
+    @cached_property
+    def _codes(self) -> list[tuple[Codes, tuple[int, ...], tuple[int, ...]]]:
+        """Of each place its blocks, those that run kernels, as a flat table with its strides."""
+        found = []
+        for place in self.places.places:
+            codes = np.where((place.codes != NONE) & ~self.contexts.empty[place.codes], place.codes, NONE)
+            codes = np.ascontiguousarray(codes, dtype=np.int32)
+            sizes = [self.choices[gene] for gene in place.genes]
+            strides = tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
+            found.append((codes.reshape(-1), strides, place.genes))
+        return found
+
+    @cached_property
+    def filled(self) -> Contexts:
+        """The automaton where it was never seen: it does what the block does elsewhere; its entries are guesses."""
+        of = self.contexts
+        return replace(
+            of,
+            step=_by_row(of.step),
+            asks=_by_row(of.asks),
+            entries=np.where(
+                of.entries == UNSEEN,
+                len(self.columns) + np.arange(len(of.entries), dtype=np.int32)[:, None, None],
+                of.entries,
+            ),
+        )
+
+    @cached_property
+    def padded(self) -> Floats:
+        """`columns`, then for each block its guess: the mean of its entries, of which nothing is known; then zeros."""
+        of = self.contexts.entries
+        guesses = np.zeros((len(of), self.columns.shape[1]))
+        whole = self.columns.mean(axis=0) if len(self.columns) else np.zeros(self.columns.shape[1])
+        for code, own in enumerate(of):
+            seen = own[own != UNSEEN]
+            guesses[code] = self.columns[seen].mean(axis=0) if len(seen) else whole
+        guesses[:, _UNKNOWN] += guesses[:, _KNOWN]
+        guesses[:, _KNOWN] = 0.0
+        return np.concatenate([self.columns, guesses, np.zeros((1, self.columns.shape[1]))])
+
+    def _missing_of(self, entries: Codes) -> list[tuple[str, ...]]:
+        lacking = self._lacking[entries]
+        found: list[tuple[str, ...]] = [()] * len(entries)
+        for row in np.flatnonzero(lacking.any(axis=1)).tolist():
+            keys = (self.missing[e] if e < len(self.missing) else (GUESSED,) for e in entries[row, lacking[row]])
+            found[row] = tuple(sorted({key for some in keys for key in some}))
+        return found
+
+    @cached_property
+    def _lacking(self) -> NDArray[np.bool_]:
+        """Which rows of `padded` stand on kernels that are not known."""
+        guesses = [True] * len(self.contexts.entries)
+        return np.array([*map(bool, self.missing), *guesses, False], dtype=np.bool_)
+
+
+def _by_row(table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Each row's unseen values are its first seen one, 0 where it has none."""
+    seen = table != UNSEEN
+    first = np.take_along_axis(table, seen.argmax(axis=1)[:, None], axis=1)
+    return np.where(seen, table, np.where(seen.any(axis=1)[:, None], first, 0))
+
+
+def to_tensors(table: BlockTable) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """A table as arrays and JSON-ready facts."""
+    of = table.contexts
+    tensors = {
+        "columns": table.columns,
+        "step": of.step,
+        "asks": of.asks,
+        "entries": of.entries,
+        "empty": of.empty.astype(np.uint8),
+    }
+    tensors |= {f"codes{i}": np.atleast_1d(place.codes) for i, place in enumerate(table.places.places)}
+    sets = list(dict.fromkeys(table.missing))
+    facts = {
+        "level": of.level,
+        "start": of.start,
+        "end": of.end,
+        "chained": table.places.chained,
+        "places": [[place.name, list(place.genes)] for place in table.places.places],
+        "blocks": list(table.places.blocks),
+        "sets": [list(keys) for keys in sets],
+        "missing": [sets.index(keys) for keys in table.missing],
+    }
+    return tensors, facts
+
+
+def of_tensors(tensors: Mapping[str, Any], facts: Mapping[str, Any], choices: tuple[int, ...]) -> BlockTable:
+    """Read what `to_tensors` made.
+
+    Raises:
+        ValueError: a number is outside of what it may be, or they contradict each other.
+        LookupError: something is missing.
+    """
+    blocks = tuple(map(str, facts["blocks"]))
+    places = []
+    for i, (name, genes) in enumerate(facts["places"]):
+        codes = tensors[f"codes{i}"]
+        genes = tuple(genes)
+        if not all(type(gene) is int and 0 <= gene < len(choices) for gene in genes):
+            raise ValueError(f"place {name!r} has genes {genes}")
+        codes = codes.reshape(tuple(choices[gene] for gene in genes))
+        places.append(Place(str(name), genes, _ranged(f"codes{i}", codes, NONE, len(blocks))))
+    entries, columns = tensors["entries"], tensors["columns"]
+    if entries.ndim != 3 or len(entries) != len(blocks) or columns.ndim != 2 or columns.shape[1] <= _UNKNOWN:
+        raise ValueError(f"entries have shape {entries.shape}, columns {columns.shape}, of {len(blocks)} blocks")
+    states, demands = entries.shape[1:]
+    shape = (len(blocks), states)
+    if tensors["step"].shape != shape or tensors["asks"].shape != shape or tensors["empty"].shape != shape[:1]:
+        raise ValueError("step, asks and empty have other shapes than entries")
+    if not (np.isfinite(columns).all() and (columns >= 0).all()):
+        raise ValueError("a sum over kernels is not finite, or below 0")
+    sets = [tuple(map(str, keys)) for keys in facts["sets"]]
+    missing = tuple(sets[_index("missing", i, len(sets))] for i in facts["missing"])
+    if len(missing) != len(columns):
+        raise ValueError(f"{len(missing)} entries have missing kernels, {len(columns)} have sums")
+    contexts = Contexts(
+        _index("level", facts["level"], 99),
+        _index("start", facts["start"], states),
+        _index("end", facts["end"], demands),
+        _ranged("step", tensors["step"], UNSEEN, states),
+        _ranged("asks", tensors["asks"], UNSEEN, demands),
+        _ranged("entries", entries, UNSEEN, len(columns)),
+        (),
+        tensors["empty"].astype(np.bool_),
+    )
+    return BlockTable(
+        choices, Places(blocks, tuple(places), bool(facts["chained"])), contexts, columns.astype(np.float64), missing
+    )
+
+
+def _index(name: str, value: Any, end: int) -> int:
+    if type(value) is not int or not 0 <= value < end:
+        raise ValueError(f"{name} is {value!r}, outside of 0..{end - 1}")
+    return value
+
+
+def _ranged(name: str, values: NDArray[Any], low: int, end: int) -> NDArray[np.int32]:
+    if values.dtype.kind != "i" or (values.size and not low <= values.min() <= values.max() < end):
+        raise ValueError(f"{name} holds numbers outside of {low}..{end - 1}")
+    return values.astype(np.int32)
