@@ -30,7 +30,7 @@ from profiler.fusing import runtime_options
 from profiler.onnx_graph import read_graph
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 8
 
 Progress = Callable[[int, int], None]

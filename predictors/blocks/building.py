@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from device_profiles.profile import Target
 from predictors.blocks import contexts, places
-from predictors.blocks.contexts import UNSEEN, Seen, counted
+from predictors.blocks.contexts import Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
 from profiler.block_catalogue import compile_and_cut, export_blocks
@@ -213,7 +213,9 @@ def _with(space: SampledSpace, found: Places, pool: Archs, code: int) -> Archs |
 def _of_new_contexts(table: BlockTable, pool: Archs, most: int) -> Archs:
     """Up to `most` networks of a pool, `(n, d)`, each with the most contexts that were never seen."""
     uses = table.uses(pool)
-    flat = np.append(table.contexts.entries.reshape(-1) == UNSEEN, False)  # the last is for what is not there
+    entries = table.contexts.entries.size
+    flat = np.arange(entries + len(table.contexts.entries) + 1) >= entries  # contexts that were never seen, by block
+    flat[NONE] = False
     chosen = []
     for _ in range(most):
         gains = flat[uses].sum(axis=1)

@@ -1,10 +1,10 @@
-"""What a block's kernels depend on besides the block: the finest that was seen to matter, and no more.
+"""What a block's kernels depend on besides the block: the coarsest that explains all compiled networks.
 
-A runtime decides kernels and layouts by what lies next to a block. What crosses between two blocks is a state: the
-block sees the state that is given to it and hands one on, and it asks something of the block before it. So a chain of
-blocks is a finite automaton, learned from compiled networks: `step` gives the next state, `asks` what is asked of the
-block before, `entries` the kernels by block, state, and what the next block asks. How finely states are told is found
-from the data: the coarsest level at which no two compiled networks contradict each other.
+A runtime decides kernels and layouts by what lies next to a block. Between two blocks there is an edge: what is given
+along it and what is wanted of it (`profiler.cuts`). What a block is given and what is wanted of it decide its kernels,
+what it gives, and what it wants; so a chain of blocks is a finite automaton whose states are edges, learned from
+compiled networks. How finely edges are told is found from the data: the coarsest level at which no two compiled
+networks contradict each other and every network has one way through.
 """
 
 from __future__ import annotations
@@ -21,9 +21,15 @@ from predictors.blocks.places import NotLocal
 from profiler.cuts import LEVELS
 
 Numbers = NDArray[np.int32]
+Kernels = tuple[tuple[int, int], ...]
+"""Numbers of kernels, and how often each."""
 
 #: Never seen.
 UNSEEN = -1
+#: What the first block is given and the last one is wanted for, which is no block.
+START, END = "^", "$"
+#: Most kinds of edges: sets of them are kept as bits.
+_MOST_EDGES = 10
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Seen:
     code: int
     given: tuple[str, ...]
     wanted: tuple[str, ...]
-    kernels: tuple[tuple[int, int], ...]
+    kernels: Kernels
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,10 @@ class Contexts:
     """The automaton.
 
     Attributes:
-        level: how finely what crosses is told, see `profiler.cuts`.
-        start: the state that the first block is given.
-        end: what is asked of the last block.
-        step: `(blocks, states)`: the state that a block hands on, or `UNSEEN`.
-        asks: `(blocks, states)`: what it asks of the block before.
-        entries: `(blocks, states, asks)`: number of its kernels, or `UNSEEN`.
+        level: how finely edges are told, see `profiler.cuts`.
+        start: the edge before the first block.
+        end: the edge behind the last one.
+        entries: `(blocks, edges, edges)`: number of a block's kernels by the edges before and behind it, or `UNSEEN`.
         kernels: of each entry.
         empty: `(blocks,)`: blocks that the runtime deletes, whose neighbours touch.
     """
@@ -61,11 +65,20 @@ class Contexts:
     level: int
     start: int
     end: int
-    step: Numbers
-    asks: Numbers
     entries: Numbers
-    kernels: tuple[tuple[tuple[int, int], ...], ...]
+    kernels: tuple[Kernels, ...]
     empty: NDArray[np.bool_]
+
+    def ways(self, codes: NDArray[np.int32]) -> NDArray[np.int64]:
+        """How many ways lead through networks, `(n,)`, of the blocks `(n, places)`; 0 where a context was never seen."""
+        edges = self.entries.shape[1]
+        possible = (self.entries != UNSEEN).astype(np.int64)
+        count = np.zeros((len(codes), edges), dtype=np.int64)
+        count[:, self.start] = 1
+        for column in codes.T:
+            live = (column >= 0) & ~self.empty[column]
+            count[live] = np.einsum("ne,nef->nf", count[live], possible[column[live]])
+        return np.asarray(count[:, self.end])
 
 
 def learn(networks: Sequence[Sequence[Seen]], blocks: int, *, chained: bool) -> Contexts:
@@ -90,53 +103,41 @@ def learn(networks: Sequence[Sequence[Seen]], blocks: int, *, chained: bool) -> 
 
 
 def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts:
-    states, demands = _Numbers(), _Numbers()
-    start, end = states.of(""), demands.of("")
-    step: dict[tuple[int, ...], int] = {}
-    asks: dict[tuple[int, ...], int] = {}
-    entries: dict[tuple[int, ...], int] = {}
-    kernels: dict[tuple[tuple[int, int], ...], int] = {}
-    emptiness: dict[int, bool] = {}
+    empty = _deleted(networks, blocks)
+    kernels: dict[Kernels, int] = {}
+    laws: dict[tuple[int, str, str], tuple[int, str, str]] = {}
+    edges: dict[tuple[str, str], int] = {}
+    chains = [[seen for seen in network if seen.kernels] for network in networks]
+    for chain in chains:
+        given = [START, *(seen.given[level] for seen in chain[1:]), END]
+        wanted = [START, *(seen.wanted[level] for seen in chain[:-1]), END]
+        for at, seen in enumerate(chain):
+            law = (kernels.setdefault(seen.kernels, len(kernels)), given[at + 1], wanted[at])
+            _agree(laws, (seen.code, given[at], wanted[at + 1]), law)
+        for edge in zip(given, wanted, strict=True):
+            edges.setdefault(edge, len(edges))
+    if len(edges) > _MOST_EDGES:
+        raise NotLocal(f"what crosses between blocks is of {len(edges)} kinds; {_MOST_EDGES} are the most")
+    entries = np.full((blocks, len(edges), len(edges)), UNSEEN, dtype=np.int32)
+    for (code, given_in, wanted_out), (own, given_out, wanted_in) in laws.items():
+        before, behind = edges.get((given_in, wanted_in)), edges.get((given_out, wanted_out))
+        if before is not None and behind is not None:
+            entries[code, before, behind] = own
+    found = Contexts(level, edges[START, START], edges[END, END], entries, tuple(kernels), empty)
+    for chain in chains:
+        if found.ways(np.array([[seen.code for seen in chain]], dtype=np.int32))[0] != 1:
+            raise NotLocal("more than one way of compiling a network agrees with all that was compiled")
+    return found
+
+
+def _deleted(networks: Sequence[Sequence[Seen]], blocks: int) -> NDArray[np.bool_]:
+    found: dict[int, bool] = {}
     for network in networks:
         for seen in network:
-            _agree(emptiness, seen.code, not seen.kernels)
-        live = [seen for seen in network if seen.kernels]
-        for i, seen in enumerate(live):
-            state, demand = states.of(seen.given[level]), demands.of(seen.wanted[level])
-            _agree(entries, (seen.code, state, demand), kernels.setdefault(seen.kernels, len(kernels)))
-            following = live[i + 1].given[level] if i + 1 < len(live) else None
-            before = live[i - 1].wanted[level] if i else None
-            if following is not None:
-                _agree(step, (seen.code, state), states.of(following))
-            if before is not None:
-                _agree(asks, (seen.code, state), demands.of(before))
-            elif state != start:
-                raise NotLocal("the first block reads what another writes")
-        if live and demands.of(live[-1].wanted[level]) != end:
-            raise NotLocal("another block reads what the last one writes")
-    shape = (blocks, len(states.known))
+            _agree(found, seen.code, not seen.kernels)
     empty = np.zeros(blocks, dtype=np.bool_)
-    empty[[code for code, deleted in emptiness.items() if deleted]] = True
-    return Contexts(
-        level,
-        start,
-        end,
-        _filled(shape, step),
-        _filled(shape, asks),
-        _filled((*shape, len(demands.known)), entries),
-        tuple(kernels),
-        empty,
-    )
-
-
-class _Numbers:
-    """Texts by number."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def of(self, text: str) -> int:
-        return self.known.setdefault(text, len(self.known))
+    empty[[code for code, deleted in found.items() if deleted]] = True
+    return empty
 
 
 def _agree(known: dict[Any, Any], key: Any, value: Any) -> None:
@@ -144,13 +145,6 @@ def _agree(known: dict[Any, Any], key: Any, value: Any) -> None:
         raise NotLocal(f"compiled networks contradict each other: {key} has {known[key]} and {value}")
 
 
-def _filled(shape: tuple[int, ...], known: dict[tuple[int, ...], int]) -> Numbers:
-    found = np.full(shape, UNSEEN, dtype=np.int32)
-    for place, value in known.items():
-        found[place] = value
-    return found
-
-
-def counted(kernels: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def counted(kernels: Iterable[int]) -> Kernels:
     """Kernels by number and how often each, in order."""
     return tuple(sorted(Counter(kernels).items()))

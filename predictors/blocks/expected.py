@@ -1,7 +1,7 @@
 """The expected sum over kernels under independent choices, exactly, for gradients.
 
-The automaton runs once over the places with probabilities in place of genes. What it carries for each state is the
-probability of being there and the expected cost of the last block, by what may be asked of it. Genes that decide
+The automaton runs once over the places with probabilities in place of genes. What it carries for each edge is the
+probability of a way that ends there, and the expected cost along it; ways that lead nowhere end with 0. Genes that decide
 several places (a depth, a resolution) are kept as dimensions from the first place to the last that they decide, and
 summed out then; so nothing is assumed independent that is not. Sums of products: multilinear in the probabilities, and
 equal to the discrete sum at one-hot ones.
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
+from predictors.blocks.contexts import UNSEEN
 from predictors.blocks.places import NONE
 from predictors.blocks.table import BlockTable
 from predictors.differentiable.protocol import check_probabilities
@@ -40,18 +41,15 @@ class _Step:
         own: genes that decide this place alone.
         shared: genes that are kept as dimensions here, ascending.
         gone: positions in `shared` of those that are summed out behind it.
-        moves: `(own options, shared options..., states, states)`: 1 from each state to the next.
-        closes: `(own, shared..., states, asks)`: 1 where a block asks that of the one before.
-        adds: `(own, shared..., states, states, asks)`: cost of the block that is there, by next state and by what may be
-            asked of it; 0 where there is none.
-        stays: `(own, shared...)`: 1 where there is no block.
+        moves: `(own options, shared options..., edges, edges)`: 1 where a block may stand between two edges.
+        adds: as `moves`: what it costs there.
+        stays: `(own, shared..., 1)`: 1 where there is no block.
     """
 
     own: tuple[int, ...]
     shared: tuple[int, ...]
     gone: tuple[int, ...]
     moves: Floats
-    closes: Floats
     adds: Floats
     stays: Floats
 
@@ -63,18 +61,20 @@ class ExpectedBlocks:
         table: sums over kernels.
         weights: `(q,)`, what each of the table's columns counts in the cost.
         constant: of each network.
+        otherwise: what counts for networks with a context that was never seen, without the constant.
 
     Raises:
         UsageError: too many genes decide places that lie far apart.
     """
 
-    def __init__(self, table: BlockTable, weights: Floats, constant: float) -> None:
+    def __init__(self, table: BlockTable, weights: Floats, constant: float, otherwise: float) -> None:
+        self._otherwise = otherwise
         self._table = table
         self._weights = weights
         self._constant = constant
         self._tensors: dict[tuple[Any, Any], list[tuple[Tensor, ...]]] = {}
         carried = max(prod(table.choices[g] for g in step.shared) for step in self._steps)
-        carried *= table.contexts.step.shape[1] * table.contexts.entries.shape[2]
+        carried *= table.contexts.entries.shape[1]
         if carried > _MOST_CARRIED:
             raise UsageError(
                 f"the expected cost of this space carries {carried} numbers; {_MOST_CARRIED} are the most",
@@ -97,29 +97,24 @@ class ExpectedBlocks:
         lead = first.shape[:-1]
         flat = [p.reshape(-1, p.shape[-1]) for p in probabilities]
         of = self._table.contexts
-        states, demands = of.step.shape[1], of.entries.shape[2]
         rows = len(flat[0])
-        mass = first.new_zeros(rows, states)
-        mass[:, of.start] = 1.0
-        pending = first.new_zeros(rows, states, demands)
-        total = first.new_zeros(rows)
+        chance = first.new_zeros(rows, of.entries.shape[1])
+        chance[:, of.start] = 1.0
+        cost = first.new_zeros(rows, of.entries.shape[1])
         kept: tuple[int, ...] = ()
-        for step, (moves, closes, adds, stays) in zip(self._steps, self._constants(first), strict=True):
-            mass, pending = _widened(mass, pending, kept, step.shared, flat)
+        for step, tensors in zip(self._steps, self._constants(first), strict=True):
+            chance, cost = (_widened(carried, kept, step.shared, flat) for carried in (chance, cost))
             own = first.new_ones(rows, 1)
             for gene in step.own:
                 own = (own[:, :, None] * flat[gene][:, None, :]).reshape(rows, -1)
-            move, close, add, stay = (_mixed(own, tensor) for tensor in (moves, closes, adds, stays))
-            axes = tuple(range(1, 1 + len(step.shared)))
-            total = total + (pending * close).sum(dim=(*axes, -2, -1))
-            passed = (mass[..., None, None] * add).sum(dim=-3)
-            pending = pending * stay[..., None, None] + passed
-            mass = mass * stay[..., None] + (mass[..., None] * move).sum(dim=-2)
+            move, add, stay = (_mixed(own, tensor) for tensor in tensors)
+            cost = cost * stay + (cost[..., None] * move + chance[..., None] * add).sum(dim=-2)
+            chance = chance * stay + (chance[..., None] * move).sum(dim=-2)
             if step.gone:
                 gone = tuple(1 + place for place in step.gone)
-                mass, pending = mass.sum(dim=gone), pending.sum(dim=gone)
+                chance, cost = chance.sum(dim=gone), cost.sum(dim=gone)
             kept = tuple(gene for place, gene in enumerate(step.shared) if place not in step.gone)
-        total = total + pending[..., of.end].sum(dim=tuple(range(1, pending.ndim - 1)))
+        total = cost[:, of.end] + (1.0 - chance[:, of.end]) * self._otherwise
         return (total + self._constant).reshape(lead)
 
     @cached_property
@@ -138,26 +133,17 @@ class ExpectedBlocks:
 
     def _step(self, i: int, own: tuple[int, ...], shared: tuple[int, ...], gone: tuple[int, ...]) -> _Step:
         table = self._table
-        of, place = table.filled, table.places.places[i]
-        states, demands = of.step.shape[1], of.entries.shape[2]
+        of, place = table.contexts, table.places.places[i]
         options = [table.choices[gene] for gene in (*own, *shared)]
-        codes = np.where(place.codes != NONE, np.where(of.empty[place.codes], NONE, place.codes), NONE)
+        codes = np.where((place.codes != NONE) & ~of.empty[place.codes], place.codes, NONE)
         order = [place.genes.index(gene) for gene in (*own, *shared) if gene in place.genes]
         shape = [n if gene in place.genes else 1 for gene, n in zip((*own, *shared), options, strict=True)]
         code = np.transpose(codes, order).reshape(prod(table.choices[g] for g in own), *shape[len(own) :])
-        live = code != NONE
-        moves = np.zeros((*code.shape, states, states))
-        closes = np.zeros((*code.shape, states, demands))
-        adds = np.zeros((*code.shape, states, states, demands))
-        costs = table.padded @ self._weights
-        for where in map(tuple, np.argwhere(live).tolist()):
-            block = code[where]
-            for state in range(states):
-                following = of.step[block, state]
-                moves[(*where, state, following)] = 1.0
-                closes[(*where, state, of.asks[block, state])] = 1.0
-                adds[(*where, state, following)] = costs[of.entries[block, state]]
-        return _Step(own, shared, gone, moves, closes, adds, (~live).astype(np.float64))
+        live = (code != NONE)[..., None, None]
+        entries = of.entries[code]
+        moves = live & (entries != UNSEEN)
+        adds = np.where(moves, (table.padded @ self._weights)[entries], 0.0)
+        return _Step(own, shared, gone, moves.astype(np.float64), adds, (~live[..., 0]).astype(np.float64))
 
     def _constants(self, like: Tensor) -> list[tuple[Tensor, ...]]:
         import torch
@@ -167,7 +153,7 @@ class ExpectedBlocks:
             self._tensors[key] = [
                 tuple(
                     torch.as_tensor(array, dtype=like.dtype, device=like.device)
-                    for array in (step.moves, step.closes, step.adds, step.stays)
+                    for array in (step.moves, step.adds, step.stays)
                 )
                 for step in self._steps
             ]
@@ -179,15 +165,11 @@ def _mixed(own: Tensor, tensor: Tensor) -> Tensor:
     return (own @ tensor.reshape(len(tensor), -1)).reshape(len(own), *tensor.shape[1:])
 
 
-def _widened(
-    mass: Tensor, pending: Tensor, kept: tuple[int, ...], shared: tuple[int, ...], flat: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _widened(carried: Tensor, kept: tuple[int, ...], shared: tuple[int, ...], flat: list[Tensor]) -> Tensor:
     """What is carried, with a dimension for each gene that is new, weighted by its probabilities."""
     for place, gene in enumerate(shared):
         if gene not in kept:
-            mass, pending = mass.unsqueeze(1 + place), pending.unsqueeze(1 + place)
-            weight = flat[gene].reshape(
-                len(mass), *(1,) * place, flat[gene].shape[-1], *(1,) * (mass.ndim - 2 - place)
-            )
-            mass, pending = mass * weight, pending * weight[..., None]
-    return mass, pending
+            carried = carried.unsqueeze(1 + place)
+            before, behind = (1,) * place, (1,) * (carried.ndim - 2 - place)
+            carried = carried * flat[gene].reshape(len(carried), *before, flat[gene].shape[-1], *behind)
+    return carried

@@ -8,7 +8,7 @@ compiling it and adding up its kernels gives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -66,7 +66,7 @@ class BlockTable:
         return totals, tuple(missing)
 
     def entries(self, archs: Archs) -> Codes:
-        """Entries of the blocks of genomes `(n, d)`, `(n, places + 1)`; `NONE` where no kernel runs.
+        """Entries of the blocks of genomes `(n, d)`, `(n, places)`; `NONE` where no kernel runs.
 
         Those that no compiled network has are numbered behind the others, by their block.
         """
@@ -74,29 +74,65 @@ class BlockTable:
 
     @cached_property
     def _entry_of(self) -> Codes:
-        return np.append(self.filled.entries.reshape(-1), np.int32(NONE))
+        guesses = len(self.columns) + np.arange(len(self.contexts.entries), dtype=np.int32)
+        return np.concatenate([self.contexts.entries.reshape(-1), guesses, np.array([NONE], dtype=np.int32)])
 
     def uses(self, archs: Archs) -> NDArray[np.int64]:
-        """Where in the table of entries the blocks of genomes `(n, d)` are, `(n, places + 1)`; `NONE` for none."""
-        of = self.filled
+        """Where in the table of entries the blocks of genomes `(n, d)` are, `(n, places)`.
+
+        `NONE` where no kernel runs; behind all entries, by the block's number, where the context was never seen.
+        """
+        of = self.contexts
+        edges = of.entries.shape[1]
+        forward, back, lowest, possible = self._bits
         by_gene = np.ascontiguousarray(archs.T)
-        states, demands = of.entries.shape[1:]
-        state: Any = np.full(len(archs), of.start, dtype=np.int32)
-        pending: Any = np.full(len(archs), NONE, dtype=np.int32)
-        found = np.full((len(archs), len(self.places.places) + 1), NONE, dtype=np.int64)
-        step, asks = of.step.reshape(-1), of.asks.reshape(-1)
-        for column, (codes, strides, genes) in enumerate(self._codes):
+        codes: list[Any] = []
+        masks: list[Any] = []
+        mask: Any = np.full(len(archs), 1 << of.start, dtype=np.int16)
+        for flat, strides, genes in self._codes:
             index: Any = 0
             for gene, stride in zip(genes, strides, strict=True):
                 index = index + by_gene[gene] * stride
-            code = codes[index]
-            at = code * states + state
+            code = flat[index]
+            codes.append(code)
+            masks.append(mask)
+            behind = forward[(code << edges) + mask]
+            behind = np.where(behind == 0, possible[code], behind)
+            mask = np.where(code != NONE, behind, mask)
+        edge: Any = np.full(len(archs), of.end, dtype=np.int64)
+        found = np.empty((len(codes), len(archs)), dtype=np.int64)
+        guesses = len(of.entries) * edges * edges
+        for place in reversed(range(len(codes))):
+            code, mask = codes[place], masks[place]
+            before = back[code * edges + edge] & mask
+            known = before != 0
+            chosen = lowest[np.where(known, before, mask)]
+            use = np.where(known, (code * edges + chosen) * edges + edge, guesses + code)
             live = code != NONE
-            found[:, column] = np.where(live & (pending != NONE), pending * demands + asks[at], NONE)
-            pending = np.where(live, at, pending)
-            state = np.where(live, step[at], state)
-        found[:, -1] = np.where(pending != NONE, pending * demands + of.end, NONE)
-        return found
+            found[place] = np.where(live, use, NONE)
+            edge = np.where(live, chosen, edge)
+        return found.T
+
+    @cached_property
+    def _bits(self) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int64], NDArray[np.int16]]:
+        """Sets of edges as bits.
+
+        `(blocks * sets)`: those behind a block by those before it; `(blocks * edges)`: those before it by the one
+        behind; `(sets,)`: the lowest of a set; `(blocks,)`: all that were seen behind it, or any where none were.
+        """
+        seen = self.contexts.entries != UNSEEN
+        blocks, edges, _ = seen.shape
+        bits = (1 << np.arange(edges)).astype(np.int16)
+        behind = (seen * bits).sum(axis=2).astype(np.int16)
+        forward = np.zeros((blocks, 1 << edges), dtype=np.int16)
+        sets = np.arange(1 << edges)
+        for edge in range(edges):
+            forward |= np.where(sets & (1 << edge), behind[:, edge, None], 0).astype(np.int16)
+        back = (seen * bits[:, None]).sum(axis=1).astype(np.int16)
+        lowest = np.array([max((int(s) & -int(s)).bit_length() - 1, 0) for s in sets], dtype=np.int64)
+        possible = np.bitwise_or.reduce(behind, axis=1)
+        possible = np.where(possible == 0, (1 << edges) - 1, possible).astype(np.int16)
+        return forward.reshape(-1), back.reshape(-1), lowest, possible
 
     def unseen(self, archs: Archs) -> NDArray[np.int64]:
         """How many blocks of genomes `(n, d)` stand between neighbours that no compiled network has, `(n,)`."""
@@ -115,21 +151,6 @@ class BlockTable:
             strides = tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
             found.append((codes.reshape(-1), strides, place.genes))
         return found
-
-    @cached_property
-    def filled(self) -> Contexts:
-        """The automaton where it was never seen: it does what the block does elsewhere; its entries are guesses."""
-        of = self.contexts
-        return replace(
-            of,
-            step=_by_row(of.step),
-            asks=_by_row(of.asks),
-            entries=np.where(
-                of.entries == UNSEEN,
-                len(self.columns) + np.arange(len(of.entries), dtype=np.int32)[:, None, None],
-                of.entries,
-            ),
-        )
 
     @cached_property
     def padded(self) -> Floats:
@@ -159,20 +180,11 @@ class BlockTable:
         return np.array([*map(bool, self.missing), *guesses, False], dtype=np.bool_)
 
 
-def _by_row(table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Each row's unseen values are its first seen one, 0 where it has none."""
-    seen = table != UNSEEN
-    first = np.take_along_axis(table, seen.argmax(axis=1)[:, None], axis=1)
-    return np.where(seen, table, np.where(seen.any(axis=1)[:, None], first, 0))
-
-
 def to_tensors(table: BlockTable) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """A table as arrays and JSON-ready facts."""
     of = table.contexts
     tensors = {
         "columns": table.columns,
-        "step": of.step,
-        "asks": of.asks,
         "entries": of.entries,
         "empty": of.empty.astype(np.uint8),
     }
@@ -210,10 +222,9 @@ def of_tensors(tensors: Mapping[str, Any], facts: Mapping[str, Any], choices: tu
     entries, columns = tensors["entries"], tensors["columns"]
     if entries.ndim != 3 or len(entries) != len(blocks) or columns.ndim != 2 or columns.shape[1] <= _UNKNOWN:
         raise ValueError(f"entries have shape {entries.shape}, columns {columns.shape}, of {len(blocks)} blocks")
-    states, demands = entries.shape[1:]
-    shape = (len(blocks), states)
-    if tensors["step"].shape != shape or tensors["asks"].shape != shape or tensors["empty"].shape != shape[:1]:
-        raise ValueError("step, asks and empty have other shapes than entries")
+    edges = entries.shape[1]
+    if entries.shape[2] != edges or edges > 15 or tensors["empty"].shape != (len(blocks),):
+        raise ValueError(f"entries have shape {entries.shape}, empty {tensors['empty'].shape}")
     if not (np.isfinite(columns).all() and (columns >= 0).all()):
         raise ValueError("a sum over kernels is not finite, or below 0")
     sets = [tuple(map(str, keys)) for keys in facts["sets"]]
@@ -222,10 +233,8 @@ def of_tensors(tensors: Mapping[str, Any], facts: Mapping[str, Any], choices: tu
         raise ValueError(f"{len(missing)} entries have missing kernels, {len(columns)} have sums")
     contexts = Contexts(
         _index("level", facts["level"], 99),
-        _index("start", facts["start"], states),
-        _index("end", facts["end"], demands),
-        _ranged("step", tensors["step"], UNSEEN, states),
-        _ranged("asks", tensors["asks"], UNSEEN, demands),
+        _index("start", facts["start"], edges),
+        _index("end", facts["end"], edges),
         _ranged("entries", entries, UNSEEN, len(columns)),
         (),
         tensors["empty"].astype(np.bool_),
