@@ -31,6 +31,7 @@ def report(
     from nas.study.study import open_study
 
     outputs.check(output, outputs.PAGE)
-    study = open_study(run)
-    path = page.write(study, output)
-    return Answer({"path": str(path), "front": len(study.front())}, f"written to {path}")
+    study = open_study(run, as_copy=True)
+    with study.store:
+        path = page.write(study, output)
+        return Answer({"path": str(path), "front": len(study.front())}, f"written to {path}")
