@@ -109,7 +109,7 @@ _hwnas() {{
     case "$command" in
 {_options(words, _ZSH_WORDS.format('"{0}"', "{1}") + " ;;")}
     esac
-    [[ -n "$command" ]] && _files
+    [[ -n "$command" ]] && (( compstate[nmatches] == 0 )) && _files
 }}
 if [[ "$funcstack[1]" == "_hwnas" ]]; then _hwnas "$@"; else compdef _hwnas hwnas; fi"""
 

@@ -62,9 +62,9 @@ def checked(archs: Any, choices: Sequence[int]) -> NDArray[np.int64]:
         raise UsageError(
             f"architectures must be an integer matrix (n, {len(choices)}), got shape {archs.shape} of {archs.dtype}"
         )
-    archs = whole(archs)
-    if len(archs) and (int(archs.min()) < 0 or bool((archs.max(axis=0) >= np.array(choices)).any())):
+    found = whole(archs)
+    if len(found) and (int(found.min()) < 0 or bool((found.max(axis=0) >= np.array(choices)).any())):
         raise UsageError(
             f"a gene is outside of the space: options per gene are {tuple(choices)}, and genes count from 0"
         )
-    return archs
+    return found

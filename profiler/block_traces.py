@@ -80,7 +80,7 @@ def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace
 
     seen: list[str] = []
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             seen.append(f"{func}({_said(args)}, {_said(kwargs or {})})")
             return func(*args, **(kwargs or {}))
@@ -96,7 +96,7 @@ def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace
             torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
             for shape, dtype in zip(shapes, dtypes, strict=True)
         ]
-        with torch.no_grad(), Watch():
+        with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
             output = module(*given)
     except Exception:  # of anybody's module, which may need content; then it is exported for each of its shapes
         return None

@@ -233,11 +233,11 @@ def _one_registry() -> Iterator[None]:
 
     registry = _registration.ONNXRegistry
     made = registry.__dict__["from_torchlib"]
-    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[assignment]
+    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[method-assign]
     try:
         yield
     finally:
-        registry.from_torchlib = made
+        registry.from_torchlib = made  # type: ignore[method-assign]
 
 
 @lru_cache(maxsize=4)

@@ -104,9 +104,14 @@ def engine_of(place: Place) -> Engine:
     except (sa.exc.ArgumentError, TypeError, ValueError):
         raise UsageError(f"cannot read {place.shown} as the URL of a database", hint="Check its options.") from None
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _connected)
-        sa.event.listen(engine, "begin", _begun)
+        listen(engine)
     return engine
+
+
+def listen(engine: Engine) -> None:
+    """Have an SQLite database wait for others, and its transactions begin as they should."""
+    sa.event.listen(engine, "connect", _connected)
+    sa.event.listen(engine, "begin", _begun)
 
 
 def _connected(connection: Any, _record: Any) -> None:

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas_cli.answer import Answer, Json, answers, say, table
+from hwnas_cli.answer import Answer, Json, answers, say
 from hwnas_cli.model_files import Batch, Dims, Inputs, Shapes, asked_of
 from hwnas_cli.options import Seed, count
+from hwnas_cli.profiled import Alone, Name, answer_of
 
 if TYPE_CHECKING:
     from device_profiles import Target
     from device_profiles.errors import HwnasError
     from hwnas_cli.progress import Live
     from predictors.active import Campaign
-    from profiler import Budget, Failure, Latency, Measurement, Outcome, Store
+    from profiler import Budget, Store
     from profiler.model_files import Asked
-    from profiler.operators import Operator
     from profiler.subjects import Subject
 
 #: Networks of a space that --until chooses from, if --samples does not say.
 POOL = 200
-#: Rows that people are shown.
-MOST_ROWS = 20
-
-#: What a model is called in the answer: `{"model": path}` or `{"arch": text}`.
-Name = dict[str, str]
 
 
 @answers("profile")
@@ -119,7 +114,7 @@ def profile(
                 if kernels and outcome.measurements
                 else None
             )
-    answer = _answer(chosen.name, place, outcome, refused, alone, limits)
+    answer = answer_of(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
 
 
@@ -174,15 +169,6 @@ def _with_rounds(answer: Answer, active: Campaign, wanted: float) -> Answer:
     return Answer(data, f"{text}: not reached; give more --budget or a larger pool", 1)
 
 
-@dataclass(frozen=True)
-class Alone:
-    """Kernels that were measured alone, those that failed, and how many cannot be: they hold graphs or tensors."""
-
-    measured: Mapping[Operator, Latency]
-    failed: Sequence[Failure]
-    not_replayed: int
-
-
 def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live, *, retry: bool, wait: bool) -> Alone:
     """Measure the kernels of every network in the store, each alone over rotated weights."""
     import profiler
@@ -206,14 +192,6 @@ def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live
             listener=live.campaign,
         )
     return Alone(measured_kernels(store, conditions), outcome.failures, len(operators) - len(subjects))
-
-
-def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table of the first rows, and how many there are besides."""
-    if not rows:
-        return []
-    more = [f"... and {len(rows) - MOST_ROWS} more; --json has all"] if len(rows) > MOST_ROWS else []
-    return [table(heads, rows[:MOST_ROWS]), *more]
 
 
 def _subjects(
@@ -307,92 +285,3 @@ def _space_of(archs: Sequence[str]) -> Any:
     if not reading and last is not None:
         raise last
     raise UsageError("several spaces read these architectures", hint="Say which one with --space.")
-
-
-def _answer(
-    target: str,
-    store: str,
-    outcome: Outcome,
-    refused: Sequence[tuple[Name, HwnasError]],
-    alone: Alone | None,
-    limits: Budget,
-) -> Answer:
-    from device_profiles.errors import InvalidData
-
-    measurements, failures = outcome.measurements, outcome.failures
-
-    def named(row: Any) -> dict[str, Any]:
-        return {"arch": row.arch} if row.arch else {"model": row.name}
-
-    failed = [
-        *({**named(f), "type": f.kind, "reason": f.reason, "hint": f.hint} for f in failures),
-        *({**name, "type": type(e).__name__, "reason": e.message, "hint": e.hint} for name, e in refused),
-    ]
-    degraded = [m for m in measurements if m.latency.state != "stable"]
-    data = {
-        "target": target,
-        "store": store,
-        "measurements": [{**named(m), **m.to_plain()} for m in measurements],
-        "failed": failed,
-        "needs_attention": bool(failed or degraded),
-    }
-    if alone is not None:
-        data["kernels"] = [{"kernel": op.key, "latency_ms": x.to_plain()} for op, x in alone.measured.items()]
-        data["kernels_failed"] = [{"kernel": f.name, "type": f.kind, "reason": f.reason} for f in alone.failed]
-        data["kernels_not_replayed"] = alone.not_replayed
-    rows = [
-        [
-            m.arch or m.name,
-            f"{m.latency.value_ms:.4g}",
-            f"{m.latency.low_ms:.4g} to {m.latency.high_ms:.4g}",
-            m.latency.state,
-            str(m.latency.processes),
-            "-" if m.closure is None else f"{m.closure:+.0%}",
-        ]
-        for m in measurements
-    ]
-    heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
-    lines = _shown(heads, rows)
-    if alone is not None:
-        lines += _of_kernels(alone)
-    lines += [f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed]
-    lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
-    lines += _remarks(measurements, limits)
-    error = None
-    if failed and not measurements:
-        first = failed[0]
-        error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
-    return Answer(data, "\n".join(lines), 4 if error else 0, error)
-
-
-def _of_kernels(alone: Alone) -> list[str]:
-    """What kernels take alone, the slowest first."""
-    slowest = sorted(alone.measured.items(), key=lambda pair: -pair[1].value_ms)
-    times = [
-        [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
-    ]
-    return [
-        *_shown(["kernel, alone", "latency [us]", "95 % interval"], times),
-        *(f"kernel failed: {f.name}: {f.reason}" for f in alone.failed[:MOST_ROWS]),
-        f"kernels alone: {len(alone.measured)} measured, {len(alone.failed)} failed, "
-        f"{alone.not_replayed} cannot be replayed",
-    ]
-
-
-def _remarks(measurements: Sequence[Measurement], limits: Budget) -> list[str]:
-    """What to know of the measurements, and what to do about it."""
-    from profiler.measurement import CAUSES
-
-    lines = []
-    for cause, advice in CAUSES.items():
-        count = sum(m.latency.state != "stable" and cause in m.latency.causes for m in measurements)
-        if count:
-            lines.append(f"{count} degraded ({cause}): {advice}")
-    lines += [f"{m.arch or m.name}: closure {m.closure:+.0%}: {m.closure_note}" for m in measurements if m.closure_note]
-    lines += [f"{m.arch or m.name}: measured as {m.same_as}, which is equal to it" for m in measurements if m.same_as]
-    wide = [m for m in measurements if m.latency.spread > limits.spread]
-    if wide:
-        more = any(m.latency.processes < limits.max_processes for m in wide)
-        advice = "run again to go on, with more --budget" if more else "this machine allows no narrower ones now"
-        lines.append(f"{len(wide)} have wider intervals than +-{limits.spread:.1%}: {advice}")
-    return lines

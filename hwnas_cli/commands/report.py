@@ -32,8 +32,10 @@ def report(
     from nas.study.summary import not_compared, states
 
     outputs.check(output, outputs.PAGE)
-    study = open_study(run)
-    path = page.write(study, output)
-    smaller = study.not_compared
-    data = {"path": str(path), "front": len(study.front()), "states": states(study.trials()), "not_compared": smaller}
+    study = open_study(run, as_copy=True)
+    with study.store:
+        path = page.write(study, output)
+        smaller = study.not_compared
+        data = {"path": str(path), "front": len(study.front()), "states": states(study.trials())}
+        data["not_compared"] = smaller
     return Answer(data, "\n".join(line for line in (f"written to {path}", not_compared(smaller)) if line))

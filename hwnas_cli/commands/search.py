@@ -67,7 +67,9 @@ def search(
         from nas.certainty import restriction
         from nas.study.study import open_study
 
-        space = restriction.apply(nas.spaces.load(space), restriction.of_study(open_study(restrict_from))).spec
+        earlier = open_study(restrict_from, as_copy=True)
+        with earlier.store:
+            space = restriction.apply(nas.spaces.load(space), restriction.of_study(earlier)).spec
     error = None
     chosen = None if target is None else device_profiles.load(target)
     with Live() as live:
@@ -94,13 +96,16 @@ def search(
     if error is not None:
         from nas.study.study import open_study
 
-        judged = sum(trial.result is not None for trial in open_study(output).trials())
+        study = open_study(output)
+        with study.store:
+            judged = sum(trial.result is not None for trial in study.trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
         nothing: dict[str, Any] = {"resolved": [], "effective_dimension": None, "alike": []}
         nothing |= {"as_measured": None, "warnings": []}
         return Answer({**empty, "hypervolume": 0.0, "reference": None, **nothing}, "", error.exit_code, error)
-    data_fields = fields(result)
-    return Answer(data_fields, text(result, data_fields))
+    with result.study.store:
+        data_fields = fields(result)
+        return Answer(data_fields, text(result, data_fields))
 
 
 def fields(result: SearchResult) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Apart:
         """
         if not self.sandbox.running:
             who = f"the evaluator of {self.objective.name!r}"
-            _open(self.sandbox, who, {"do": "open"}, self.seconds, _told(self.progress))
+            _open(self.sandbox, who, self.seconds, self.progress)
         archs = np.ascontiguousarray(archs, dtype=np.int64)
         header = {"do": "evaluate", "shape": archs.shape, "replicate": replicate, "seconds": seconds}
         header["budget"] = "" if budget is None else budget.key
@@ -179,7 +179,7 @@ def open_objective(text: str, context: Context) -> Evaluator:
     sandbox = Sandbox(partial(_serve_evaluator, text, context))
     sandbox.start()
     try:
-        found = _open(sandbox, who, {"do": "open"}, seconds, _told(context.progress))
+        found = _open(sandbox, who, seconds, context.progress)
         make = _CLASSES[bool(found["repeatable"]), bool(found["owns"])]
         objective = Objective(**found["objective"])
         here = partial(evaluators.open_objective, text, context)
@@ -291,16 +291,36 @@ def _told(progress: Callable[[str, int, int], None]) -> Answer:
     return answer
 
 
-def _open(sandbox: Sandbox, who: str, header: Header, seconds: float, answer: Answer) -> Header:
+def _open(sandbox: Sandbox, who: str, seconds: float, progress: Callable[[str, int, int], None]) -> Header:
+    failed = f"{who} cannot be opened"
+    return call(sandbox, {"do": "open"}, failed=failed, seconds=seconds, answer=_told(progress))[0]
+
+
+def call(
+    sandbox: Sandbox, header: Header, payload: bytes = b"", *, failed: str, seconds: float, answer: Answer
+) -> tuple[Header, bytes]:
+    """Have code of others do something, within `plugin_seconds`.
+
+    Args:
+        sandbox: where it runs.
+        header: what to do.
+        payload: of it.
+        failed: what it is called in an error: `strategy 'x' failed when it was asked`.
+        seconds: that it has.
+        answer: see `Sandbox.call`.
+
+    Raises:
+        PluginError: it failed, or took too long.
+    """
     try:
-        reply, _ = sandbox.call(header, seconds=seconds, answer=answer)
-        check_reply(sandbox, reply)
+        found = sandbox.call(header, payload, seconds=seconds, answer=answer)
+        check_reply(sandbox, found[0])
     except (Lost, Failed) as error:
         late = isinstance(error, Lost) and error.late
         said = f"it took longer than {seconds:g} s" if late else str(error)
         hint = "--set plugin_seconds=S gives it more time." if late else "This is a fault of the plug-in."
-        raise PluginError(f"{who} cannot be opened: {said}", hint=hint) from error
-    return reply
+        raise PluginError(f"{failed}: {said}", hint=hint) from error
+    return found
 
 
 def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import PluginError
 from nas import strategies
 from nas.arrays import Archs, Floats
 from nas.isolation import checking
-from nas.isolation.apart import Failed, check_reply
+from nas.isolation.apart import call
 from nas.isolation.frames import Channel, Header
-from nas.isolation.sandbox import Lost, Sandbox
+from nas.isolation.sandbox import Sandbox
 from nas.isolation.serving import serve
 from nas.isolation.space_parts import Parts
 from nas.spaces.protocol import Space
@@ -108,15 +107,8 @@ class ApartStrategy:
         self._call(header, b"".join(parts), f"told of {len(archs)} architectures")
 
     def _call(self, header: Header, payload: bytes, doing: str) -> tuple[Header, bytes]:
-        try:
-            found = self._sandbox.call(header, payload, seconds=self.seconds, answer=self._answer)
-            check_reply(self._sandbox, found[0])
-        except (Lost, Failed) as error:
-            late = isinstance(error, Lost) and error.late
-            said = f"it took longer than {self.seconds:g} s" if late else str(error)
-            hint = "--set plugin_seconds=S gives it more time." if late else "This is a fault of the plug-in."
-            raise PluginError(f"strategy {self.name!r} failed when it was {doing}: {said}", hint=hint) from error
-        return found
+        failed = f"strategy {self.name!r} failed when it was {doing}"
+        return call(self._sandbox, header, payload, failed=failed, seconds=self.seconds, answer=self._answer)
 
     def _answer(self, header: Header, payload: bytes) -> tuple[Header, bytes]:
         """A known objective, or how much bounds on them are broken, which is evaluated in the search."""

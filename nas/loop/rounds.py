@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from device_profiles import plugins
-from device_profiles.arguments import check_arguments
 from device_profiles.errors import PluginError
 from nas import gradient, strategies
 from nas.arrays import Archs, Floats
@@ -133,10 +132,8 @@ class Rounds:
         )
         self._judge(known, name, 0)
         done = len(known)
-        make, settings = gradient.REGISTRY.get(name), self.plan.settings_of(name)
-        check_arguments(f"strategy {name!r}", make, problem, **settings)
-        runs = make(problem, **settings)
-        for found in runs:
+        make = gradient.REGISTRY.get(name)
+        for found in make(problem, **self.plan.settings_of(name)):
             archs = found.archs
             if plugins.is_foreign(make):
                 try:

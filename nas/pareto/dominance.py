@@ -1,6 +1,11 @@
-"""Dominance and what follows from it. All arrays are costs, lower is better."""
+"""Dominance and what follows from it. All arrays are costs, lower is better.
+
+Fronts and ranks of finite points are moocore's; failed points and bounds are ours.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +19,7 @@ def nondominated(costs: Floats) -> NDArray[np.bool_]:
 
     `a` dominates `b` if it is nowhere worse and somewhere better; equal points do not dominate each other.
 
-    Source: Deb et al., IEEE TEVC 6(2), 2002, section II.
+    Source: Deb et al., IEEE TEVC 6(2), 2002, section II; computed by moocore.
 
     Args:
         costs: `(n, m)`; rows with a NaN or an infinity are never non-dominated, and dominate nothing.
@@ -31,19 +36,7 @@ def nondominated(costs: Floats) -> NDArray[np.bool_]:
     rows = np.flatnonzero(finite)
     if len(rows) == 0:
         return result
-    values = costs[rows]
-    if values.shape[1] == 2:
-        result[rows] = _front_2d(values)
-        return result
-    order = np.lexsort(values.T[::-1])
-    kept: list[int] = []
-    for index in order:
-        front = values[kept]
-        point = values[index]
-        dominated = bool(((front <= point).all(axis=1) & (front < point).any(axis=1)).any())
-        if not dominated:
-            kept.append(int(index))
-    result[rows[kept]] = True
+    result[rows] = _moocore().is_nondominated(costs[rows], keep_weakly=True)
     return result
 
 
@@ -53,7 +46,7 @@ def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
     Feasible points come before infeasible ones, which are ranked by how much they violate; failed points (NaN,
     infinity) come last.
 
-    Source: Deb et al., IEEE TEVC 6(2), 2002, sections III-A and VI (constraint domination).
+    Source: Deb et al., IEEE TEVC 6(2), 2002, sections III-A and VI (constraint domination); sorted by moocore.
 
     Args:
         costs: `(n, m)`.
@@ -69,7 +62,7 @@ def ranks(costs: Floats, violations: Floats | None = None) -> NDArray[np.int64]:
     rows = np.flatnonzero(finite & (amount <= 0))
     level = 0
     if len(rows):
-        found = _levels(costs[rows])
+        found = _moocore().pareto_rank(costs[rows])
         result[rows] = found
         level = int(found.max()) + 1
     infeasible = np.flatnonzero(finite & (amount > 0))
@@ -146,47 +139,7 @@ def _matrix(costs: Floats) -> Floats:
     return matrix
 
 
-def _front_2d(values: Floats) -> NDArray[np.bool_]:
-    """Sweep along the first cost, keeping what lowers the second."""
-    order = np.lexsort((values[:, 1], values[:, 0]))
-    first, second = values[order, 0], values[order, 1]
-    before = np.minimum.accumulate(np.concatenate([[np.inf], second[:-1]]))
-    kept = second < before
-    # A copy of the point that was kept last is kept too.
-    same = np.concatenate([[False], (first[1:] == first[:-1]) & (second[1:] == second[:-1])])
-    for index in np.flatnonzero(same):
-        kept[index] = kept[index - 1]
-    result = np.zeros(len(values), dtype=np.bool_)
-    result[order] = kept
-    return result
+def _moocore() -> Any:
+    import moocore
 
-
-def _levels(values: Floats) -> NDArray[np.int64]:
-    """Ranks of finite points: for small sets from all pairs at once, else front by front."""
-    count = len(values)
-    result = np.full(count, -1, dtype=np.int64)
-    if count <= 1500:
-        worse = np.zeros((count, count), dtype=np.bool_)
-        better = np.zeros((count, count), dtype=np.bool_)
-        for column in values.T:
-            worse |= column[:, None] > column[None, :]
-            better |= column[:, None] < column[None, :]
-        dominates = better & ~worse
-        dominators = dominates.sum(axis=0)
-        level = 0
-        front = np.flatnonzero(dominators == 0)
-        while len(front):
-            result[front] = level
-            dominators[front] = -1
-            dominators = dominators - dominates[front].sum(axis=0)
-            level += 1
-            front = np.flatnonzero(dominators == 0)
-        return result
-    rows = np.arange(count)
-    level = 0
-    while len(rows):
-        front_mask = nondominated(values[rows])
-        result[rows[front_mask]] = level
-        rows = rows[~front_mask]
-        level += 1
-    return result
+    return moocore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
+from contextlib import ExitStack
 
 from device_profiles.errors import HwnasError
 from device_profiles.profile import from_plain
@@ -82,19 +83,20 @@ def _profiles(study: Study, models: dict[str, str]) -> dict[str, dict[str, float
     if not target or not models:
         return {}
     elsewhere = study.fact("store")
-    try:
-        store = study.store if elsewhere is None else Store(elsewhere, create=False)
-        conditions = store.conditions(from_plain(target).name)
-    except HwnasError:
-        return {}
-    if conditions is None:
-        return {}
-    found: dict[str, dict[str, float]] = {}
-    for profile in store.profiles(conditions):
-        graph = store.fused(profile.model, conditions) if profile.model in models else None
-        if graph is not None:
-            times: dict[str, float] = defaultdict(float)
-            for operator, ms in match(graph, profile.kernels):
-                times[str(operator)] += ms
-            found[models[profile.model]] = dict(times)
-    return found
+    with ExitStack() as stack:
+        try:
+            store = study.store if elsewhere is None else stack.enter_context(Store(elsewhere, as_copy=True))
+            conditions = store.conditions(from_plain(target).name)
+        except HwnasError:
+            return {}
+        if conditions is None:
+            return {}
+        found: dict[str, dict[str, float]] = {}
+        for profile in store.profiles(conditions):
+            graph = store.fused(profile.model, conditions) if profile.model in models else None
+            if graph is not None:
+                times: dict[str, float] = defaultdict(float)
+                for operator, ms in match(graph, profile.kernels):
+                    times[str(operator)] += ms
+                found[models[profile.model]] = dict(times)
+        return found

@@ -100,5 +100,5 @@ def create(
     )
     make = REGISTRY.get(name)
     hint = "See the strategy's page for its settings."
-    check_arguments(f"strategy {name!r}", make, problem, hint=hint, seed=seed, **settings)
+    check_arguments(f"strategy {name!r}", make, (problem,), {**settings, "seed": seed}, hint=hint)
     return with_pending(make(problem, seed=seed, **settings), problem)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from device_profiles.arguments import check_arguments
 from device_profiles.errors import PluginError, UnknownName, UsageError
 from device_profiles.profile import Target, to_plain
 from device_profiles.units import LONGEST_S
@@ -119,7 +119,7 @@ def check(plan: SearchPlan) -> None:
                 f"setting {key} must be a number of seconds above 0 and at most {LONGEST_S:.0f}, got {seconds!r}"
             )
     for name in plan.strategies:
-        _check_settings(name, plan.settings_of(name))
+        _check_settings(name, plan)
 
 
 #: What `strategies.create` takes by these names, the search says.
@@ -128,12 +128,15 @@ _SAID = frozenset(inspect.signature(strategies.create).parameters)
 
 def settings_of(strategy: str) -> dict[str, inspect.Parameter] | None:
     """The settings of a strategy by their names, with defaults; None where it takes any."""
-    make: Any = gradient.REGISTRY.get(strategy) if strategy in gradient.names() else strategies.REGISTRY.get(strategy)
-    parameters = inspect.signature(make).parameters
+    parameters = inspect.signature(_maker(strategy)).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
     # The first is the problem.
     return {key: one for key, one in list(parameters.items())[1:] if key not in _SAID}
+
+
+def _maker(strategy: str) -> Callable[..., Any]:
+    return gradient.REGISTRY.get(strategy) if strategy in gradient.names() else strategies.REGISTRY.get(strategy)
 
 
 def _meant(key: str, plan: SearchPlan) -> list[str]:
@@ -148,27 +151,21 @@ def _meant(key: str, plan: SearchPlan) -> list[str]:
     return [*mine, *(f"{name}.{key}" for name, settings in known.items() if key in settings)]
 
 
-def _check_settings(name: str, given: Mapping[str, Any]) -> None:
-    """Refuse a setting that the strategy does not take, or a value of another kind than its default.
+def _check_settings(name: str, plan: SearchPlan) -> None:
+    """Refuse a setting that the strategy does not take, or a value of another type.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is, or one that the strategy cannot be without is missing.
         UnknownName: the strategy has no such setting.
     """
-    known = settings_of(name)
-    if known is None:
-        return
-    for key, value in given.items():
-        if key in _SAID:
+    known, given = settings_of(name), plan.settings_of(name)
+    for key in given:
+        if known is not None and key in _SAID:
             raise UsageError(f"{key} is no setting of {name}: the search says it", hint=f"Leave {name}.{key} out.")
-        if key not in known:
+        if known is not None and key not in known:
             raise UnknownName(f"setting of {name}", key, known)
-        default = known[key].default
-        number = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if number and (not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value)):
-            raise UsageError(f"setting {name}.{key} must be a number, got {value!r}")
-        if number and isinstance(default, int) and not isinstance(value, int):
-            raise UsageError(f"setting {name}.{key} must be a whole number, got {value!r}")
+    said = {} if name in gradient.names() else {"seed": plan.seed}
+    check_arguments(f"strategy {name!r}", _maker(name), (None,), {**given, **said})
 
 
 def _is_count(value: Any) -> bool:

@@ -172,8 +172,12 @@ def _settled(points: list[Point]) -> list[Point]:
     return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
 
 
-def open_study(run: str | Path) -> Study:
-    """The study in a run's folder.
+def open_study(run: str | Path, *, as_copy: bool = False) -> Study:
+    """The study in a run's folder; close it with `study.store.close()`.
+
+    Args:
+        run: the folder.
+        as_copy: only look at it, see `profiler.Store`: nothing in the folder is changed, whatever version wrote it.
 
     Raises:
         InvalidData: the folder holds no run.
@@ -181,7 +185,7 @@ def open_study(run: str | Path) -> Study:
     """
     path = Path(run) / DATABASE
     try:
-        store = Store(path, create=False)
+        store = Store(path, create=False, as_copy=as_copy)
     except NoStore as error:
         reason = "an empty" if path.exists() else "no"
         raise InvalidData(

@@ -49,13 +49,13 @@ class Summary:
 
 
 def summarise(folder: str | Path) -> Summary:
-    """Read a run, which may still be going on.
+    """Read a run, which may still be going on; nothing in its folder is changed.
 
     Raises:
         InvalidData: the folder holds no run.
         SchemaMismatch: the run cannot be read by this version, or is damaged.
     """
-    study = open_study(folder)
+    study = open_study(folder, as_copy=True)
     try:
         trials, requests = study.trials(), study.asked()
         wanted = requests[-1]["evaluations"] * len(requests[-1]["strategies"]) if requests else 0

@@ -8,10 +8,10 @@ Example:
     >>> abs(float(model.predict(np.full((1, 3), 0.5))[0]) - 1.5) < 0.1
     True
 
-A surrogate is one file here that defines `SURROGATE(x, y, rng)` (see `protocol.Fit`); `choice` chooses among them by
-cross validation, `columns` makes genomes into numbers, `forecast` models all objectives of a problem, and `assisted`
-is the search that a strategy of this kind has at its core. These models live in memory and are refitted in seconds;
-what is measured and kept belongs to `predictors`.
+A surrogate is one file in `models` that defines `SURROGATE(x, y, rng)` (see `protocol.Fit`); `choice` chooses among
+them by cross validation, `columns` makes genomes into numbers, `forecast` models all objectives of a problem, and
+`assisted` is the search that a strategy of this kind has at its core. These models live in memory and are refitted in
+seconds; what is measured and kept belongs to `predictors`.
 """
 
 from __future__ import annotations
@@ -21,23 +21,7 @@ from nas.surrogates.protocol import Fit, Surrogate
 
 __all__ = ["REGISTRY", "Fit", "Surrogate", "names"]
 
-REGISTRY: Registry[Fit] = Registry(
-    "surrogate",
-    "nas.surrogates",
-    attribute="SURROGATE",
-    skip=(
-        "protocol",
-        "acquisition",
-        "assisted",
-        "choice",
-        "columns",
-        "covariances",
-        "design",
-        "exact_process",
-        "forecast",
-        "threads",
-    ),
-)
+REGISTRY: Registry[Fit] = Registry("surrogate", "nas.surrogates.models", attribute="SURROGATE")
 
 
 def names() -> tuple[str, ...]:

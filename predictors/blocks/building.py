@@ -166,9 +166,7 @@ class _Work:
             standing = [code for code in codes.tolist() if code != NONE]
             self.seen.append(
                 [
-                    Seen(
-                        code, use.given, use.wanted, counted(numbers[network.kernels[i]] for i in use.kernels)
-                    )
+                    Seen(code, use.given, use.wanted, counted(numbers[network.kernels[i]] for i in use.kernels))
                     for code, use in zip(standing, network.uses, strict=True)
                 ]
             )

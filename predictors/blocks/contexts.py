@@ -70,7 +70,7 @@ class Contexts:
     empty: NDArray[np.bool_]
 
     def ways(self, codes: NDArray[np.int32]) -> NDArray[np.int64]:
-        """How many ways lead through networks, `(n,)`, of the blocks `(n, places)`; 0 where a context was never seen."""
+        """How many ways lead through networks of blocks `(n, places)`, `(n,)`; 0 where a context was never seen."""
         edges = self.entries.shape[1]
         possible = (self.entries != UNSEEN).astype(np.int64)
         count = np.zeros((len(codes), edges), dtype=np.int64)

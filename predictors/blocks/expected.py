@@ -1,10 +1,10 @@
 """The expected sum over kernels under independent choices, exactly, for gradients.
 
 The automaton runs once over the places with probabilities in place of genes. What it carries for each edge is the
-probability of a way that ends there, and the expected cost along it; ways that lead nowhere end with 0. Genes that decide
-several places (a depth, a resolution) are kept as dimensions from the first place to the last that they decide, and
-summed out then; so nothing is assumed independent that is not. Sums of products: multilinear in the probabilities, and
-equal to the discrete sum at one-hot ones.
+probability of a way that ends there, and the expected cost along it; ways that lead nowhere end with 0. Genes that
+decide several places (a depth, a resolution) are kept as dimensions from the first place to the last that they decide,
+and summed out then; so nothing is assumed independent that is not. Sums of products: multilinear in the probabilities,
+and equal to the discrete sum at one-hot ones.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class ExpectedBlocks:
             for gene in step.own:
                 own = (own[:, :, None] * flat[gene][:, None, :]).reshape(rows, -1)
             move, add, stay = (_mixed(own, tensor) for tensor in tensors)
-            cost = cost * stay + (cost[..., None] * move + chance[..., None] * add).sum(dim=-2)
-            chance = chance * stay + (chance[..., None] * move).sum(dim=-2)
+            cost = cost * stay + (cost[..., None, :] @ move + chance[..., None, :] @ add)[..., 0, :]
+            chance = chance * stay + (chance[..., None, :] @ move)[..., 0, :]
             if step.gone:
                 gone = tuple(1 + place for place in step.gone)
                 chance, cost = chance.sum(dim=gone), cost.sum(dim=gone)
@@ -125,7 +125,7 @@ class ExpectedBlocks:
         last = {gene: max(i for i, genes in enumerate(places) if gene in genes) for genes in places for gene in genes}
         found = []
         for i in range(len(places)):
-            shared = tuple(sorted(gene for gene in first if first[gene] <= i <= last[gene] and first[gene] < last[gene]))
+            shared = tuple(sorted(gene for gene, at in first.items() if at <= i <= last[gene] and at < last[gene]))
             own = tuple(gene for gene in places[i] if gene not in shared)
             gone = tuple(at for at, gene in enumerate(shared) if last[gene] == i)
             found.append(self._step(i, own, shared, gone))

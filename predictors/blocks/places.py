@@ -192,13 +192,13 @@ def _order(rows: list[dict[str, int]] | list[Mapping[str, int]]) -> tuple[str, .
     found: list[str] = []
     state: dict[str, bool] = {}
 
-    for start in after:
-        stack = [(start, iter(after[start]))] if start not in state else []
+    for start, behind in after.items():
+        stack = [(start, iter(behind))] if start not in state else []
         state.setdefault(start, False)
         while stack:
             name, waiting = stack[-1]
-            following = next(waiting, None)
-            if following is None:
+            following = next(waiting, "")
+            if not following:
                 stack.pop()
                 state[name] = True
                 found.append(name)

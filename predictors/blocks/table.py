@@ -212,9 +212,8 @@ def of_tensors(tensors: Mapping[str, Any], facts: Mapping[str, Any], choices: tu
     """
     blocks = tuple(map(str, facts["blocks"]))
     places = []
-    for i, (name, genes) in enumerate(facts["places"]):
-        codes = tensors[f"codes{i}"]
-        genes = tuple(genes)
+    for i, (name, listed) in enumerate(facts["places"]):
+        codes, genes = tensors[f"codes{i}"], tuple(listed)
         if not all(type(gene) is int and 0 <= gene < len(choices) for gene in genes):
             raise ValueError(f"place {name!r} has genes {genes}")
         codes = codes.reshape(tuple(choices[gene] for gene in genes))

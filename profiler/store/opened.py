@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from device_profiles.errors import HwnasError, SchemaMismatch
 from device_profiles.reading import parse_json
 from device_profiles.version import version
-from profiler import database, row_checks, schema
+from profiler import copies, database, row_checks, schema
 from profiler.operators import OperatorGraph
 
 
@@ -24,13 +24,15 @@ class OpenStore:
     What it takes and raises is said at `profiler.store.store.Store`.
     """
 
-    def __init__(self, url: str | Path, *, create: bool = True) -> None:
+    def __init__(self, url: str | Path, *, create: bool = True, as_copy: bool = False) -> None:
         self._place = database.place_of(url)
         self.url = self._place.shown
+        create = create and not as_copy
         if self._place.path is not None:
             database.check_file(self._place.path, create=create)
         self._fused: dict[tuple[str, str], OperatorGraph] = {}
-        self._engine = database.engine_of(self._place)
+        as_copy = as_copy and self._place.path is not None
+        self._engine = copies.engine_of_copy(self._place) if as_copy else database.engine_of(self._place)
         try:
             self._open(create=create)
         except BaseException:

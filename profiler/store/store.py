@@ -33,6 +33,8 @@ class Store(ReadStore):
     Args:
         url: a path (SQLite) or an SQLAlchemy URL.
         create: make it if it is not there; otherwise a missing file is an error.
+        as_copy: read a file as it is now, from a copy in memory: the file is not locked, and not brought to this
+            version; what is written is lost.
 
     Attributes:
         url: where it is, for people: without a password.

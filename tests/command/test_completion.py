@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partial
 
 import pytest
 
@@ -45,27 +46,61 @@ def test_a_shell_reads_its_script(hwnas, shell):
     subprocess.run([shutil.which(shell), "-n"], input=text, text=True, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def completed(tmp_path_factory):
-    """What bash offers for a line whose last word is being typed."""
-    if BASH is None:
-        pytest.skip("bash is not here")
+def in_bash(shell, path, *words):
+    line = " ".join(map(shlex.quote, words))
+    asked = f"source {shlex.quote(str(path))}; COMP_WORDS=(hwnas {line}); COMP_CWORD={len(words)}; _hwnas; "
+    asked += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    found = subprocess.run([shell, "--norc", "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
+    return set(found.stdout.split())
+
+
+def in_fish(shell, path, *words):
+    line = shlex.join(["hwnas", *words])
+    asked = f"source {shlex.quote(str(path))}; complete -C {shlex.quote(line)}"
+    found = subprocess.run([shell, "--no-config", "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
+    return {offer.partition("\t")[0] for offer in found.stdout.splitlines()}
+
+
+#: What shows the offers of one line that is being typed: a terminal with the editor of zsh, which ^T asks for a list.
+#: Nothing is typed before the prompt is there: until then the terminal itself would take keys for its own.
+ZSH = """
+zmodload zsh/zpty
+zpty inner {shell} -f -i
+zpty -w inner "PS1= PS2= LISTMAX=9999; unsetopt zle_bracketed_paste; stty cols 300; bindkey '^T' list-choices"
+zpty -w inner "autoload -Uz compinit; compinit -D -u; source {path}; zstyle ':completion:*' completer _complete"
+zpty -w inner "zstyle ':completion:*' list-prompt ''; zstyle ':completion:*' force-list always; PS1='rea''dy>'"
+zpty -r inner found '*ready>*'
+zpty -w -n inner {line}$'\\x14'$'\\x15'"print en''ded"$'\\n'
+zpty -r inner found '*ended*'
+print -r -- "$found"
+"""
+
+
+def in_zsh(shell, path, *words):
+    line = shlex.quote(shlex.join(["hwnas", *words]))
+    asked = ZSH.format(shell=shlex.quote(shell), path=shlex.quote(str(path)), line=line)
+    found = subprocess.run([shell, "-f", "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stderr == ""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x07", "", found.stdout).replace("\r", "\n")
+    return {word for row in plain.splitlines() for word in row.split() if word.startswith(words[-1])} - {*words}
+
+
+@pytest.fixture(scope="module", params=SHELLS)
+def completed(request, tmp_path_factory):
+    """What a shell offers for a line whose last word is being typed."""
+    shell = shutil.which(request.param)
+    if shell is None:
+        pytest.skip(f"{request.param} is not here")
     path = tmp_path_factory.mktemp("completion") / "hwnas.sh"
     values = {"--space": nas.spaces.names(), "--strategy": nas.strategies.names()}
-    path.write_text(script("bash", words_of(command(), values)))
-
-    def offers(*words):
-        line = " ".join(map(shlex.quote, words))
-        asked = f"source {shlex.quote(str(path))}; COMP_WORDS=(hwnas {line}); COMP_CWORD={len(words)}; _hwnas; "
-        asked += 'printf "%s\\n" "${COMPREPLY[@]}"'
-        found = subprocess.run([BASH, "--norc", "-c", asked], capture_output=True, text=True, check=True)
-        assert found.stderr == ""
-        return set(found.stdout.split())
-
-    return offers
+    path.write_text(script(request.param, words_of(command(), values)))
+    ask = {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}[request.param]
+    return partial(ask, shell, path)
 
 
-def test_bash_completes(completed):
+def test_a_shell_completes(completed):
     assert completed("se") == {"search"}
     assert completed("s") == {"search", "spaces", "status", "strategies"}
     assert completed("search", "--ev") == {"--evaluations"}
@@ -73,4 +108,11 @@ def test_bash_completes(completed):
     assert completed("search", "--space", "nasb") == {"nasbench201", "nasbot"}
     assert completed("devices", "d") == {"detect", "deploy"}
     assert completed("devices", "detect", "--o") == {"--output"}
-    assert completed("report", "ru") == set(), "files are for bash itself"
+
+
+def test_files_are_for_bash_itself(tmp_path):
+    if BASH is None:
+        pytest.skip("bash is not here")
+    path = tmp_path / "hwnas.sh"
+    path.write_text(script("bash", words_of(command(), {})))
+    assert in_bash(BASH, path, "report", "ru") == set()

@@ -229,6 +229,10 @@ def test_usage(table, tmp_path):
         run(table, tmp_path / "d", constraints=["energy <= 3 mJ"])
     with pytest.raises(UsageError, match="population"):
         run(table, tmp_path / "e", strategy="nsga2", settings={"nsga2.population": 1})
+    for place, (name, value) in enumerate({"gdas.weights": 1.0, "auto.seed": 1, "nsga2.population": 16.5}.items()):
+        with pytest.raises(UsageError, match=name.partition(".")[2]):
+            run(table, tmp_path / f"f{place}", strategy=name.partition(".")[0], settings={name: value})
+        assert not (tmp_path / f"f{place}").exists(), "it is found before anything is made"
 
 
 def test_batches_are_told_again_in_the_order_in_which_they_were_completed(table, tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from device_profiles.errors import UnknownName, UsageError
 from nas import surrogates
 from nas.operators.history import History
 from nas.operators.protocol import Problem
-from nas.surrogates import choice, columns, design, forecast, gaussian_process, mlp, rbf
+from nas.surrogates import choice, columns, design, forecast
 from nas.surrogates.assisted import Archive
+from nas.surrogates.models import gaussian_process, mlp, rbf
 
 NAMES = ("gaussian-process", "mlp", "rbf", "trees")
 

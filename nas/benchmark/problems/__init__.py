@@ -41,5 +41,5 @@ def load(kind: str, **options: Any) -> Problem:
     for option in options:
         if option not in known:
             raise UnknownName(f"option of problem {kind}", option, known)
-    check_arguments(f"problem {kind!r}", make, hint="See the page on benchmarks for its options.", **options)
+    check_arguments(f"problem {kind!r}", make, (), options, hint="See the page on benchmarks for its options.")
     return make(**options)

@@ -1,0 +1,151 @@
+"""What `hwnas profile` says: its answer as data, and as text of a length that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hwnas_cli.answer import Answer, table
+
+if TYPE_CHECKING:
+    from device_profiles.errors import HwnasError
+    from profiler import Budget, Failure, Latency, Measurement, Outcome
+    from profiler.operators import Operator
+
+#: Rows of a table, and lines of one kind, that people are shown.
+MOST_ROWS = 20
+#: Closures that people are told the causes of, one by one.
+MOST_CLOSURES = 5
+
+#: What a model is called in the answer: `{"model": path}` or `{"arch": text}`.
+Name = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Kernels that were measured alone, those that failed, and how many cannot be: they hold graphs or tensors."""
+
+    measured: Mapping[Operator, Latency]
+    failed: Sequence[Failure]
+    not_replayed: int
+
+
+def answer_of(
+    target: str,
+    store: str,
+    outcome: Outcome,
+    refused: Sequence[tuple[Name, HwnasError]],
+    alone: Alone | None,
+    limits: Budget,
+) -> Answer:
+    """What was measured, what could not be and why, and what to know of it; an error where nothing could be."""
+    from device_profiles.errors import InvalidData
+
+    measurements, failures = outcome.measurements, outcome.failures
+
+    def named(row: Any) -> dict[str, Any]:
+        return {"arch": row.arch} if row.arch else {"model": row.name}
+
+    failed = [
+        *({**named(f), "type": f.kind, "reason": f.reason, "hint": f.hint} for f in failures),
+        *({**name, "type": type(e).__name__, "reason": e.message, "hint": e.hint} for name, e in refused),
+    ]
+    degraded = [m for m in measurements if m.latency.state != "stable"]
+    data = {
+        "target": target,
+        "store": store,
+        "measurements": [{**named(m), **m.to_plain()} for m in measurements],
+        "failed": failed,
+        "needs_attention": bool(failed or degraded),
+    }
+    if alone is not None:
+        data["kernels"] = [{"kernel": op.key, "latency_ms": x.to_plain()} for op, x in alone.measured.items()]
+        data["kernels_failed"] = [{"kernel": f.name, "type": f.kind, "reason": f.reason} for f in alone.failed]
+        data["kernels_not_replayed"] = alone.not_replayed
+    rows = [
+        [
+            m.arch or m.name,
+            f"{m.latency.value_ms:.4g}",
+            f"{m.latency.low_ms:.4g} to {m.latency.high_ms:.4g}",
+            m.latency.state,
+            str(m.latency.processes),
+            "-" if m.closure is None else f"{m.closure:+.0%}",
+        ]
+        for m in measurements
+    ]
+    heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
+    lines = _shown(heads, rows)
+    if alone is not None:
+        lines += _of_kernels(alone)
+    lines += _first([f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed])
+    lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
+    lines += _remarks(measurements, limits)
+    error = None
+    if failed and not measurements:
+        first = failed[0]
+        error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
+    return Answer(data, "\n".join(lines), 4 if error else 0, error)
+
+
+def _of_kernels(alone: Alone) -> list[str]:
+    """What kernels take alone, the slowest first."""
+    slowest = sorted(alone.measured.items(), key=lambda pair: -pair[1].value_ms)
+    times = [
+        [str(op), f"{1e3 * x.value_ms:.4g}", f"{1e3 * x.low_ms:.4g} to {1e3 * x.high_ms:.4g}"] for op, x in slowest
+    ]
+    return [
+        *_shown(["kernel, alone", "latency [us]", "95 % interval"], times),
+        *_first([f"kernel failed: {f.name}: {f.reason}" for f in alone.failed]),
+        f"kernels alone: {len(alone.measured)} measured, {len(alone.failed)} failed, "
+        f"{alone.not_replayed} cannot be replayed",
+    ]
+
+
+def _remarks(measurements: Sequence[Measurement], limits: Budget) -> list[str]:
+    """What to know of the measurements, and what to do about it."""
+    from profiler.measurement import CAUSES
+
+    lines = []
+    for cause, advice in CAUSES.items():
+        count = sum(m.latency.state != "stable" and cause in m.latency.causes for m in measurements)
+        if count:
+            lines.append(f"{count} degraded ({cause}): {advice}")
+    lines += _closures(measurements)
+    same = [f"{m.arch or m.name}: measured as {m.same_as}, which is equal to it" for m in measurements if m.same_as]
+    lines += _first(same)
+    wide = [m for m in measurements if m.latency.spread > limits.spread]
+    if wide:
+        more = any(m.latency.processes < limits.max_processes for m in wide)
+        advice = "run again to go on, with more --budget" if more else "this machine allows no narrower ones now"
+        lines.append(f"{len(wide)} have wider intervals than +-{limits.spread:.1%}: {advice}")
+    return lines
+
+
+def _closures(measurements: Sequence[Measurement]) -> list[str]:
+    """Closures beyond the usual with their causes: those that nobody knows first, the largest first among equals."""
+    from profiler.closures import UNEXPLAINED
+
+    known = [(m, m.closure) for m in measurements if m.closure is not None and m.closure_note]
+    known.sort(key=lambda pair: (pair[0].closure_note != UNEXPLAINED, -abs(pair[1])))
+    lines = [f"{m.arch or m.name}: closure {closure:+.0%}: {m.closure_note}" for m, closure in known[:MOST_CLOSURES]]
+    others = [closure for _, closure in known[MOST_CLOSURES:]]
+    if others:
+        unexplained = sum(m.closure_note == UNEXPLAINED for m, _ in known[MOST_CLOSURES:])
+        said = f", {unexplained} of them unexplained" if unexplained else ""
+        lines.append(f"and {len(others)} more, closures {min(others):+.0%} to {max(others):+.0%}{said}; --json has all")
+    return lines
+
+
+def _shown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of the first rows, and how many there are besides."""
+    return [table(heads, rows[:MOST_ROWS]), *_more(rows)] if rows else []
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    """The first lines of a kind, and how many there are besides."""
+    return [*lines[:MOST_ROWS], *_more(lines)]
+
+
+def _more(rows: Sequence[Any]) -> list[str]:
+    return [f"... and {len(rows) - MOST_ROWS} more; --json has all"] if len(rows) > MOST_ROWS else []

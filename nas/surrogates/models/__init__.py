@@ -1,0 +1,1 @@
+"""Surrogates: each is one file here that defines `SURROGATE(x, y, rng)`, see `nas.surrogates.protocol.Fit`."""

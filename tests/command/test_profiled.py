@@ -1,0 +1,78 @@
+"""What people read of a campaign is of a length that they read; the data has all of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import device_profiles
+import nas
+import profiler
+from hwnas_cli import profiled
+from nas.spaces.export import subject
+from profiler.closures import UNEXPLAINED
+
+CAUSE = "the profiler makes the network 60% slower (9 kernels)"
+
+
+@pytest.fixture(scope="module")
+def measured():
+    space = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
+    with profiler.Store("sqlite://") as store:
+        networks = [subject(space, space.sample(1, np.random.default_rng(0))[0])]
+        return profiler.measure(networks, target=device_profiles.load("fake"), store=store).measurements[0]
+
+
+def answer(measurements, failures=()):
+    outcome = profiler.Outcome(tuple(measurements), tuple(failures))
+    return profiled.answer_of("fake", "a.db", outcome, [], None, profiler.Budget())
+
+
+def closures(measured, values):
+    """Measurements with these closures; the third and the last of them are unexplained."""
+    notes = [CAUSE] * len(values)
+    notes[2] = notes[-1] = UNEXPLAINED
+    return [
+        replace(measured, arch=f"net{i}", closure=value, closure_note=note)
+        for i, (value, note) in enumerate(zip(values, notes, strict=True))
+    ]
+
+
+def test_a_few_closures_are_each_said(measured):
+    text = answer(closures(measured, [0.3, 0.9, -0.4])).text
+    assert [line.split(":")[0] for line in text.splitlines() if ": closure" in line] == ["net2", "net1", "net0"]
+    assert "more, closures" not in text
+
+
+def test_many_closures_are_said_by_their_range(measured):
+    values = [0.3 + i / 100 for i in range(40)]
+    found = answer(closures(measured, values))
+    each = [line for line in found.text.splitlines() if ": closure" in line]
+    assert [line.split(":")[0] for line in each] == ["net39", "net2", "net38", "net37", "net36"]
+    assert each[0].endswith(UNEXPLAINED) and each[-1] == f"net36: closure +66%: {CAUSE}"
+    assert "and 35 more, closures +30% to +65%; --json has all" in found.text.splitlines()
+    assert [row["closure"] for row in found.data["measurements"]] == values
+
+
+def test_unexplained_ones_beyond_those_that_are_shown_are_counted(measured):
+    many = [replace(one, closure_note=UNEXPLAINED) for one in closures(measured, [0.5] * 8)]
+    assert "and 3 more, closures +50% to +50%, 3 of them unexplained; --json has all" in answer(many).text
+
+
+def test_usual_closures_are_not_told_apart(measured):
+    assert "closure " not in answer([measured] * 3).text.replace("closure\n", "")
+
+
+@pytest.mark.parametrize("kind", ["failed", "same"])
+def test_no_kind_of_line_fills_the_screen(measured, kind):
+    if kind == "failed":
+        failures = [profiler.Failure(f"m{i}", f"m{i}", None, "RuntimeFailed", "it broke", "") for i in range(70)]
+        found = answer([measured], failures)
+        assert len(found.data["failed"]) == 70 and "1 measured, 70 failed" in found.text
+        mark = "failed: m"
+    else:
+        found = answer([measured, *(replace(measured, name=f"m{i}", arch=None, same_as="m") for i in range(70))])
+        mark = "measured as m, which is equal to it"
+    lines = found.text.splitlines()
+    assert sum(mark in line for line in lines) == profiled.MOST_ROWS
+    assert "... and 50 more; --json has all" in lines
