@@ -233,7 +233,7 @@ def _one_registry() -> Iterator[None]:
 
     registry = _registration.ONNXRegistry
     made = registry.__dict__["from_torchlib"]
-    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[method-assign]
+    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
