@@ -27,7 +27,7 @@ from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import Target, as_target, from_plain, to_plain
 from profiler import runtimes
 from profiler.assembly import Assembly
-from profiler.capture import BlockCache, stitch
+from profiler.capture import BlockCache, stitch_for_compiling
 from profiler.fusing import runtime_options
 from profiler.graph_codes import Wires, from_wires, places_of_kernels, to_wires
 from profiler.onnx_graph import read_graph
@@ -134,7 +134,7 @@ class _Span:
 
 
 #: What forked workers inherit: assemblies hold functions, which do not travel between processes.
-_WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
+_WORK: tuple[list[Assembly], dict[str, Any], BlockCache] | None = None
 
 
 def _results(
@@ -142,54 +142,49 @@ def _results(
 ) -> Iterator[_Span]:
     """Fused graphs of the networks of each span, in order; in forked processes where there are several."""
     global _WORK  # noqa: PLW0603 - see above
-    _WORK = (assemblies, plain, cache)
+    blocks = BlockCache.default() if cache is None else BlockCache(cache / "blocks")
+    _WORK = (assemblies, plain, blocks)
     try:
         if workers == 1 or not hasattr(os, "fork"):
             yield from map(_compile_span, spans)
             return
-        _warm_blocks(assemblies, cache)
+        _warm_blocks(assemblies, blocks)
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
             yield from pool.map(_compile_span, spans)
     finally:
         _WORK = None
 
 
-def _warm_blocks(assemblies: list[Assembly], cache: Path | None) -> None:
+def _warm_blocks(assemblies: list[Assembly], blocks: BlockCache) -> None:
     """Export every distinct block before forking, so that workers only read."""
-    blocks = _block_cache(cache)
     seen: set[tuple[str, ...]] = set()
     for assembly in assemblies:
         kinds = tuple(sorted({block.key for block in assembly.blocks}))
         if not seen.issuperset({kinds}):
             seen.add(kinds)
-            stitch(assembly, blocks, shared=True)
+            stitch_for_compiling(assembly, blocks)
 
 
 def _compile_span(span: tuple[int, int]) -> _Span:
     assert _WORK is not None
-    assemblies, plain, cache = _WORK
+    assemblies, plain, blocks = _WORK
     target = from_plain(plain)
     runtime = runtimes.load(target.runtime.name)
     options = runtime_options(target)
-    blocks = _block_cache(cache)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
     number: dict[Operator, int] = {}
     found = _Span([], [], [])
     with tempfile.TemporaryDirectory(dir=memory) as place:
         path = Path(place) / "network.onnx"
         for assembly in assemblies[slice(*span)]:
-            model = stitch(assembly, blocks, shared=True)
-            path.write_bytes(model.SerializeToString())
+            model = stitch_for_compiling(assembly, blocks)
+            path.write_bytes(model)
             fused = runtime.fuse(path, options)
             graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
             found.wires.append(to_wires(graph, number, own_constants=True))
             found.inputs.append(tuple(tensor for _, tensor in graph.inputs))
     found.kernels.extend(number)
     return found
-
-
-def _block_cache(cache: Path | None) -> BlockCache:
-    return BlockCache.default() if cache is None else BlockCache(cache / "blocks")
 
 
 def _write(path: Path, catalogue: Catalogue) -> None:
