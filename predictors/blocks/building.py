@@ -20,7 +20,7 @@ from predictors.blocks import contexts, places
 from predictors.blocks.contexts import Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
-from profiler.block_catalogue import compile_and_cut, export_blocks
+from profiler.block_catalogue import compile_and_cut
 from profiler.operators import Operator
 
 Progress = Callable[[int, int], None]
@@ -114,7 +114,6 @@ def build(
     work = _Work(space, target, found, {}, [], progress)
     rng = np.random.default_rng([seed, 1])
     pool = space.canonical(space.sample(_POOL, rng))
-    export_blocks([space.assembly(arch) for arch in _of_each_block(space, found, pool)], target)
     work.compile(_of_each_block(space, found, pool))
     while True:
         learned = contexts.learn(work.seen, len(found.blocks), chained=found.chained)
@@ -153,7 +152,6 @@ class _Work:
         """
         before = len(self.seen)
         assemblies = [self.space.assembly(arch) for arch in archs]
-        export_blocks(assemblies, self.target)
         catalogue = compile_and_cut(
             assemblies,
             self.target,

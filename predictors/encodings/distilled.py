@@ -17,7 +17,6 @@ from predictors.encodings.protocol import Archs, Fidelity, Progress, SearchedSpa
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
 from predictors.sealed import check_numbers, read_tensors
-from profiler.block_catalogue import export_blocks
 from profiler.catalogue import compile_all
 
 #: Networks that are learned from, and that it is held against.
@@ -55,7 +54,6 @@ class Distilled:
         """Compile and predict random networks, and learn from them."""
         archs = space.sample(TAUGHT + HELD, np.random.default_rng([0, 4]))
         assemblies = [space.assembly(arch) for arch in archs]
-        export_blocks(assemblies, target)
         graphs = compile_all(assemblies, target, progress=progress)
         taught = model.predict_catalogue(graphs)
         rows = slice(0, max(len(archs) - HELD, 1))
