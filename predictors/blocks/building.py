@@ -137,7 +137,7 @@ def build(
     held = space.canonical(space.sample(HELD, np.random.default_rng([seed, 2])))
     work.compile(held)
     runs = tuple(
-        tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(count))
+        tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(int(count)))
         for network in work.seen[compiled:]
     )
     kernels = tuple(work.kernels)
