@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import warnings
 import zlib
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 #: Version of the files in the block cache.
 _FORMAT = 1
+#: Numbers of a random weight before they repeat, where they matter little. A prime, so that channels differ.
+_MOST_DRAWN = 4099
 #: Random weights that a cache keeps.
 _MOST_KEPT_BYTES = 1 << 26
 
@@ -97,7 +101,8 @@ class BlockCache:
         piece = self.weights.get(full)
         if piece is None:
             rng = np.random.default_rng(zlib.crc32(full.encode()))
-            piece = weight_piece(full, random_parameter(name, shape, rng))
+            some = random_parameter(name, shape, rng, most=_MOST_DRAWN)
+            piece = weight_piece(full, np.resize(some, shape))
             if self.kept_bytes + len(piece) <= _MOST_KEPT_BYTES:
                 self.kept_bytes += len(piece)
                 self.weights[full] = piece
@@ -373,15 +378,23 @@ def _shown(shapes: tuple[Shape, ...], dtypes: tuple[str, ...]) -> str:
     )
 
 
-def random_parameter(name: str, shape: Shape, rng: np.random.Generator) -> Any:
-    """A parameter as training leaves them: He-scaled weights, statistics near 0 and 1, biases near but not at 0."""
+def random_parameter(name: str, shape: Shape, rng: np.random.Generator, *, most: int | None = None) -> NDArray[Any]:
+    """A parameter as training leaves them: He-scaled weights, statistics near 0 and 1, biases near but not at 0.
+
+    Args:
+        name: by which it is known what it is.
+        shape: of the parameter.
+        rng: where numbers are drawn from.
+        most: only so many numbers, flat; None: all of them, in their shape.
+    """
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, dtype=np.int64)
-    drawn = rng.standard_normal(shape, dtype=np.float32)
+    drawn = rng.standard_normal(shape if most is None else min(most, math.prod(shape)), dtype=np.float32)
     if name.endswith("running_var"):
         return (1.0 + 0.1 * np.abs(drawn)).astype(np.float32)
     if len(shape) <= 1:
         centre = 1.0 if name.endswith("weight") else 0.0
         return (centre + 0.1 * drawn).astype(np.float32)
     fan_in = max(int(np.prod(shape[1:])), 1)
-    return (drawn * np.sqrt(2.0 / fan_in)).astype(np.float32)
+    weight: NDArray[np.float32] = (drawn * np.sqrt(2.0 / fan_in)).astype(np.float32)
+    return weight
