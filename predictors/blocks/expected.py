@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from predictors.blocks.segments import Segment, joined, segment
+from predictors.blocks.segments import Segment, enclosing, segment
 from predictors.blocks.table import BlockTable
 from predictors.differentiable.protocol import check_probabilities
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 #: Most numbers that are carried for each row of probabilities.
 _MOST_CARRIED = 200_000
 #: Most combinations of options of places that are told together.
-_MOST_JOINED = 20_000
+_MOST_JOINED = 6_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ExpectedBlocks:
     def _steps(self) -> list[_Step]:
         table = self._table
         costs = (table.padded @ self._weights)[: len(table.columns), None]
-        groups = joined(table.places.places, table.choices, most=_MOST_JOINED, only_inner=True)
+        groups = enclosing(table.places.places, table.choices, most=_MOST_JOINED)
         segments = [segment(group, table.contexts, costs, table.choices) for group in groups]
         first = {gene: i for i, one in reversed(list(enumerate(segments))) for gene in one.genes}
         last = {gene: i for i, one in enumerate(segments) for gene in one.genes}

@@ -35,34 +35,47 @@ class Segment:
     sums: Floats
 
 
-def joined(
-    places: Sequence[Place], choices: tuple[int, ...], *, most: int, only_inner: bool = False
-) -> list[list[Place]]:
-    """Places in groups of neighbours that are told together.
+def joined(places: Sequence[Place], choices: tuple[int, ...], *, most: int) -> list[list[Place]]:
+    """Places in groups of neighbours, each as large as its genes have at most `most` combinations of options.
+
+    Args:
+        places: in order.
+        choices: options per gene.
+        most: combinations.
+    """
+    groups: list[list[Place]] = []
+    genes: set[int] = set()
+    for place in places:
+        together = genes | set(place.genes)
+        if groups and prod(choices[gene] for gene in together) <= most:
+            groups[-1].append(place)
+            genes = together
+        else:
+            groups.append([place])
+            genes = set(place.genes)
+    return groups
+
+
+def enclosing(places: Sequence[Place], choices: tuple[int, ...], *, most: int) -> list[list[Place]]:
+    """Places in groups of neighbours that enclose genes: those that decide several of the group, and none outside.
 
     Args:
         places: in order.
         choices: options per gene.
         most: combinations of options of one group's genes.
-        only_inner: places are joined only where a gene decides them and none outside.
     """
     last = {gene: i for i, place in enumerate(places) for gene in place.genes}
     first = {gene: i for i, place in reversed(list(enumerate(places))) for gene in place.genes}
     groups: list[list[Place]] = []
     start = 0
     while start < len(places):
-        end, best = start + 1, start + 1
-        genes = set(places[start].genes)
-        while end < len(places):
-            genes |= set(places[end].genes)
-            if prod(choices[gene] for gene in genes) > most:
-                break
-            end += 1
-            inner = any(start <= first[gene] < last[gene] == end - 1 for gene in genes)
-            if inner or not only_inner:
-                best = end
-        groups.append(list(places[start:best]))
-        start = best
+        end = start + 1
+        for far in sorted({last[gene] + 1 for gene in places[start].genes if first[gene] == start}):
+            genes = {gene for place in places[start:far] for gene in place.genes}
+            if prod(choices[gene] for gene in genes) <= most:
+                end = max(end, far)
+        groups.append(list(places[start:end]))
+        start = end
     return groups
 
 
