@@ -32,13 +32,12 @@ def one(spec: str, networks: int) -> dict[str, Any]:
     import device_profiles
     import nas
     from predictors import encodings
-    from predictors.composition import Composition
     from predictors.encodings.blockwise import Blockwise
     from profiler.catalogue import compile_all
 
     torch.set_num_threads(1)
     space, target = nas.spaces.load(spec), device_profiles.load("local-onnxruntime")
-    model = _model(Composition(1.0, 0.0, 0.05))
+    model = drawn_model()
     start = time.perf_counter()
     encoding, fidelity = encodings.choose(model, space, target, "ms", progress=lambda done, total: None)
     first_s = time.perf_counter() - start
@@ -80,11 +79,12 @@ def _gradients(encoding: Any, archs: Any) -> dict[str, Any]:
     return {"one_hot": one_hot, "expected_ms": float(np.median(taken))}
 
 
-def _model(composition: Any) -> Any:
+def drawn_model() -> Any:
     """A model of kernels whose costs are drawn by their keys: about their size, so that large ones matter more."""
     import zlib
     from dataclasses import dataclass
 
+    from predictors.composition import Composition
     from predictors.network import Additive, NetworkModel
     from profiler import work
 
@@ -97,7 +97,7 @@ def _model(composition: Any) -> Any:
             zero = np.zeros_like(cost)
             return Additive(np.stack([cost, np.ones_like(cost), cost, zero, zero], axis=1), zero > 0)
 
-    return Drawn(None, composition, half_width=0.05)  # type: ignore[arg-type]
+    return Drawn(None, Composition(1.0, 0.0, 0.05), half_width=0.05)  # type: ignore[arg-type]
 
 
 def main() -> None:
