@@ -136,6 +136,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
                 "difference": None if apart is None else asdict(apart),
                 "stays": stays.get(point.arch),
                 "test_accuracy": facts.get("test_accuracy"),
+                "test_perplexity": facts.get("test_perplexity"),
                 "found_by": list(point.found_by),
                 "onnx": str(result.folder / facts["onnx"]) if facts.get("onnx") else None,
                 "membership": sure.membership[place] if sure.membership else None,
@@ -196,7 +197,8 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     objectives, front = result.study.objectives(), result.front
     places = {point.trial: place for place, point in enumerate(front)}
     heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
-    heads += ["measured [ms]", "test accuracy", "found by"]
+    tested = "perplexity" if any(point["test_perplexity"] is not None for point in data["front"]) else "accuracy"
+    heads += ["measured [ms]", f"test {tested}", "found by"]
     rows = []
     for points in groups.of_equals(front, objectives, result.study.finalists()):
         point = data["front"][places[points[0].trial]]
@@ -204,7 +206,8 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
         cells = [name, *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]
         latency = (point["measured"] or {}).get("latency_ms")
         cells.append("-" if latency is None else f"{latency['value']:.4g}")
-        cells.append("-" if point["test_accuracy"] is None else f"{point['test_accuracy']:.3f}")
+        score = point[f"test_{tested}"]
+        cells.append("-" if score is None else f"{score:.3f}")
         rows.append([*cells, ", ".join(groups.finders(points))])
     lines = [table(heads, rows)]
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)
