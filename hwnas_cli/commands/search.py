@@ -34,7 +34,10 @@ def search(
     evaluations: Annotated[int, count("Architectures that each strategy has judged.")] = 200,
     constraint: Annotated[list[str] | None, typer.Option(help='A bound, such as "latency <= 2 ms".')] = None,
     seed: Seed = 0,
-    data: Annotated[str | None, typer.Option(help="digits, or a folder of images.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, a folder or .tar of images, FILE.npz, text, text:FILE, pairs, pairs:FILE.tsv."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
@@ -197,7 +200,7 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     objectives, front = result.study.objectives(), result.front
     places = {point.trial: place for place, point in enumerate(front)}
     heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
-    tested = "perplexity" if any(point["test_perplexity"] is not None for point in data["front"]) else "accuracy"
+    tested = "perplexity" if any(o.spec.startswith("perplexity") for o in objectives) else "accuracy"
     heads += ["measured [ms]", f"test {tested}", "found by"]
     rows = []
     for points in groups.of_equals(front, objectives, result.study.finalists()):

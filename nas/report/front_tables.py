@@ -21,7 +21,7 @@ def values(view: View) -> str:
     heads = ["architecture", *(f"{label(o)}, {o.source}" for o in view.objectives)]
     heads += [f"coverage of {o.name}" for o in covered]
     heads += ["latency [ms], measured", f"measured - {view.timed.source}" if view.timed else "difference"]
-    tested = "perplexity" if any("test_perplexity" in view.facts(point) for point in view.front) else "accuracy"
+    tested = "perplexity" if any(o.spec.startswith("perplexity") for o in view.objectives) else "accuracy"
     heads += [f"test {tested}", "found by", "ONNX"]
     rows = []
     for points in view.groups:

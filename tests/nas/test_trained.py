@@ -338,6 +338,8 @@ def test_a_search_ends_on_exported_networks(tmp_path, space, name, spec):
     kind = spec.partition(":")[0]
     owner = found.evaluators[0]
     assert facts[f"test_{kind}"] == owner.tested(np.array(arch))[f"test_{kind}"]
+    page = found.report(tmp_path / "front.html").read_text()
+    assert f"test {kind}" in page and f"{facts[f'test_{kind}']:.4f}" in page
     session = onnxruntime.InferenceSession(tmp_path / facts["onnx"], providers=["CPUExecutionProvider"])
     example = owner.data.test.inputs[:1]
     got = session.run(None, {session.get_inputs()[0].name: example.numpy()})[0]
