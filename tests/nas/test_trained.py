@@ -426,3 +426,24 @@ def test_a_data_set_of_torch_is_given_as_an_object(tmp_path, small):
     assert found.plan.data.startswith("dataset:Shades-")
     assert open_study(tmp_path).fact("data") == found.plan.data
     assert found.evaluations == 1 and found.failures == {}
+
+
+def test_a_search_under_a_budget_with_replicates_keeps_both_trainings(tmp_path, small):
+    found = nas.search(
+        small,
+        objectives=["accuracy:trained"],
+        strategy="random",
+        evaluations=1,
+        data="digits",
+        settings={**QUICK, "budget": "epochs=1", "replicates": 2},
+        folder=tmp_path,
+    )
+    (trial,) = found.study.trials()
+    assert trial.budgets == {"accuracy": Budget(epochs=1)}
+    trained = sorted((tmp_path / "trained").iterdir())
+    assert [path.name.split(".")[1] for path in trained] == ["r0e1", "r1e1"]
+    for path in trained:
+        path.unlink()
+    found.measure_finalists(1)
+    assert [path.name.split(".")[1] for path in (tmp_path / "trained").iterdir()] == ["r0e1"]
+    assert set(found.study.finalists()[trial.arch]) == {"onnx", "test_accuracy"}
