@@ -37,6 +37,11 @@ _CHILDREN: dict[str, int] = {
     "gdas.run": 6,  # then: the run [the seed of the shared weights, where the search's is 0]
     "gdas.scale": 7,  # [an ask of random after four networks]
     "gdas.steps": 8,  # then: the run, the step [selection of nsga3 and nsca after five networks]
+    "weights.pairs": 20,
+    "alone.weights": 21,  # then: the replicate
+    "alone.epochs": 22,  # then: the replicate, the epoch
+    "alone.steps": 23,  # then: the replicate, the step
+    "alone.images": 24,  # then: the replicate, the step
 }
 
 

@@ -6,7 +6,7 @@ arguments are one graph: the export for one of them serves the other, with its s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,14 @@ class Trace:
 
 @dataclass
 class Shapes:
-    """Shapes of what blocks read, without exporting any; each distinct block is traced once for each of its inputs."""
+    """Shapes of what blocks read; each distinct block is traced once for each of its inputs.
 
+    Attributes:
+        export: tells what a block gives that cannot be traced, such as an export does.
+        outputs: what is known.
+    """
+
+    export: Callable[[Block, Sequence[Shape], Sequence[str]], Shape]
     outputs: dict[tuple[str, tuple[Shape, ...]], Shape] = field(default_factory=dict)
 
     def inputs(self, assembly: Assembly) -> tuple[tuple[Shape, ...], ...]:
@@ -51,17 +57,12 @@ class Shapes:
             known = self.outputs.get((block.key, shapes))
             if known is None:
                 dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
-                known = self.outputs[block.key, shapes] = _output(block, shapes, dtypes)
+                ran = trace(block, shapes, dtypes)
+                known = self.export(block, shapes, dtypes) if ran is None else ran.output
+                self.outputs[block.key, shapes] = known
             found[block.name] = known
             read.append(shapes)
         return tuple(read)
-
-
-def _output(block: Block, shapes: tuple[Shape, ...], dtypes: Sequence[str]) -> Shape:
-    from profiler.capture import BlockCache
-
-    ran = trace(block, shapes, dtypes)
-    return BlockCache.default().get(block, shapes, dtypes).output_shape if ran is None else ran.output
 
 
 def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace | None:

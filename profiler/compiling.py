@@ -59,7 +59,8 @@ def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, 
 
     Shapes of one block stay together, since one export often serves them all (`profiler.derived_blocks`).
     """
-    blocks, shapes = _block_cache(cache), Shapes()
+    blocks = _block_cache(cache)
+    shapes = _shapes(blocks)
     wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
     for assembly in assemblies:
         for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
@@ -73,6 +74,15 @@ def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, 
             blocks.get(block, read, dtypes)
 
     list(_forked(export, len(groups), workers if blocks.folder is not None else 1))
+
+
+def block_shapes() -> Shapes:
+    """Shapes of what blocks read; those that cannot be traced are exported into the toolkit's own cache."""
+    return _shapes(BlockCache.default())
+
+
+def _shapes(blocks: BlockCache) -> Shapes:
+    return Shapes(lambda block, read, dtypes: blocks.get(block, read, dtypes).output_shape)
 
 
 def _block_cache(cache: Path | None) -> BlockCache:

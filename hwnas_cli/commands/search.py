@@ -34,7 +34,10 @@ def search(
     evaluations: Annotated[int, count("Architectures that each strategy has judged.")] = 200,
     constraint: Annotated[list[str] | None, typer.Option(help='A bound, such as "latency <= 2 ms".')] = None,
     seed: Seed = 0,
-    data: Annotated[str | None, typer.Option(help="digits, or a folder of images.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, a folder or .tar of images, FILE.npz, text, text:FILE, pairs, pairs:FILE.tsv."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
@@ -136,6 +139,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
                 "difference": None if apart is None else asdict(apart),
                 "stays": stays.get(point.arch),
                 "test_accuracy": facts.get("test_accuracy"),
+                "test_perplexity": facts.get("test_perplexity"),
                 "found_by": list(point.found_by),
                 "onnx": str(result.folder / facts["onnx"]) if facts.get("onnx") else None,
                 "membership": sure.membership[place] if sure.membership else None,
@@ -196,7 +200,8 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     objectives, front = result.study.objectives(), result.front
     places = {point.trial: place for place, point in enumerate(front)}
     heads = ["", *(f"{o.name}{f' [{o.unit}]' if o.unit else ''}" for o in objectives)]
-    heads += ["measured [ms]", "test accuracy", "found by"]
+    tested = "perplexity" if any(o.spec.startswith("perplexity") for o in objectives) else "accuracy"
+    heads += ["measured [ms]", f"test {tested}", "found by"]
     rows = []
     for points in groups.of_equals(front, objectives, result.study.finalists()):
         point = data["front"][places[points[0].trial]]
@@ -204,7 +209,8 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
         cells = [name, *(f"{point['objectives'][o.name]['value']:.4g}" for o in objectives)]
         latency = (point["measured"] or {}).get("latency_ms")
         cells.append("-" if latency is None else f"{latency['value']:.4g}")
-        cells.append("-" if point["test_accuracy"] is None else f"{point['test_accuracy']:.3f}")
+        score = point[f"test_{tested}"]
+        cells.append("-" if score is None else f"{score:.3f}")
         rows.append([*cells, ", ".join(groups.finders(points))])
     lines = [table(heads, rows)]
     sources = ", ".join(f"{o.name} is {o.source}" for o in objectives)

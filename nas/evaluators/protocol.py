@@ -30,7 +30,7 @@ class Context:
         folder: of the run; checkpoints go there.
         store: of the run; measurements go there.
         seed: of the search.
-        data: `digits`, an image folder, or None.
+        data: name of the data, see `nas.weights.data`, or None.
         target: of the search, or None.
         settings: of evaluators, such as `epochs`.
         progress: told `(what, done, total)` during long work.
@@ -214,11 +214,28 @@ class Repeatable(ABC):
         """Values of `(n, d)` architectures by an evaluation of its own, the same each time for the same number."""
 
 
-class OwnsWeights(ABC):
+class OwnsNetworks(ABC):
     """An evaluator whose architectures have trained weights, which can be exported.
 
     A class to inherit from, not a protocol to match: asking whether an object has these properties would train them.
     """
+
+    @property
+    @abstractmethod
+    def examples(self) -> Any:
+        """A few inputs `(n, ...)`, on which an export is checked."""
+
+    @abstractmethod
+    def network(self, arch: Archs) -> Any:
+        """The network of one architecture `(d,)` with its weights, in eval mode."""
+
+    @abstractmethod
+    def tested(self, arch: Archs) -> dict[str, float]:
+        """How good one architecture, `(d,)`, is on data that took no part in the search: `test_accuracy`, say."""
+
+
+class OwnsWeights(OwnsNetworks):
+    """One whose networks share the weights of a supernet, and are trained and judged on images."""
 
     @property
     @abstractmethod
@@ -231,12 +248,17 @@ class OwnsWeights(ABC):
         """The trained `nas.spaces.Supernet`; a gradient strategy starts from it."""
 
     @abstractmethod
-    def network(self, arch: Archs) -> Any:
-        """The network of one architecture `(d,)` with its weights, in eval mode."""
-
-    @abstractmethod
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy of one architecture, `(d,)`, on images that took no part in the search."""
+
+    @property
+    def examples(self) -> Any:
+        """Images that judge, `(4, channels, height, width)`."""
+        return self.images.valid.images[:4]
+
+    def tested(self, arch: Archs) -> dict[str, float]:
+        """The accuracy of one architecture, `(d,)`."""
+        return {"test_accuracy": self.test_accuracy(arch)}
 
 
 class EvaluatorKind(Protocol):

@@ -24,6 +24,7 @@ from nas.evaluators.protocol import (
     Budget,
     Context,
     Evaluator,
+    OwnsNetworks,
     OwnsWeights,
     Repeatable,
     Traits,
@@ -121,13 +122,30 @@ class ApartRepeatable(Apart, Repeatable):
         return self.ask(archs, None, replicate, budget)[0]
 
 
-class ApartOwner(Apart, OwnsWeights):
+class ApartTrained(Apart, OwnsNetworks):
     """One whose networks have weights: they are trained in the worker, and in this process where they are exported."""
 
     @cached_property
     def here(self) -> Any:
         """The evaluator in this process."""
         return self.here_open()
+
+    @property
+    def examples(self) -> Any:
+        """Of the evaluator."""
+        return self.here.examples
+
+    def network(self, arch: Archs) -> Any:
+        """Of the evaluator, for `(d,)` genes."""
+        return self.here.network(arch)
+
+    def tested(self, arch: Archs) -> dict[str, float]:
+        """Of the evaluator, for `(d,)` genes."""
+        return {str(name): float(score) for name, score in self.here.tested(arch).items()}
+
+
+class ApartOwner(ApartTrained, OwnsWeights):
+    """One whose networks share weights."""
 
     @property
     def images(self) -> Images:
@@ -140,24 +158,27 @@ class ApartOwner(Apart, OwnsWeights):
         """Of the evaluator."""
         return self.here.supernet
 
-    def network(self, arch: Archs) -> Any:
-        """Of the evaluator."""
-        return self.here.network(arch)
-
     def test_accuracy(self, arch: Archs) -> float:
         """Of the evaluator."""
         return float(self.here.test_accuracy(arch))
 
 
+class ApartTrainedRepeatable(ApartRepeatable, ApartTrained):
+    """Repeatable, with networks of its own."""
+
+
 class ApartOwnerRepeatable(ApartRepeatable, ApartOwner):
-    """Both."""
+    """Repeatable, with shared weights."""
 
 
+#: By whether it is repeatable, and what it owns: nothing, networks, shared weights.
 _CLASSES = {
-    (False, False): Apart,
-    (True, False): ApartRepeatable,
-    (False, True): ApartOwner,
-    (True, True): ApartOwnerRepeatable,
+    (False, 0): Apart,
+    (True, 0): ApartRepeatable,
+    (False, 1): ApartTrained,
+    (True, 1): ApartTrainedRepeatable,
+    (False, 2): ApartOwner,
+    (True, 2): ApartOwnerRepeatable,
 }
 
 
@@ -180,7 +201,7 @@ def open_objective(text: str, context: Context) -> Evaluator:
     sandbox.start()
     try:
         found = _open(sandbox, who, seconds, context.progress)
-        make = _CLASSES[bool(found["repeatable"]), bool(found["owns"])]
+        make = _CLASSES[bool(found["repeatable"]), int(found["owns"])]
         objective = Objective(**found["objective"])
         here = partial(evaluators.open_objective, text, context)
         facts = objective, found["free"], found["identity"]
@@ -345,7 +366,7 @@ def _serve_evaluator(text: str, context: Context, channel: Channel) -> None:
                 "identity": judge.identity,
                 "repeatable": again,
                 "most": None if most is None else int(most),
-                "owns": isinstance(judge, OwnsWeights),
+                "owns": isinstance(judge, OwnsNetworks) + isinstance(judge, OwnsWeights),
                 "budgeted": takes_budget(judge),
                 "traits": [bool(trait) for trait in astuple(traits_of(judge))],
             }, b""

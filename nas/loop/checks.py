@@ -26,7 +26,7 @@ from predictors import genes
 #: Spaces up to this size are looked through for an architecture that meets the constraints before anything is trained.
 ENUMERABLE = 100_000
 #: What a search writes into its folder.
-_OWN = ("run.db", "supernet.", "onnx", ".")
+_OWN = ("run.db", "supernet.", "trained", "onnx", ".")
 
 
 def check_strategies(plan: SearchPlan, space: Space) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError, UsageError
-from nas.evaluators.protocol import Context, Evaluator, OwnsWeights
+from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
 from nas.study.study import Study, costs_of
@@ -41,7 +41,7 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         path = context.folder / str(known["onnx"]) if known.get("onnx") else None
         if owner is not None and (path is None or not path.is_file()):
             path = export(context, owner, arch)
-            facts = {"onnx": str(path.relative_to(context.folder)), "test_accuracy": owner.test_accuracy(arch)}
+            facts = {"onnx": str(path.relative_to(context.folder)), **owner.tested(arch)}
             study.set_finalist(point.arch, facts)
         if context.target is not None and "measured" not in known:
             text = context.space.format(arch)
@@ -65,17 +65,17 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
     context.progress("measuring finalists", len(wanted), len(wanted))
 
 
-def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsWeights | None:
+def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsNetworks | None:
     """The objective whose networks are exported, if there is one.
 
     Raises:
         UsageError: there is none, and no target: finalists would be neither exported nor measured.
     """
-    owner = next((e for e in evaluators if isinstance(e, OwnsWeights)), None)
+    owner = next((e for e in evaluators if isinstance(e, OwnsNetworks)), None)
     if owner is None and context.target is None:
         raise UsageError(
             "finalists can be exported with an objective that has weights, or measured on a target; there is neither",
-            hint="Give --objective accuracy, or --target NAME.",
+            hint="Give --objective accuracy or accuracy:trained, or --target NAME.",
         )
     return owner
 
@@ -96,7 +96,7 @@ def choose(study: Study, count: int) -> list[Point]:
     return [front[i] for i in sorted(kept)]
 
 
-def export(context: Context, owner: OwnsWeights, arch: Any) -> Path:
+def export(context: Context, owner: OwnsNetworks, arch: Any) -> Path:
     """Write a network with its trained weights as ONNX, after checking that it computes the same.
 
     Raises:
@@ -107,13 +107,12 @@ def export(context: Context, owner: OwnsWeights, arch: Any) -> Path:
 
     network = owner.network(arch)
     content = onnx_bytes(context.space, arch, module=network)
-    images = owner.images.valid.images[:4]
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     worst = 0.0
-    for image in images:
+    for example in owner.examples:
         with torch.no_grad():
-            expected = network(image[None]).numpy()
-        got = session.run(None, {session.get_inputs()[0].name: image[None].numpy()})[0]
+            expected = network(example[None]).numpy()
+        got = session.run(None, {session.get_inputs()[0].name: example[None].numpy()})[0]
         worst = max(worst, float(np.abs(got - expected).max() / max(float(np.abs(expected).max()), 1e-6)))
     if not worst <= TOLERANCE:
         raise HwnasError(

@@ -27,6 +27,7 @@ from nas.study.plan import SearchPlan, asked, check, facts
 from nas.study.study import Study, begin_study, hypervolume
 from nas.study.tables import DATABASE
 from nas.study.trial import Point
+from nas.weights import data as weights_data
 from profiler import unmade
 from profiler.lock import run_lock
 from profiler.store import Store
@@ -116,7 +117,7 @@ def search(
     evaluations: int = 200,
     constraints: Sequence[str] = (),
     seed: int = 0,
-    data: str | None = None,
+    data: Any = None,
     target: Target | str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     again: int = 0,
@@ -138,7 +139,8 @@ def search(
         evaluations: architectures that each strategy has judged.
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
-        data: `digits`, an image folder, or None.
+        data: `digits`, an image folder, or another name of data (see `nas.weights.data`); or a
+            `torch.utils.data.Dataset` of images with classes, or two of them, the second for the report; or None.
         target: where measured objectives and finalists are measured; a target, a name or a path.
         settings: see `SearchPlan`.
         again: further evaluations after the search, of what makes the front most certain.
@@ -160,7 +162,7 @@ def search(
         evaluations=evaluations,
         constraints=tuple(constraints),
         seed=seed,
-        data=data,
+        data=weights_data.named(data),
         target=None if target is None else as_target(target),
         settings=dict(settings or {}),
         again=again,

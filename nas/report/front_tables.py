@@ -21,7 +21,8 @@ def values(view: View) -> str:
     heads = ["architecture", *(f"{label(o)}, {o.source}" for o in view.objectives)]
     heads += [f"coverage of {o.name}" for o in covered]
     heads += ["latency [ms], measured", f"measured - {view.timed.source}" if view.timed else "difference"]
-    heads += ["test accuracy", "found by", "ONNX"]
+    tested = "perplexity" if any(o.spec.startswith("perplexity") for o in view.objectives) else "accuracy"
+    heads += [f"test {tested}", "found by", "ONNX"]
     rows = []
     for points in view.groups:
         facts, first = view.facts(points[0]), points[0]
@@ -31,7 +32,7 @@ def values(view: View) -> str:
         cells += [f"{first.coverage[o.name]:.0%}" if o.name in first.coverage else "" for o in covered]
         cells.append(with_interval(latency["value"], latency["low"], latency["high"]) if latency else "")
         cells.append(difference(apart) if apart else "")
-        cells.append(f"{facts['test_accuracy']:.4f}" if "test_accuracy" in facts else "")
+        cells.append(f"{facts[f'test_{tested}']:.4f}" if f"test_{tested}" in facts else "")
         cells += [", ".join(groups.finders(points)), facts.get("onnx") or ""]
         rows.append([_named(view, points), *map(html.escape, cells)])
     return _table(heads, rows)

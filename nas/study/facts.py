@@ -31,13 +31,14 @@ def is_finalist(facts: Any) -> bool:
     """Whether they are facts of an architecture that was chosen: those that are read are what they should be."""
     if not isinstance(facts, dict):
         return False
-    measured, onnx, accuracy = facts.get("measured"), facts.get("onnx"), facts.get("test_accuracy")
+    measured, onnx = facts.get("measured"), facts.get("onnx")
+    scores = [facts.get(name) for name in ("test_accuracy", "test_perplexity")]
     latency = measured.get("latency_ms") if isinstance(measured, dict) else None
     return (
         (measured is None or isinstance(measured, dict))
         and (latency is None or is_latency(latency))
         and (onnx is None or (isinstance(onnx, str) and not onnx.startswith("/") and ".." not in onnx.split("/")))
-        and (accuracy is None or is_number(accuracy))
+        and all(score is None or is_number(score) for score in scores)
         and isinstance(facts.get("model", ""), str)
     )
 

@@ -38,7 +38,7 @@ class SearchPlan:
         evaluations: architectures that each strategy has judged.
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
-        data: `digits`, an image folder, or None.
+        data: name of the data, see `nas.weights.data`, or None.
         target: where `latency:measured` and the finalists are measured, or None.
         settings: of evaluators (`train_steps`) and of strategies (`gdas.steps`).
         again: further evaluations after the search, of what makes the front most certain.

@@ -44,7 +44,8 @@ TRIALS = sa.Table(
     sa.Column("budgets", sa.Text),
 )
 
-#: What became of an architecture that was chosen at the end, as JSON: `measured`, `onnx`, `test_accuracy`.
+#: What became of an architecture that was chosen at the end, as JSON: `measured`, `onnx`, `test_accuracy` or
+#: `test_perplexity`.
 FINALISTS = sa.Table(
     "finalists",
     METADATA,

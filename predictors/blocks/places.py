@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from profiler.assembly import Assembly
 from profiler.block_traces import Shapes
+from profiler.compiling import block_shapes
 
 Archs = NDArray[np.int64]
 Codes = NDArray[np.int32]
@@ -98,7 +99,7 @@ class _Book:
     """What was built, so that nothing is built twice."""
 
     space: SampledSpace
-    shapes: Shapes = field(default_factory=Shapes)
+    shapes: Shapes = field(default_factory=block_shapes)
     numbers: dict[str, int] = field(default_factory=dict)
     rows: dict[bytes, dict[str, int]] = field(default_factory=dict)
     chained: bool = True

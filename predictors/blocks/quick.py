@@ -56,7 +56,7 @@ class Quick:
 
     @staticmethod
     def of(places: Sequence[Place], contexts: Contexts, columns: Floats, choices: tuple[int, ...]) -> Quick:
-        """Tables of a space's places."""
+        """Tables of a space's places; `columns` is `(entries, q)`."""
         edges = contexts.entries.shape[1]
         most = max(_MOST_SUMS // (edges * edges * columns.shape[1]), 1)
         groups = joined(places, choices, most=most)

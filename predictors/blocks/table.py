@@ -165,7 +165,10 @@ class BlockTable:
 
     @cached_property
     def padded(self) -> Floats:
-        """`columns`, then for each block its guess: the mean of its entries, of which nothing is known; then zeros."""
+        """`columns`, then of each block a guess, then zeros, `(entries + blocks + 1, q)`.
+
+        A guess is the mean of the block's entries, of which nothing is known.
+        """
         of = self.contexts.entries
         guesses = np.zeros((len(of), self.columns.shape[1]))
         whole = self.columns.mean(axis=0) if len(self.columns) else np.zeros(self.columns.shape[1])

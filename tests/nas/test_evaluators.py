@@ -42,7 +42,7 @@ ARCHS = np.array(
 def context(tmp_path, small, fake):
     """Of a search with everything that an evaluator may want."""
     folder = tmp_path / "run"
-    settings = {"train_steps": 5, "images": 120}
+    settings = {"train_steps": 5, "images": 120, "train_epochs": 1}
     return Context(small, folder, Store(folder / "run.db"), seed=1, data="digits", target=fake, settings=settings)
 
 
@@ -93,6 +93,7 @@ def specs(table, latency):
         "predicted": [f"latency:{latency}"],
         "shared": ["accuracy"],
         "tabular": [f"table:{path}:cost", f"table:{path}:cost,again"],
+        "trained": ["accuracy:trained"],
     }
 
 
@@ -230,6 +231,7 @@ def test_values_lie_in_their_intervals(context, table, latency, kind):
     [
         ("accuracy", "accuracy", "fraction", True, "shared"),
         ("top1=accuracy", "top1", "fraction", True, "shared"),
+        ("accuracy:trained", "accuracy", "fraction", True, "trained"),
         ("params", "params", "parameters", False, "counted"),
         ("n=macs", "n", "MACs", False, "counted"),
         ("latency:measured", "latency", "ms", False, "measured"),

@@ -7,6 +7,7 @@ import pytest
 from hwnas_cli.app import main
 from nas.study.study import Study, open_study
 from nas.study.summary import summarise
+from nas.study.tables import STUDY_VERSION
 from profiler.store import NoStore, Store
 
 RUN = ("search", "--space", "nasbench201", "--strategy", "random", "--evaluations", "6")
@@ -77,7 +78,7 @@ def test_a_run_of_version_1_says_what_it_says_when_it_is_taken_along(old):
     open_study(old).store.close()
     assert summarise(old) == looked and looked.evaluations == 6
     with sqlite3.connect(old / "run.db") as database:
-        assert database.execute("SELECT value FROM study WHERE key = 'version'").fetchone() == ("2",)
+        assert database.execute("SELECT value FROM study WHERE key = 'version'").fetchone() == (str(STUDY_VERSION),)
 
 
 def test_what_a_search_in_progress_committed_is_seen(run):

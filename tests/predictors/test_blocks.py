@@ -25,8 +25,8 @@ from predictors.encodings import Blockwise, Distilled, Tabulated, choose, distil
 from predictors.network import Additive
 from predictors.testing import check_encoding
 from profiler.assembly import INPUT, Assembly, Block
-from profiler.block_traces import Shapes
 from profiler.catalogue import compile_all
+from profiler.compiling import block_shapes
 
 TARGET = device_profiles.load("local-onnxruntime")
 
@@ -105,7 +105,7 @@ def alone(found):
 
 def test_what_stands_where_is_what_the_assembly_says_for_every_genome():
     learned = places.learn(SPACE)
-    shapes = Shapes()
+    shapes = block_shapes()
     for arch, codes in zip(SPACE.everything, learned.codes(SPACE.everything), strict=True):
         assembly = SPACE.assembly(arch)
         said = [places.text(b.key, read) for b, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True)]

@@ -24,7 +24,7 @@ from device_profiles import plugins
 from device_profiles.errors import InvalidData, PluginError, UsageError
 from device_profiles.registry import Registry
 from nas import evaluators, spaces, strategies
-from nas.evaluators.protocol import OwnsWeights
+from nas.evaluators.protocol import OwnsNetworks, OwnsWeights
 from nas.isolation import apart, checking, space_parts
 from nas.isolation.apart_strategy import ApartStrategy
 from nas.loop import guard
@@ -230,6 +230,29 @@ def test_weights_of_others_are_in_the_process_of_the_search(tmp_path, monkeypatc
     owner = result.evaluators[0]
     assert isinstance(owner, apart.Apart) and isinstance(owner, OwnsWeights)
     assert owner.network(None) == os.getpid() and owner.test_accuracy(None) == 0.5
+
+
+class Schooled(Sum, OwnsNetworks):
+    """Networks of its own, asked for in the process of the search."""
+
+    examples = (1, 2)
+
+    def network(self, arch):
+        return os.getpid()
+
+    def tested(self, arch):
+        return {"test_perplexity": 3}
+
+
+def test_networks_of_others_are_in_the_process_of_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Sums, "open", lambda self, name, spec, context: Schooled(Objective(name, "", False, "trained", spec), False)
+    )
+    evaluators.REGISTRY.register("sums", Sums("sums"))
+    result = nas.search("nasbench201", objectives=["sums"], strategy="random", evaluations=3, folder=tmp_path)
+    owner = result.evaluators[0]
+    assert isinstance(owner, apart.Apart) and isinstance(owner, OwnsNetworks) and not isinstance(owner, OwnsWeights)
+    assert (owner.network(None), owner.examples, owner.tested(None)) == (os.getpid(), (1, 2), {"test_perplexity": 3.0})
 
 
 def test_an_evaluator_that_cannot_be_loaded_costs_its_own_objectives(tmp_path, monkeypatch):
