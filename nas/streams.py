@@ -37,6 +37,7 @@ _CHILDREN: dict[str, int] = {
     "gdas.run": 6,  # then: the run [the seed of the shared weights, where the search's is 0]
     "gdas.scale": 7,  # [an ask of random after four networks]
     "gdas.steps": 8,  # then: the run, the step [selection of nsga3 and nsca after five networks]
+    "evaluators.function": 9,  # then: the genes of an architecture
 }
 
 
