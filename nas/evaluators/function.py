@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from device_profiles.errors import UsageError
+from device_profiles.errors import ConstantNetwork, UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Budget, Context, Traits
 from nas.objectives import Objective, Values, is_source
@@ -144,7 +144,7 @@ class FunctionEvaluator:
         return self.function.budgeted
 
     def evaluate(self, archs: Archs, budget: Budget | None = None) -> Values:
-        """What the function says of each of `(n, d)`; NaN where that is no finite number."""
+        """What the function says of each of `(n, d)`; NaN where that is no finite number, or there is no network."""
         limit = budget or Budget()
         found = []
         for arch in self.space.canonical(archs):
@@ -159,7 +159,10 @@ class FunctionEvaluator:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(self.seed, "evaluators.function", *map(int, arch)))
-            told = self.space.to_module(arch) if self.function.of_module else arch.copy()
+            try:
+                told = self.space.to_module(arch) if self.function.of_module else arch.copy()
+            except ConstantNetwork:
+                return math.nan
             said = self.function.function(told, budget) if self.budgeted else self.function.function(told)
         value = said.item() if getattr(said, "ndim", None) == 0 and hasattr(said, "item") else said
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
