@@ -1,8 +1,13 @@
 """A user's own module, from the device to a measured front: profiled, fitted, searched, measured."""
 
+import pytest
+
 import hwnas
 import nas
 import predictors
+from device_profiles.errors import InvalidData
+from nas.spaces import live
+from nas.study.study import open_study
 
 
 def accuracy(module, budget):
@@ -31,3 +36,16 @@ def test_a_module_is_searched_with_a_predictor_of_its_latency(module_space, modu
     [(arch, finalist)] = result.study.finalists().items()
     assert finalist["measured"]["latency_ms"]["value"] > 0
     assert arch in {point.arch for point in result.front}
+
+
+def test_a_run_is_looked_at_where_nobody_made_its_space_as_far_as_that_goes(module_space, tmp_path, monkeypatch):
+    one = nas.objective("bits", lambda arch: float(arch.sum()))
+    with hwnas.search(module_space, objectives=[one], folder=tmp_path, strategy="random", evaluations=3).study.store:
+        pass
+    monkeypatch.setattr(live, "_KEPT", {})
+    study = open_study(tmp_path)
+    with study.store:
+        assert len(study.trials()) == 3 and study.fact("space") == module_space.spec
+        with pytest.raises(InvalidData, match="cannot be loaded") as refused:
+            study.space()
+    assert "from_module" in refused.value.hint

@@ -41,10 +41,13 @@ class Cutter:
 
     def cut(self, given: Any) -> Plan:
         """The whole network, for an input with content."""
+        import torch
+
         tied = _tied(self.root)
         if tied:
             return self._whole("", self.root, 1, f"{tied[0]} and {tied[1]} are one weight")
-        return self._plan("", self.root, (given,))
+        with torch.no_grad():
+            return self._plan("", self.root, (given,))
 
     def _plan(self, path: str, module: nn.Module, given: Sequence[Any]) -> Plan:
         """A module with its path; what holds no choice is one block, but the root is cut all the same."""
@@ -315,8 +318,6 @@ def _trace(cutter: Cutter, module: nn.Module) -> fx.Graph:
 
 def _values(fx: Any, module: nn.Module, graph: fx.Graph, given: Sequence[Any]) -> dict[Any, Any]:
     """What each node gives for inputs with content."""
-    import torch
-
     found: dict[Any, Any] = {}
 
     class Watch(fx.Interpreter):  # type: ignore[misc]
@@ -324,8 +325,7 @@ def _values(fx: Any, module: nn.Module, graph: fx.Graph, given: Sequence[Any]) -
             found[n] = super().run_node(n)
             return found[n]
 
-    with torch.no_grad():
-        Watch(module, graph=graph, garbage_collect_values=False).run(*given)
+    Watch(module, graph=graph, garbage_collect_values=False).run(*given)
     return found
 
 
