@@ -43,6 +43,8 @@ class Card:
         kernels: number of distinct kernels it was fitted on.
         device_s: seconds of device time behind the measurements.
         half_width: relative half-width of the 90 % interval where all is known, or None with fewer than 9 networks.
+        encoding: how architectures of the space are told, see `predictors.encodings.Fidelity`; None without a space,
+            and of folders of the first versions, which are tables.
     """
 
     predictor: str
@@ -57,6 +59,7 @@ class Card:
     kernels: int
     device_s: float
     half_width: float | None
+    encoding: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Write `card.json`, with the digests of all files that are in the folder."""
@@ -120,6 +123,8 @@ def _check(card: Card) -> None:
     check_numbers("device_s", (card.device_s,), 1, least=0.0)
     if card.half_width is not None:
         check_numbers("half_width", (card.half_width,), 1, least=0.0)
+    if card.encoding is not None and not isinstance(card.encoding.get("kind"), str):
+        raise ValueError(f"encoding must say its kind, got {card.encoding!r}")
     profile, conditions = from_plain(card.profile), Conditions.from_plain(card.conditions)
     said = {"target": card.target, "runtime": profile.runtime.name, "threads": profile.runtime.threads}
     meant = {"target": profile.name, "runtime": conditions.runtime, "threads": conditions.threads}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,14 @@ from numpy.typing import NDArray
 from device_profiles.conditions import Conditions
 from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
 from device_profiles.profile import Target, as_target, from_plain, to_plain
-from device_profiles.reading import parse_json
-from predictors import genes, network, registry, samples
+from predictors import encodings, network, registry, samples
 from predictors.card import Card, is_predictor
-from predictors.encoding import CostTable, DifferentiableTable
+from predictors.differentiable.protocol import DifferentiableCost
+from predictors.encodings import Encoding, SearchedSpace, Tabulated
 from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
-from predictors.sealed import floats, read_tensors, understood
-from profiler.assembly import Assembly
-from profiler.catalogue import compile_all
+from predictors.sealed import understood
 from profiler.free_dims import Wanted
 from profiler.fusing import compiled
 from profiler.model_files import Asked, ModelFile, prepare
@@ -36,43 +33,10 @@ if TYPE_CHECKING:
 
 Archs = NDArray[np.int64]
 
-#: Most architectures that are tabulated one by one.
-TABLE_LIMIT = 100_000
-
 Progress = Callable[[int, int], None]
-
-#: Tensors of a table beside its costs, with one axis for each gene.
-_TENSORS = ("coverage", "lacking", "low", "high")
-
-_TABLE = "table.safetensors"
 
 #: A coverage is a quotient of sums, and may be this far beyond 0..1.
 _ROUNDING = 1e-6
-
-
-class TabulatedSpace(Protocol):
-    """What a predictor needs of a space; those of `nas.spaces` have it."""
-
-    @property
-    def spec(self) -> str:
-        """Name and options."""
-
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Options per gene."""
-
-    @property
-    def size(self) -> int:
-        """Number of genomes."""
-
-    def canonical(self, archs: Archs) -> Archs:
-        """One representative for each network."""
-
-    def is_valid(self, archs: Archs) -> NDArray[np.bool_]:
-        """Which genomes have a function."""
-
-    def assembly(self, arch: Archs) -> Assembly:
-        """The network as blocks."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +46,12 @@ class Predictor:
     Attributes:
         card: what it is and where it may be believed.
         model: for fused graphs.
-        table: for architectures of `card.space`, or None if it was fitted without a space.
+        encoding: for architectures of `card.space`, or None if it was fitted without a space.
     """
 
     card: Card
     model: GraphPredictor
-    table: CostTable | None
+    encoding: Encoding | None
 
     def __repr__(self) -> str:
         card = self.card
@@ -127,13 +91,13 @@ class Predictor:
             return self._predict_archs(np.asarray(items), missing)
         return self._believed(self.model.predict([self._graph(item, asked) for item in items], missing=missing))
 
-    def differentiable(self) -> DifferentiableTable:
+    def differentiable(self) -> DifferentiableCost:
         """The expected cost under independent choices (DESIGN: `DifferentiableCost`).
 
         Raises:
             UsageError: it was fitted without a space.
         """
-        return self._require_table().differentiable()
+        return self._require_encoding().differentiable()
 
     def require_target(self, target: str) -> None:
         """Refuse to speak for another target than its own.
@@ -151,29 +115,17 @@ class Predictor:
 
     def save(self, folder: str | Path) -> None:
         """Write the predictor into `folder`, whole or not at all; what was there before is replaced."""
-        from safetensors.numpy import save_file
-
         with replacing(Path(folder), "a predictor", is_predictor) as work:
             self.model.save(work)
-            if self.table is not None:
-                tensors = {f"cost{i}": np.ascontiguousarray(cost) for i, cost in enumerate(self.table.costs)}
-                for name in _TENSORS:
-                    tensor = getattr(self.table, name)
-                    if tensor is not None:
-                        tensors[name] = np.ascontiguousarray(tensor)
-                facts = {"genes": json.dumps(self.table.genes), "missing": json.dumps(self.table.missing)}
-                save_file(tensors, work / _TABLE, metadata=facts)
+            if self.encoding is not None:
+                self.encoding.save(work)
             self.card.write(work)
 
     def _predict_archs(self, archs: Archs, missing: str) -> Prediction:
-        table = self._require_table()
-        value = table.predict(archs)
-        coverage = table.covered(archs)
-        unknown = table.missing_of(archs)
+        found = self._require_encoding().predict(archs)
         if missing == "raise":
-            network.require_known(unknown)
-        low, high = table.interval(archs)
-        return Prediction(value, low, high, self.card.unit, coverage, unknown)
+            network.require_known(found.missing)
+        return found
 
     def _believed(self, found: Prediction) -> Prediction:
         """The prediction, if it is one: damage that no file shows must not pass for a number."""
@@ -192,12 +144,12 @@ class Predictor:
             )
         return found
 
-    def _require_table(self) -> CostTable:
-        if self.table is None:
+    def _require_encoding(self) -> Encoding:
+        if self.encoding is None:
             raise UsageError(
                 "this predictor was fitted without a space and takes no architectures", hint="Fit it with --space NAME."
             )
-        return self.table
+        return self.encoding
 
     def _graph(self, item: Any, asked: Asked | None) -> OperatorGraph:
         if isinstance(item, OperatorGraph):
@@ -219,7 +171,7 @@ def fit(
     store: Store,
     *,
     target: Target | str | Path,
-    space: TabulatedSpace | None = None,
+    space: SearchedSpace | None = None,
     cost: str = "latency",
     networks: Sequence[str] | None = None,
     progress: Progress = lambda done, total: None,
@@ -260,11 +212,14 @@ def fit(
             hint="Energy needs a meter on the device; fit latency or memory.",
         )
     fitted = make.fit(kernels, measured)
-    table = tabulate(fitted, space, target, progress=progress) if space is not None else None
+    unit = samples.UNITS[cost]
+    encoding, fidelity = None, None
+    if space is not None:
+        encoding, fidelity = encodings.choose(fitted, space, target, unit, progress=progress)
     card = Card(
         predictor=name,
         cost=cost,
-        unit=samples.UNITS[cost],
+        unit=unit,
         target=target.name,
         profile=to_plain(target),
         conditions=conditions.to_plain(),
@@ -274,58 +229,9 @@ def fit(
         kernels=len(kernels.operators),
         device_s=store.device_s(conditions),
         half_width=fitted.half_width,
+        encoding=None if fidelity is None else asdict(fidelity),
     )
-    return Predictor(card, fitted, table)
-
-
-def tabulate(model: GraphPredictor, space: TabulatedSpace, target: Target, *, progress: Progress) -> CostTable:
-    """The cost of every architecture of a space.
-
-    From the kernels that the target's runtime makes of each distinct network.
-
-    Architectures whose output does not depend on the input are charged for what remains (`GraphPredictor.idle`);
-    nothing of that was measured, so their coverage is 0 and their interval reaches from 0 to three times that.
-
-    Raises:
-        UsageError: the space is too large to be tabulated.
-    """
-    if space.size > TABLE_LIMIT:
-        raise UsageError(
-            f"space {space.spec} has {space.size} architectures; {TABLE_LIMIT} can be tabulated",
-            hint="Fit without --space.",
-        )
-    archs = genes.numbered(np.arange(space.size), space.choices)
-    canonical = space.canonical(archs)
-    distinct, inverse = np.unique(canonical, axis=0, return_inverse=True)
-    valid = space.is_valid(distinct)
-    live = np.flatnonzero(valid)
-    catalogue = compile_all([space.assembly(distinct[i]) for i in live], target, progress=progress)
-    prediction = model.predict_catalogue(catalogue)
-    rows = inverse.reshape(-1)
-    idle = model.idle(catalogue)
-    sets: dict[tuple[str, ...], int] = {(): 0}
-    lacking = np.zeros(len(distinct), dtype=np.int32)
-    lacking[live] = [sets.setdefault(keys, len(sets)) for keys in prediction.missing]
-
-    def spread(values: NDArray[Any] | None, other: float) -> NDArray[np.float64] | None:
-        if values is None:
-            return None
-        everywhere = np.full(len(distinct), other)
-        everywhere[live] = values
-        return everywhere[rows].reshape(space.choices)
-
-    value = spread(prediction.value, idle)
-    assert value is not None
-    return CostTable(
-        choices=tuple(space.choices),
-        genes=(tuple(range(len(space.choices))),),
-        costs=(value,),
-        coverage=spread(prediction.coverage, 0.0),
-        lacking=lacking[rows].reshape(space.choices) if len(sets) > 1 else None,
-        missing=tuple(sets),
-        low=spread(prediction.low, 0.0),
-        high=spread(prediction.high, 3.0 * idle),
-    )
+    return Predictor(card, fitted, encoding)
 
 
 def load(folder: str | Path) -> Predictor:
@@ -364,27 +270,13 @@ def _read(place: Path, card: Card) -> Predictor:
         model = make.load(place)
         if model.half_width != card.half_width:
             raise ValueError(f"half_width is {card.half_width} in the card and {model.half_width} in the model")
-    with understood(f"cannot read {place}/{_TABLE}", remedy):
-        if card.choices is None and (place / _TABLE).exists():
-            raise ValueError("the card knows of no table")
-        return Predictor(card, model, None if card.choices is None else _read_table(place / _TABLE, card.choices))
-
-
-def _read_table(path: Path, choices: tuple[int, ...]) -> CostTable:
-    tensors, facts = read_tensors(path)
-    genes = tuple(tuple(part) for part in parse_json(facts["genes"], "genes"))
-    missing = tuple(tuple(keys) for keys in parse_json(facts["missing"], "missing"))
-    costs = [f"cost{i}" for i in range(len(genes))]
-    if not set(tensors) <= {*costs, *_TENSORS} or not all(isinstance(key, str) for keys in missing for key in keys):
-        raise ValueError(f"it holds {', '.join(sorted(tensors))[:200]}, or keys that are no texts")
-    parts = tuple(floats(tensors, name) for name in costs)
-    others = {name: floats(tensors, name) for name in ("coverage", "low", "high") if name in tensors}
-    lacking = tensors.get("lacking")
-    if lacking is not None and lacking.dtype.kind != "i":
-        raise ValueError(f"lacking holds {lacking.dtype}, not whole numbers")
-    table = CostTable(choices, genes, parts, missing=missing, lacking=lacking, **others)
-    table.require_ranges()
-    return table
+    kind = str((card.encoding or {"kind": Tabulated.kind})["kind"])
+    with understood(f"cannot read {place}/{kind}.safetensors", remedy):
+        if card.choices is None:
+            if any((place / name).exists() for name in encodings.FILES):
+                raise ValueError("the card knows of no space")
+            return Predictor(card, model, None)
+        return Predictor(card, model, encodings.load(kind, place, card.choices, model, card.unit))
 
 
 def same_conditions(predictor: Predictor, conditions: Conditions) -> None:

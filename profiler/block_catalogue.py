@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
-from device_profiles.profile import Target, from_plain, to_plain
+from device_profiles.profile import Target
 from profiler import runtimes
-from profiler.assembly import INPUT, Assembly, Block
-from profiler.block_traces import Shape, Shapes
-from profiler.capture import BlockCache, stitch
+from profiler.assembly import Assembly
+from profiler.compiling import Compiled, compiled
 from profiler.cuts import Use, cut
-from profiler.fusing import runtime_options
-from profiler.onnx_graph import read_graph
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
 _VERSION = 2
@@ -86,9 +80,7 @@ def compile_and_cut(
     number: dict[str, int] = {}
     kernels: list[Operator] = []
     networks: list[CutNetwork] = []
-    spans = [(start, min(start + _CHUNK, len(assemblies))) for start in range(0, len(assemblies), _CHUNK)]
-    count = max(1, min(workers or os.cpu_count() or 1, len(spans)))
-    for found, cuts in _results(list(assemblies), to_plain(target), cache, spans, count):
+    for found, cuts in compiled(assemblies, target, _made, span=_CHUNK, cache=cache, workers=workers):
         for kernel in found:
             if number.setdefault(kernel.key, len(kernels)) == len(kernels):
                 kernels.append(kernel)
@@ -100,81 +92,12 @@ def compile_and_cut(
     return catalogue
 
 
-def export_blocks(
-    assemblies: Sequence[Assembly], target: Target, *, cache: Path | None = None, workers: int | None = None
-) -> None:
-    """Export all blocks of networks that were not exported yet, side by side.
-
-    Shapes of one block stay together, since one export often serves them all (`profiler.derived_blocks`).
-    """
-    blocks = BlockCache.default() if cache is None else BlockCache(cache / "blocks")
-    shapes = Shapes()
-    wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
-    for assembly in assemblies:
-        for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
-            dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
-            if not blocks.holds(block, read, dtypes):
-                wanted.setdefault(block.key, {})[read] = (block, dtypes)
-    global _GROUPS  # noqa: PLW0603 - what forked workers inherit, as below
-    _GROUPS = [[(block, read, dtypes) for read, (block, dtypes) in group.items()] for group in wanted.values()], blocks
-    count = max(1, min(workers or os.cpu_count() or 1, len(wanted)))
-    try:
-        if count == 1 or not hasattr(os, "fork") or blocks.folder is None:
-            list(map(_export_group, range(len(wanted))))
-            return
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
-            list(pool.map(_export_group, range(len(wanted))))
-    finally:
-        _GROUPS = None
-
-
-_GROUPS: tuple[list[list[tuple[Block, tuple[Shape, ...], list[str]]]], BlockCache] | None = None
-
-
-def _export_group(number: int) -> None:
-    assert _GROUPS is not None
-    groups, blocks = _GROUPS
-    for block, read, dtypes in groups[number]:
-        blocks.get(block, read, dtypes)
-
-
-#: What forked workers inherit: assemblies hold functions, which do not travel between processes.
-_WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
-
-
-def _results(
-    assemblies: list[Assembly], plain: dict[str, Any], cache: Path | None, spans: list[tuple[int, int]], workers: int
-) -> Iterator[tuple[list[Operator], list[CutNetwork]]]:
-    global _WORK  # noqa: PLW0603 - see above
-    _WORK = (assemblies, plain, cache)
-    try:
-        if workers == 1 or not hasattr(os, "fork"):
-            yield from map(_compile_span, spans)
-            return
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
-            yield from pool.map(_compile_span, spans)
-    finally:
-        _WORK = None
-
-
-def _compile_span(span: tuple[int, int]) -> tuple[list[Operator], list[CutNetwork]]:
-    assert _WORK is not None
-    assemblies, plain, cache = _WORK
-    target = from_plain(plain)
-    runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
-    blocks = BlockCache.default() if cache is None else BlockCache(cache / "blocks")
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+def _made(graphs: Compiled) -> tuple[list[Operator], list[CutNetwork]]:
     number: dict[Operator, int] = {}
     networks: list[CutNetwork] = []
-    with tempfile.TemporaryDirectory(dir=memory) as place:
-        path = Path(place) / "network.onnx"
-        for assembly in assemblies[slice(*span)]:
-            model = stitch(assembly, blocks, shared=True)
-            path.write_bytes(model.SerializeToString())
-            fused = runtime.fuse(path, options)
-            graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
-            kernels = tuple(number.setdefault(node.operator, len(number)) for node in graph.nodes)
-            networks.append(CutNetwork(kernels, cut(graph, assembly)))
+    for assembly, graph in graphs:
+        kernels = tuple(number.setdefault(node.operator, len(number)) for node in graph.nodes)
+        networks.append(CutNetwork(kernels, cut(graph, assembly)))
     return list(number), networks
 
 

@@ -11,9 +11,11 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
@@ -29,6 +32,17 @@ from profiler.block_traces import Trace, trace
 from profiler.derived_blocks import derive, without_weights
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
+from profiler.pieces import (
+    OPSET,
+    BlockGraph,
+    Shape,
+    constant_piece,
+    frame_piece,
+    handed_on,
+    nodes_piece,
+    read_block,
+    weight_piece,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -36,35 +50,12 @@ if TYPE_CHECKING:
 
     from profiler.model_files import Asked
 
-Shape = tuple[int, ...]
-
 #: Version of the files in the block cache.
 _FORMAT = 1
-OPSET = 20
-IR_VERSION = 10
-
-
-@dataclass(frozen=True)
-class BlockGraph:
-    """A block as ONNX pieces.
-
-    Attributes:
-        nodes: in order; values have the block's own names.
-        inputs: names, in the order of the forward's arguments.
-        output: name of its one output.
-        output_shape: and its shape.
-        constants: initialisers that are no parameters, by name.
-        parameters: parameters and buffers, by their torch names, with their shapes.
-        shapes: of all values inside, by name.
-    """
-
-    nodes: tuple[Any, ...]
-    inputs: tuple[str, ...]
-    output: str
-    output_shape: Shape
-    constants: dict[str, Any]
-    parameters: dict[str, Shape]
-    shapes: dict[str, tuple[int, Shape]]
+#: Numbers of a random weight before they repeat, where they matter little. A prime, so that channels differ.
+_MOST_DRAWN = 4099
+#: Random weights that a cache keeps.
+_MOST_KEPT_BYTES = 1 << 26
 
 
 @dataclass
@@ -74,6 +65,8 @@ class BlockCache:
     folder: Path | None
     graphs: dict[str, BlockGraph] = field(default_factory=dict)
     exports: dict[str, tuple[Trace, Any]] = field(default_factory=dict)
+    weights: dict[str, bytes] = field(default_factory=dict)
+    kept_bytes: int = 0
 
     @staticmethod
     def default() -> BlockCache:
@@ -87,20 +80,33 @@ class BlockCache:
     def get(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str] | None = None) -> BlockGraph:
         """The export of a block for inputs of these shapes, and dtypes (float32 if None); made at first need."""
         dtypes = dtypes or ["float32"] * len(shapes)
-        name = _named(block, shapes, dtypes)
+        name = f"{block.key}({_shown(tuple(shapes), tuple(dtypes))})"
         if name not in self.graphs:
-            self.graphs[name] = _block_graph(self._proto(name, block, shapes, dtypes), name)
+            self.graphs[name] = read_block(self._proto(name, block, shapes, dtypes), name)
         return self.graphs[name]
 
     def holds(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> bool:
         """Whether the export is there already."""
-        name = _named(block, shapes, dtypes)
+        name = f"{block.key}({_shown(tuple(shapes), tuple(dtypes))})"
         path = self._path(name)
         return name in self.graphs or (path is not None and path.exists())
 
     def _path(self, name: str) -> Path | None:
         stamp = f"{_FORMAT}|torch {version('torch')}|onnxscript {version('onnxscript')}|{name}"
         return None if self.folder is None else self.folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.onnx"
+
+    def weight(self, owner: str, name: str, shape: Shape) -> bytes:
+        """The file's piece of a random weight: always the same for the same names and shape."""
+        full = f"{owner}/{name}"
+        piece = self.weights.get(full)
+        if piece is None:
+            rng = np.random.default_rng(zlib.crc32(full.encode()))
+            some = random_parameter(name, shape, rng, most=_MOST_DRAWN)
+            piece = weight_piece(full, np.resize(some, shape))
+            if self.kept_bytes + len(piece) <= _MOST_KEPT_BYTES:
+                self.kept_bytes += len(piece)
+                self.weights[full] = piece
+        return piece
 
     def _proto(self, name: str, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
         import onnx
@@ -155,14 +161,6 @@ class BlockCache:
 
 
 _DEFAULT: BlockCache | None = None
-
-
-def _named(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> str:
-    read = (
-        ("" if dtype == "float32" else f"{dtype} ") + "x".join(map(str, shape))
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    )
-    return f"{block.key}({';'.join(read)})"
 
 
 def _of_key(block: Block, dtypes: Sequence[str]) -> str:
@@ -233,7 +231,7 @@ def _one_registry() -> Iterator[None]:
 
     registry = _registration.ONNXRegistry
     made = registry.__dict__["from_torchlib"]
-    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[method-assign]
+    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
@@ -298,64 +296,63 @@ def stitch(
         A model with the input `input`, of the assembly's dtype, and the output `output`, float32.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
 
+    rng = np.random.default_rng(seed)
+    state = (
+        None if module is None else {key: value.detach().cpu().numpy() for key, value in module.state_dict().items()}
+    )
+
+    def weight(block: str, owner: str, name: str, shape: Shape) -> bytes:
+        values = random_parameter(name, shape, rng) if state is None else state[f"blocks.{block}.{name}"]
+        return weight_piece(f"{owner}/{name}", values)
+
+    model: onnx.ModelProto = onnx.ModelProto.FromString(b"".join(_pieces(assembly, cache, weight, shared=shared)))
+    return model
+
+
+def stitch_for_compiling(assembly: Assembly, cache: BlockCache) -> bytes:
+    """The file of `stitch(..., shared=True)`, for seeing what a runtime makes of it; in a tenth of the time.
+
+    Its random weights are others: each is drawn from a seed of its own, so that the cache can keep it.
+    """
+    return b"".join(_pieces(assembly, cache, lambda _, *weight: cache.weight(*weight), shared=True))
+
+
+def _pieces(
+    assembly: Assembly, cache: BlockCache, weight: Callable[[str, str, str, Shape], bytes], *, shared: bool
+) -> Iterator[bytes]:
+    """The pieces of a network's file; a weight is asked for by block, owner, name and shape."""
     if not assembly.blocks:
         raise InvalidModel("an assembly needs at least one block")
-    state = (
-        {} if module is None else {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
-    )
-    rng = np.random.default_rng(seed)
     values: dict[str, tuple[str, Shape]] = {INPUT: ("input", assembly.input_shape)}
-    model = onnx.ModelProto(ir_version=IR_VERSION)
-    model.opset_import.append(helper.make_opsetid("", OPSET))
-    graph = model.graph
-    graph.name = "network"
     written: set[str] = set()
     readers: dict[str, list[tuple[int, set[str]]]] = {}
     last = assembly.blocks[-1].name
     for block in assembly.blocks:
-        sources = [values[name] for name in block.inputs]
-        dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
-        piece = cache.get(block, [shape for _, shape in sources], dtypes)
-        names = dict(zip(piece.inputs, (name for name, _ in sources), strict=True))
-        read = ";".join("x".join(map(str, shape)) for _, shape in sources)
+        sources = tuple([values[name][0] for name in block.inputs])
+        shapes = tuple([values[name][1] for name in block.inputs])
+        graph = cache.get(
+            block, shapes, [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
+        )
         owner = block.name
         if shared:
-            equal = f"{block.key.replace(' ', '_')}{read}"
-            owner = equal + "+" * _other_weights(readers.setdefault(equal, []), {name for name, _ in sources})
-        for name, constant in piece.constants.items():
-            names[name] = f"{owner}/{name}"
-            if names[name] not in written:
-                written.add(names[name])
-                graph.initializer.add().CopyFrom(constant)
-                graph.initializer[-1].name = names[name]
-        for name, shape in piece.parameters.items():
-            names[name] = f"{owner}/{name}"
-            if names[name] not in written:
-                written.add(names[name])
-                array = (
-                    state[f"blocks.{block.name}.{name}"] if module is not None else random_parameter(name, shape, rng)
-                )
-                graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), names[name]))
-        if block.name == last and piece.output not in piece.inputs:
-            names[piece.output] = "output"
-        for node in piece.nodes:
-            copy = graph.node.add()
-            copy.CopyFrom(node)
-            copy.name = f"{block.name}/{node.name}"
-            copy.input[:] = [names.get(value, f"{block.name}/{value}" if value else "") for value in node.input]
-            copy.output[:] = [names.get(value, f"{block.name}/{value}" if value else "") for value in node.output]
-        for name, (element, shape) in piece.shapes.items():
-            if name not in names:
-                graph.value_info.add(name=f"{block.name}/{name}", type=_tensor_type(element, shape))
-        values[block.name] = (names.get(piece.output, f"{block.name}/{piece.output}"), piece.output_shape)
-    if values[last][0] != "output":  # the last block hands its input on
-        graph.node.append(helper.make_node("Identity", [values[last][0]], ["output"], name=f"{last}/output"))
-    element = helper.np_dtype_to_tensor_dtype(np.dtype(assembly.input_dtype))
-    graph.input.append(helper.make_tensor_value_info("input", element, assembly.input_shape))
-    graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, values[last][1]))
-    return model
+            equal = block.key.replace(" ", "_") + _shown(shapes, ("float32",) * len(shapes))
+            owner = equal + "+" * _other_weights(readers.setdefault(equal, []), set(sources))
+        for name in (*graph.constants, *graph.parameters):
+            if f"{owner}/{name}" in written:
+                continue
+            written.add(f"{owner}/{name}")
+            if name in graph.parameters:
+                yield weight(block.name, owner, name, graph.parameters[name])
+            else:
+                yield constant_piece(graph, owner, name)
+        piece, output = nodes_piece(graph, block.name, owner, sources, block.name == last)
+        yield piece
+        values[block.name] = (output, graph.output_shape)
+    output, shape = values[last]
+    if output != "output":  # the last block hands its input on
+        yield handed_on(output, f"{last}/output")
+    yield frame_piece(assembly.input_shape, assembly.input_dtype, shape)
 
 
 def _other_weights(equal: list[tuple[int, set[str]]], sources: set[str]) -> int:
@@ -374,63 +371,30 @@ def _other_weights(equal: list[tuple[int, set[str]]], sources: set[str]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _tensor_type(element: int, shape: Shape) -> Any:
-    """Copied wherever it is used: a space's networks have few distinct ones, and thousands of values."""
-    from onnx import helper
+def _shown(shapes: tuple[Shape, ...], dtypes: tuple[str, ...]) -> str:
+    return ";".join(
+        ("" if dtype == "float32" else f"{dtype} ") + "x".join(map(str, shape))
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    )
 
-    return helper.make_tensor_type_proto(element, shape)
 
+def random_parameter(name: str, shape: Shape, rng: np.random.Generator, *, most: int | None = None) -> NDArray[Any]:
+    """A parameter as training leaves them: He-scaled weights, statistics near 0 and 1, biases near but not at 0.
 
-def random_parameter(name: str, shape: Shape, rng: np.random.Generator) -> Any:
-    """A parameter as training leaves them: He-scaled weights, statistics near 0 and 1, biases near but not at 0."""
+    Args:
+        name: by which it is known what it is.
+        shape: of the parameter.
+        rng: where numbers are drawn from.
+        most: only so many numbers, flat; None: all of them, in their shape.
+    """
     if name.endswith("num_batches_tracked"):
         return np.zeros(shape, dtype=np.int64)
-    drawn = rng.standard_normal(shape, dtype=np.float32)
+    drawn = rng.standard_normal(shape if most is None else min(most, math.prod(shape)), dtype=np.float32)
     if name.endswith("running_var"):
         return (1.0 + 0.1 * np.abs(drawn)).astype(np.float32)
     if len(shape) <= 1:
         centre = 1.0 if name.endswith("weight") else 0.0
         return (centre + 0.1 * drawn).astype(np.float32)
     fan_in = max(int(np.prod(shape[1:])), 1)
-    return (drawn * np.sqrt(2.0 / fan_in)).astype(np.float32)
-
-
-def _block_graph(proto: Any, name: str) -> BlockGraph:
-    from onnx import helper
-
-    graph = proto.graph
-    if len(graph.output) != 1:
-        raise InvalidModel(f"block {name} has {len(graph.output)} outputs; a block has one")
-    shapes = {
-        value.name: (value.type.tensor_type.elem_type, tuple(d.dim_value for d in value.type.tensor_type.shape.dim))
-        for value in (*graph.value_info, *graph.output)
-    }
-    output = graph.output[0].name
-    given = str(helper.tensor_dtype_to_np_dtype(shapes[output][0]))
-    if given != "float32":
-        raise InvalidModel(
-            f"block {name} gives {given}; only the input of a network may be anything but float32",
-            hint="Let the block give float32.",
-        )
-    weights = {weight.name for weight in graph.initializer}
-    own = set(json.loads(next(entry.value for entry in proto.metadata_props if entry.key == "parameters")))
-    parameters = {w.name: tuple(w.dims) for w in graph.initializer if w.name in own}
-    nodes, constants = [], {w.name: w for w in graph.initializer if w.name not in parameters}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            constants[node.output[0]] = _constant(node)
-        else:
-            nodes.append(node)
-    inputs = tuple(value.name for value in graph.input if value.name not in weights)
-    return BlockGraph(tuple(nodes), inputs, output, shapes[output][1], constants, parameters, shapes)
-
-
-def _constant(node: Any) -> Any:
-    from onnx import helper, numpy_helper
-
-    attribute = node.attribute[0]
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return value
-    dtype = np.float32 if attribute.name.startswith("value_float") else np.int64
-    return numpy_helper.from_array(np.array(value, dtype=dtype))
+    weight: NDArray[np.float32] = (drawn * np.sqrt(2.0 / fan_in)).astype(np.float32)
+    return weight

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -24,13 +20,11 @@ from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
-from device_profiles.profile import Target, as_target, from_plain, to_plain
+from device_profiles.profile import Target, as_target
 from profiler import runtimes
 from profiler.assembly import Assembly
-from profiler.capture import BlockCache, stitch
-from profiler.fusing import runtime_options
+from profiler.compiling import Compiled, compiled
 from profiler.graph_codes import Wires, from_wires, places_of_kernels, to_wires
-from profiler.onnx_graph import read_graph
 from profiler.operators import (
     Operator,
     OperatorGraph,
@@ -101,13 +95,11 @@ def compile_all(
     if path.exists():
         progress(len(assemblies), len(assemblies))
         return _read(path)
-    spans = [(start, min(start + _CHUNK, len(assemblies))) for start in range(0, len(assemblies), _CHUNK)]
-    count = max(1, min(workers or os.cpu_count() or 1, len(spans)))
     number: dict[Operator, int] = {}
     wires: list[Wires] = []
     inputs: list[tuple[Tensor, ...]] = []
     used: list[NDArray[np.int32]] = []
-    for span in _results(list(assemblies), to_plain(target), cache, spans, count):
+    for span in compiled(assemblies, target, _made, span=_CHUNK, cache=cache, workers=workers):
         numbers = np.array([number.setdefault(kernel, len(number)) for kernel in span.kernels], dtype=np.int32)
         for row in span.wires:
             places = places_of_kernels(row)
@@ -133,63 +125,14 @@ class _Span:
     inputs: list[tuple[Tensor, ...]]
 
 
-#: What forked workers inherit: assemblies hold functions, which do not travel between processes.
-_WORK: tuple[list[Assembly], dict[str, Any], Path | None] | None = None
-
-
-def _results(
-    assemblies: list[Assembly], plain: dict[str, Any], cache: Path | None, spans: list[tuple[int, int]], workers: int
-) -> Iterator[_Span]:
-    """Fused graphs of the networks of each span, in order; in forked processes where there are several."""
-    global _WORK  # noqa: PLW0603 - see above
-    _WORK = (assemblies, plain, cache)
-    try:
-        if workers == 1 or not hasattr(os, "fork"):
-            yield from map(_compile_span, spans)
-            return
-        _warm_blocks(assemblies, cache)
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
-            yield from pool.map(_compile_span, spans)
-    finally:
-        _WORK = None
-
-
-def _warm_blocks(assemblies: list[Assembly], cache: Path | None) -> None:
-    """Export every distinct block before forking, so that workers only read."""
-    blocks = _block_cache(cache)
-    seen: set[tuple[str, ...]] = set()
-    for assembly in assemblies:
-        kinds = tuple(sorted({block.key for block in assembly.blocks}))
-        if not seen.issuperset({kinds}):
-            seen.add(kinds)
-            stitch(assembly, blocks, shared=True)
-
-
-def _compile_span(span: tuple[int, int]) -> _Span:
-    assert _WORK is not None
-    assemblies, plain, cache = _WORK
-    target = from_plain(plain)
-    runtime = runtimes.load(target.runtime.name)
-    options = runtime_options(target)
-    blocks = _block_cache(cache)
-    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+def _made(graphs: Compiled) -> _Span:
     number: dict[Operator, int] = {}
     found = _Span([], [], [])
-    with tempfile.TemporaryDirectory(dir=memory) as place:
-        path = Path(place) / "network.onnx"
-        for assembly in assemblies[slice(*span)]:
-            model = stitch(assembly, blocks, shared=True)
-            path.write_bytes(model.SerializeToString())
-            fused = runtime.fuse(path, options)
-            graph = read_graph(model if fused is None else fused, runtime=target.runtime.name)
-            found.wires.append(to_wires(graph, number, own_constants=True))
-            found.inputs.append(tuple(tensor for _, tensor in graph.inputs))
+    for _, graph in graphs:
+        found.wires.append(to_wires(graph, number, own_constants=True))
+        found.inputs.append(tuple(tensor for _, tensor in graph.inputs))
     found.kernels.extend(number)
     return found
-
-
-def _block_cache(cache: Path | None) -> BlockCache:
-    return BlockCache.default() if cache is None else BlockCache(cache / "blocks")
 
 
 def _write(path: Path, catalogue: Catalogue) -> None:

@@ -16,13 +16,19 @@ from device_profiles.errors import ConstantNetwork, InvalidModel
 from profiler import onnx_check
 from profiler.agent.trial import MOST_VALUES
 from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor, Values
-from profiler.ort_shapes import output_shape
+from profiler.ort_shapes import LIKE_FIRST, output_shape
 
 if TYPE_CHECKING:
     import onnx
 
 #: `AttributeProto.GRAPH` and `GRAPHS`.
 _GRAPHS = (5, 10)
+#: What is read from the bytes of nodes and types is remembered: networks of a space have few that differ. Longer ones
+#: are read each time.
+_MOST_REMEMBERED = 1 << 13
+_LONGEST_REMEMBERED = 1 << 12
+#: Before the names of operator sets of which ONNX knows nothing.
+_OF_RUNTIME = "com.microsoft"
 
 
 def read_graph(
@@ -62,7 +68,7 @@ def read_graph(
     tensors = known_shapes(proto) | dict(shapes or {})
     tensors |= dict(inputs)
     for weight in proto.graph.initializer:
-        tensors[weight.name] = Tensor(tuple(weight.dims), _dtype(weight.data_type), constant=True)
+        tensors[weight.name] = _weight(tuple(weight.dims), weight.data_type)
     nodes: list[Node] = []
     live = {tensor_name for tensor_name, _ in inputs}
     missing: list[str] = []
@@ -165,14 +171,31 @@ def _inputs(proto: Any, name: str) -> list[tuple[str, Tensor]]:
 def known_shapes(proto: Any) -> dict[str, Tensor]:
     """Shapes that the file has or that ONNX can infer. Weights are not copied for the inference."""
     known = _value_infos(proto.graph)
-    wanted = {output for node in proto.graph.node for output in node.output if output}
-    if wanted <= known.keys():
+    if not _inferable(proto, known):
         return known
     light = proto if proto.ByteSize() < 1 << 20 else _without_weights(proto)
     inferred = onnx_check.infer_shapes(light)
     if inferred is None:
         return known
     return _value_infos(inferred.graph) | known
+
+
+def _inferable(proto: Any, known: Mapping[str, Tensor]) -> bool:
+    """Whether ONNX may know the shape of a value that has none in the file.
+
+    It does not where a runtime's own operator writes it, nor where an operator makes its first output of the shape of
+    such a value.
+    """
+    hopeless: set[str] = set()
+    for node in proto.graph.node:
+        missing = [output for output in node.output if output and output not in known]
+        if not missing:
+            continue
+        like_first = node.domain in ("", "ai.onnx") and node.op_type in LIKE_FIRST and missing == [node.output[0]]
+        if not node.domain.startswith(_OF_RUNTIME) and not (like_first and node.input[0] in hopeless):
+            return True
+        hopeless.update(missing)
+    return False
 
 
 def _without_weights(source: Any) -> Any:
@@ -199,19 +222,35 @@ def _without_weights(source: Any) -> Any:
 def _value_infos(graph: Any) -> dict[str, Tensor]:
     found = {}
     for value in (*graph.value_info, *graph.output, *graph.input):
-        tensor_type = value.type.tensor_type
-        dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor_type.shape.dim]
-        if tensor_type.elem_type and tensor_type.HasField("shape") and all(dim >= 0 for dim in dims):
-            found[value.name] = Tensor(tuple(dims), _dtype(tensor_type.elem_type))
+        content = value.type.SerializeToString()
+        tensor = _tensor(content) if len(content) <= _LONGEST_REMEMBERED else _tensor.__wrapped__(content)
+        if tensor is not None:
+            found[value.name] = tensor
     return found
 
 
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _tensor(content: bytes) -> Tensor | None:
+    """A `TypeProto`, if it is a tensor of a known shape."""
+    import onnx
+
+    tensor_type = onnx.TypeProto.FromString(content).tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor_type.shape.dim]
+    if tensor_type.elem_type and tensor_type.HasField("shape") and all(dim >= 0 for dim in dims):
+        return Tensor(tuple(dims), _dtype(tensor_type.elem_type))
+    return None
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _weight(shape: tuple[int, ...], element_type: int) -> Tensor:
+    return Tensor(shape, _dtype(element_type), constant=True)
+
+
 def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool) -> Node:
-    attributes = tuple(sorted((attribute.name, _attribute(attribute)) for attribute in proto_node.attribute))
     inputs = tuple(proto_node.input)
-    operands = tuple(tensors.get(tensor) if tensor else None for tensor in inputs)
-    for position, tensor in enumerate(inputs):
-        if tensor and operands[position] is None:
+    operands = tuple([tensors.get(tensor) if tensor else None for tensor in inputs])
+    for tensor, operand in zip(inputs, operands, strict=True):
+        if tensor and operand is None:
             raise InvalidModel(
                 f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again."
             )
@@ -220,25 +259,55 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[
         further = [value for value in outside if value in tensors and value not in inputs]
         inputs += (*further, *(f"{proto_node.output[0]}/{weight}" for weight, _ in weights))
         operands += (*(tensors[value] for value in further), *(tensor for _, tensor in weights))
-    outputs = tuple(output for output in proto_node.output if output)
-    for position, output in enumerate(outputs):
-        if output not in tensors:
-            known = rules and UNKNOWN not in operands
-            shape = _inferred(proto_node.op_type, dict(attributes), operands) if known and position == 0 else None
-            if shape is None:
-                missing.append(output)
-                tensors[output] = UNKNOWN
-                continue
-            dtype = next((operand.dtype for operand in operands if operand is not None), "float32")
-            tensors[output] = Tensor(shape, dtype)
-    operator = Operator(
-        "" if proto_node.domain == "ai.onnx" else proto_node.domain,
+    outputs = tuple([output for output in proto_node.output if output])
+    attributes = tuple([attribute.SerializeToString() for attribute in proto_node.attribute])
+    short = sum(map(len, attributes)) <= _LONGEST_REMEMBERED
+    operator = (_operator if short else _operator.__wrapped__)(
+        proto_node.domain,
         proto_node.op_type,
         attributes,
         operands,
-        tuple(tensors[output] for output in outputs),
+        tuple([tensors.get(output) for output in outputs]),
+        rules and UNKNOWN not in operands,
     )
+    for output, tensor in zip(outputs, operator.outputs, strict=True):
+        if output not in tensors:
+            tensors[output] = tensor
+            if tensor is UNKNOWN:
+                missing.append(output)
     return Node(operator, inputs, outputs, proto_node.name)
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _operator(
+    domain: str,
+    op_type: str,
+    encoded: tuple[bytes, ...],
+    operands: tuple[Tensor | None, ...],
+    known: tuple[Tensor | None, ...],
+    rules: bool,
+) -> Operator:
+    """An operator; outputs that are neither known nor have a rule are `UNKNOWN`.
+
+    Args:
+        domain: of the node.
+        op_type: of the node.
+        encoded: its attributes, each an `AttributeProto`. As bytes, since 1 and 1.0 are equal and differ.
+        operands: what it reads.
+        known: what it writes; None where that is not in the file.
+        rules: whether our own rules say what is not known.
+    """
+    import onnx
+
+    read = [onnx.AttributeProto.FromString(content) for content in encoded]
+    attributes = tuple(sorted((attribute.name, _attribute(attribute)) for attribute in read))
+    outputs = [UNKNOWN if tensor is None else tensor for tensor in known]
+    if rules and known and known[0] is None:
+        shape = _inferred(op_type, dict(attributes), operands)
+        if shape is not None:
+            dtype = next((operand.dtype for operand in operands if operand is not None), "float32")
+            outputs[0] = Tensor(shape, dtype)
+    return Operator("" if domain == "ai.onnx" else domain, op_type, attributes, operands, tuple(outputs))
 
 
 def _of_inner_graphs(proto_node: Any) -> tuple[list[str], list[tuple[str, Tensor]]]:
@@ -249,14 +318,14 @@ def _of_inner_graphs(proto_node: Any) -> tuple[list[str], list[tuple[str, Tensor
     for place, graph in enumerate(inner):
         own = {value.name for value in (*graph.input, *graph.initializer)}
         for weight in graph.initializer:
-            tensor = Tensor(tuple(weight.dims), _dtype(weight.data_type), constant=True)
+            tensor = _weight(tuple(weight.dims), weight.data_type)
             weights.append((f"{place}/{weight.name}", tensor))
         for node in graph.node:
             deeper, more = _of_inner_graphs(node)
             weights += [(f"{place}/{node.output[0]}/{weight}", tensor) for weight, tensor in more]
             if node.op_type == "Constant":
                 weights += [
-                    (f"{place}/{node.output[0]}", Tensor(tuple(a.t.dims), _dtype(a.t.data_type), constant=True))
+                    (f"{place}/{node.output[0]}", _weight(tuple(a.t.dims), a.t.data_type))
                     for a in node.attribute
                     if a.name == "value"
                 ]

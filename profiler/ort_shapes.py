@@ -34,6 +34,10 @@ _OF_INTEGERS = frozenset(
 )
 
 
+#: Operators whose shape ONNX, too, cannot know without that of their first input.
+LIKE_FIRST = SAME_AS_INPUT | BROADCAST | _CONV | _POOL | _GLOBAL | {"Concat", "Transpose", "Gemm", "MatMul"}
+
+
 def output_shape(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape | None]) -> Shape | None:
     """Shape of the first output, or None if no rule is known.
 

@@ -37,6 +37,7 @@ def fit(
     from hwnas_cli.progress import Live
     from predictors import folders
     from predictors.card import is_predictor
+    from predictors.encodings import Fidelity
 
     if cost == "memory" and predictor not in (None, "simulation"):
         say(f"memory is simulated, not learned: {predictor} is not used")
@@ -66,6 +67,7 @@ def fit(
         "kernels": card.kernels,
         "device_s": card.device_s,
         "half_width": card.half_width,
+        "encoding": card.encoding,
         "path": str(output),
     }
     width = "without an interval (fewer than 9 networks)"
@@ -75,4 +77,8 @@ def fit(
         f"{card.predictor} for {card.cost} on {card.target}: {len(card.trained_on)} networks, {card.kernels} kernels, "
         f"{card.device_s:.0f} s of device time; {width}; written to {output}"
     )
+    if card.encoding is not None:
+        text += f"\n{card.space}: {Fidelity(**card.encoding)}"
+        if card.encoding["why"]:
+            text += f"\nnot exact, since {card.encoding['why']}"
     return Answer(data, text)

@@ -20,7 +20,7 @@ from predictors.blocks import contexts, places
 from predictors.blocks.contexts import Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
-from profiler.block_catalogue import compile_and_cut, export_blocks
+from profiler.block_catalogue import compile_and_cut
 from profiler.operators import Operator
 
 Progress = Callable[[int, int], None]
@@ -33,7 +33,9 @@ _ROUND = 12
 #: Most networks that are compiled for new contexts; what is then still unseen lowers the coverage of who has it.
 MOST_COMPILED = 600
 #: Networks that are compiled to hold the table against.
-HELD = 24
+HELD = 40
+#: Random networks that means of kernels are taken of, beside those that have every block.
+AVERAGED = 160
 
 
 class Additive(Protocol):
@@ -57,6 +59,7 @@ class Blocks:
         places: what stands where.
         contexts: which kernels it has there.
         kernels: distinct ones, of the entries and of the held networks.
+        exact: whether contexts tell kernels, or they are means.
         compiled: networks that were learned from.
         held: genomes that were not, `(h, d)`.
         held_kernels: numbers of the kernels that each of them runs.
@@ -66,6 +69,7 @@ class Blocks:
     places: Places
     contexts: contexts.Contexts
     kernels: tuple[Operator, ...]
+    exact: bool
     compiled: int
     held: Archs
     held_kernels: tuple[tuple[int, ...], ...]
@@ -108,16 +112,22 @@ def build(
         progress: told how many networks are compiled, and of about how many.
 
     Raises:
-        NotLocal: what a block's kernels are is not told by the block and what crosses to its neighbours.
+        NotLocal: what stands at a place depends on too many genes, or a kernel belongs to no block.
     """
     found = places.learn(space, seed)
     work = _Work(space, target, found, {}, [], progress)
     rng = np.random.default_rng([seed, 1])
     pool = space.canonical(space.sample(_POOL, rng))
-    export_blocks([space.assembly(arch) for arch in _of_each_block(space, found, pool)], target)
     work.compile(_of_each_block(space, found, pool))
+    exact = True
     while True:
-        learned = contexts.learn(work.seen, len(found.blocks), chained=found.chained)
+        try:
+            learned = contexts.learn(work.seen, len(found.blocks), chained=found.chained)
+        except NotLocal:
+            exact = False
+            work.compile(space.canonical(space.sample(AVERAGED, np.random.default_rng([seed, 3]))))
+            learned = contexts.averaged(work.seen, len(found.blocks))
+            break
         table = BlockTable(tuple(space.choices), found, learned, np.zeros((len(learned.kernels), 4)), ())
         more = _of_new_contexts(table, pool, _ROUND * (os.cpu_count() or 1))
         if not len(more) or len(work.seen) >= MOST_COMPILED:
@@ -127,11 +137,11 @@ def build(
     held = space.canonical(space.sample(HELD, np.random.default_rng([seed, 2])))
     work.compile(held)
     runs = tuple(
-        tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(count))
+        tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(int(count)))
         for network in work.seen[compiled:]
     )
     kernels = tuple(work.kernels)
-    return Blocks(tuple(space.choices), found, learned, kernels, compiled, held, runs)
+    return Blocks(tuple(space.choices), found, learned, kernels, exact, compiled, held, runs)
 
 
 @dataclass
@@ -153,7 +163,6 @@ class _Work:
         """
         before = len(self.seen)
         assemblies = [self.space.assembly(arch) for arch in archs]
-        export_blocks(assemblies, self.target)
         catalogue = compile_and_cut(
             assemblies,
             self.target,

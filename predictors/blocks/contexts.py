@@ -21,8 +21,8 @@ from predictors.blocks.places import NotLocal
 from profiler.cuts import LEVELS
 
 Numbers = NDArray[np.int32]
-Kernels = tuple[tuple[int, int], ...]
-"""Numbers of kernels, and how often each."""
+Kernels = tuple[tuple[int, float], ...]
+"""Numbers of kernels, and how often each; a fraction where it is a mean."""
 
 #: Never seen.
 UNSEEN = -1
@@ -102,6 +102,24 @@ def learn(networks: Sequence[Sequence[Seen]], blocks: int, *, chained: bool) -> 
     raise NotLocal(said)
 
 
+def averaged(networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts:
+    """Of each block the mean of its kernels over compiled networks, where no context tells them exactly.
+
+    A runtime that merges equal kernels of blocks far apart, or cells whose wiring is searched, leave no other way.
+    """
+    uses = np.zeros(blocks, dtype=np.int64)
+    sums: list[Counter[int]] = [Counter() for _ in range(blocks)]
+    for network in networks:
+        for seen in network:
+            uses[seen.code] += 1
+            sums[seen.code].update(dict(seen.kernels))
+    used = np.flatnonzero(uses)
+    entries = np.full((blocks, 1, 1), UNSEEN, dtype=np.int32)
+    entries[used, 0, 0] = np.arange(len(used))
+    means = tuple(tuple((kernel, n / int(uses[code])) for kernel, n in sorted(sums[code].items())) for code in used)
+    return Contexts(0, 0, 0, entries, means, np.zeros(blocks, dtype=np.bool_))
+
+
 def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts:
     empty = _deleted(networks, blocks)
     kernels: dict[Kernels, int] = {}
@@ -109,8 +127,8 @@ def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts
     edges: dict[tuple[str, str], int] = {}
     chains = [[seen for seen in network if seen.kernels] for network in networks]
     for chain in chains:
-        given = [START, *(seen.given[level] for seen in chain[1:]), END]
-        wanted = [START, *(seen.wanted[level] for seen in chain[:-1]), END]
+        given = [START, *(seen.given[level] for seen in chain[1:]), END] if level else [""] * (len(chain) + 1)
+        wanted = [START, *(seen.wanted[level] for seen in chain[:-1]), END] if level else given
         for at, seen in enumerate(chain):
             law = (kernels.setdefault(seen.kernels, len(kernels)), given[at + 1], wanted[at])
             _agree(laws, (seen.code, given[at], wanted[at + 1]), law)
@@ -123,7 +141,8 @@ def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts
         before, behind = edges.get((given_in, wanted_in)), edges.get((given_out, wanted_out))
         if before is not None and behind is not None:
             entries[code, before, behind] = own
-    found = Contexts(level, edges[START, START], edges[END, END], entries, tuple(kernels), empty)
+    ends = (edges[START, START], edges[END, END]) if level else (0, 0)
+    found = Contexts(level, *ends, entries, tuple(kernels), empty)
     for chain in chains:
         if found.ways(np.array([[seen.code for seen in chain]], dtype=np.int32))[0] != 1:
             raise NotLocal("more than one way of compiling a network agrees with all that was compiled")

@@ -2,9 +2,9 @@
 
 The automaton runs once over the places with probabilities in place of genes. What it carries for each edge is the
 probability of a way that ends there, and the expected cost along it; ways that lead nowhere end with 0. Genes that
-decide several places (a depth, a resolution) are kept as dimensions from the first place to the last that they decide,
-and summed out then; so nothing is assumed independent that is not. Sums of products: multilinear in the probabilities,
-and equal to the discrete sum at one-hot ones.
+decide places far apart (a width, a resolution) are kept as dimensions from the first place to the last that they
+decide, and summed out then; so nothing is assumed independent that is not. Sums of products: multilinear in the
+probabilities, and equal to the discrete sum at one-hot ones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from predictors.blocks.contexts import UNSEEN
-from predictors.blocks.places import NONE
+from predictors.blocks.segments import Segment, joined, segment
 from predictors.blocks.table import BlockTable
 from predictors.differentiable.protocol import check_probabilities
 
@@ -31,19 +30,21 @@ Floats = NDArray[np.float64]
 
 #: Most numbers that are carried for each row of probabilities.
 _MOST_CARRIED = 200_000
+#: Most combinations of options of places that are told together.
+_MOST_JOINED = 20_000
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One place.
+    """Places in a row.
 
     Attributes:
-        own: genes that decide this place alone.
+        own: genes that decide these places alone.
         shared: genes that are kept as dimensions here, ascending.
-        gone: positions in `shared` of those that are summed out behind it.
-        moves: `(own options, shared options..., edges, edges)`: 1 where a block may stand between two edges.
-        adds: as `moves`: what it costs there.
-        stays: `(own, shared..., 1)`: 1 where there is no block.
+        gone: positions in `shared` of those that are summed out behind them.
+        moves: `(own options, shared options..., edges, edges)`: 1 where there is a way; a shared gene that does not
+            decide these places has one option here.
+        adds: as `moves`: what the way costs.
     """
 
     own: tuple[int, ...]
@@ -51,7 +52,6 @@ class _Step:
     gone: tuple[int, ...]
     moves: Floats
     adds: Floats
-    stays: Floats
 
 
 class ExpectedBlocks:
@@ -72,7 +72,7 @@ class ExpectedBlocks:
         self._table = table
         self._weights = weights
         self._constant = constant
-        self._tensors: dict[tuple[Any, Any], list[tuple[Tensor, ...]]] = {}
+        self._tensors: dict[tuple[Any, Any], list[tuple[Tensor, Tensor]]] = {}
         carried = max(prod(table.choices[g] for g in step.shared) for step in self._steps)
         carried *= table.contexts.entries.shape[1]
         if carried > _MOST_CARRIED:
@@ -102,14 +102,14 @@ class ExpectedBlocks:
         chance[:, of.start] = 1.0
         cost = first.new_zeros(rows, of.entries.shape[1])
         kept: tuple[int, ...] = ()
-        for step, tensors in zip(self._steps, self._constants(first), strict=True):
+        for step, (moves, adds) in zip(self._steps, self._constants(first), strict=True):
             chance, cost = (_widened(carried, kept, step.shared, flat) for carried in (chance, cost))
             own = first.new_ones(rows, 1)
             for gene in step.own:
                 own = (own[:, :, None] * flat[gene][:, None, :]).reshape(rows, -1)
-            move, add, stay = (_mixed(own, tensor) for tensor in tensors)
-            cost = cost * stay + (cost[..., None, :] @ move + chance[..., None, :] @ add)[..., 0, :]
-            chance = chance * stay + (chance[..., None, :] @ move)[..., 0, :]
+            move, add = _mixed(own, moves), _mixed(own, adds)
+            cost = (cost[..., None, :] @ move + chance[..., None, :] @ add)[..., 0, :]
+            chance = (chance[..., None, :] @ move)[..., 0, :]
             if step.gone:
                 gone = tuple(1 + place for place in step.gone)
                 chance, cost = chance.sum(dim=gone), cost.sum(dim=gone)
@@ -120,43 +120,36 @@ class ExpectedBlocks:
     @cached_property
     def _steps(self) -> list[_Step]:
         table = self._table
-        places = [place.genes for place in table.places.places]
-        first = {gene: min(i for i, genes in enumerate(places) if gene in genes) for genes in places for gene in genes}
-        last = {gene: max(i for i, genes in enumerate(places) if gene in genes) for genes in places for gene in genes}
+        costs = (table.padded @ self._weights)[: len(table.columns), None]
+        groups = joined(table.places.places, table.choices, most=_MOST_JOINED, only_inner=True)
+        segments = [segment(group, table.contexts, costs, table.choices) for group in groups]
+        first = {gene: i for i, one in reversed(list(enumerate(segments))) for gene in one.genes}
+        last = {gene: i for i, one in enumerate(segments) for gene in one.genes}
         found = []
-        for i in range(len(places)):
+        for i, one in enumerate(segments):
             shared = tuple(sorted(gene for gene, at in first.items() if at <= i <= last[gene] and at < last[gene]))
-            own = tuple(gene for gene in places[i] if gene not in shared)
             gone = tuple(at for at, gene in enumerate(shared) if last[gene] == i)
-            found.append(self._step(i, own, shared, gone))
+            found.append(self._step(one, shared, gone))
         return found
 
-    def _step(self, i: int, own: tuple[int, ...], shared: tuple[int, ...], gone: tuple[int, ...]) -> _Step:
-        table = self._table
-        of, place = table.contexts, table.places.places[i]
-        options = [table.choices[gene] for gene in (*own, *shared)]
-        codes = np.where((place.codes != NONE) & ~of.empty[place.codes], place.codes, NONE)
-        order = [place.genes.index(gene) for gene in (*own, *shared) if gene in place.genes]
-        shape = [n if gene in place.genes else 1 for gene, n in zip((*own, *shared), options, strict=True)]
-        code = np.transpose(codes, order).reshape(prod(table.choices[g] for g in own), *shape[len(own) :])
-        live = (code != NONE)[..., None, None]
-        entries = of.entries[code]
-        moves = live & (entries != UNSEEN)
-        adds = np.where(moves, (table.padded @ self._weights)[entries], 0.0)
-        return _Step(own, shared, gone, moves.astype(np.float64), adds, (~live[..., 0]).astype(np.float64))
+    def _step(self, one: Segment, shared: tuple[int, ...], gone: tuple[int, ...]) -> _Step:
+        own = tuple(gene for gene in one.genes if gene not in shared)
+        choices, edges = self._table.choices, one.moves.shape[-1]
+        ordered = [one.genes.index(gene) for gene in (*own, *(g for g in shared if g in one.genes))]
+        axes = (*ordered, len(one.genes), len(one.genes) + 1)
+        shape = (prod(choices[g] for g in own), *(choices[g] if g in one.genes else 1 for g in shared), edges, edges)
+        moves, adds = (np.transpose(a, axes).reshape(shape) for a in (one.moves, one.sums[..., 0]))
+        return _Step(own, shared, gone, moves, adds)
 
-    def _constants(self, like: Tensor) -> list[tuple[Tensor, ...]]:
+    def _constants(self, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         import torch
+
+        def tensor(array: Floats) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(array), dtype=like.dtype, device=like.device)
 
         key = (like.dtype, like.device)
         if key not in self._tensors:
-            self._tensors[key] = [
-                tuple(
-                    torch.as_tensor(array, dtype=like.dtype, device=like.device)
-                    for array in (step.moves, step.adds, step.stays)
-                )
-                for step in self._steps
-            ]
+            self._tensors[key] = [(tensor(step.moves), tensor(step.adds)) for step in self._steps]
         return self._tensors[key]
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from predictors.blocks.contexts import UNSEEN, Contexts
 from predictors.blocks.places import NONE, Archs, Codes, Place, Places
+from predictors.blocks.quick import Quick
 from predictors.genes import checked
 
 Floats = NDArray[np.float64]
@@ -60,10 +61,20 @@ class BlockTable:
         missing: list[tuple[str, ...]] = []
         for start in range(0, len(archs), _CHUNK):
             rows = archs[start : start + _CHUNK]
-            entries = self.entries(rows)
-            totals[start : start + _CHUNK] = self.padded[entries].sum(axis=1)
-            missing += self._missing_of(entries)
+            found, ways = self._quick.totals(rows)
+            if not ways.all():
+                found[~ways] = self.padded[self.entries(rows[~ways])].sum(axis=1)
+            totals[start : start + _CHUNK] = found
+            lacking = ~ways | (found[:, _UNKNOWN] > 0)
+            keys: list[tuple[str, ...]] = [()] * len(rows)
+            for row, own in zip(np.flatnonzero(lacking), self._missing_of(self.entries(rows[lacking])), strict=True):
+                keys[row] = own
+            missing += keys
         return totals, tuple(missing)
+
+    @cached_property
+    def _quick(self) -> Quick:
+        return Quick.of(self.places.places, self.contexts, self.columns, self.choices)
 
     def entries(self, archs: Archs) -> Codes:
         """Entries of the blocks of genomes `(n, d)`, `(n, places)`; `NONE` where no kernel runs.

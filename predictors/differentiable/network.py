@@ -156,6 +156,11 @@ class NetworkCost:
 
     def save(self, folder: str | Path) -> None:
         """Write `cost.json` and `cost.safetensors` into a folder, which is made if it is not there."""
+        facts, tensors = self.to_tensors()
+        _files.write(Path(folder), _FORM, facts, tensors)
+
+    def to_tensors(self) -> tuple[_files.Facts, _files.Tensors]:
+        """The cost as JSON-ready facts and arrays."""
         facts: dict[str, Any] = {
             "unit": self.unit,
             "linear_error": self.linear_error,
@@ -164,7 +169,7 @@ class NetworkCost:
             "trained_on": self.trained_on,
         }
         own, tensors = _files.of_surface(self.surface)
-        _files.write(Path(folder), _FORM, facts | own, tensors)
+        return facts | own, tensors
 
     @staticmethod
     def load(folder: str | Path) -> NetworkCost:
@@ -174,14 +179,24 @@ class NetworkCost:
             SchemaMismatch: there is none, it is damaged, or it is of another schema.
         """
         with _files.reading(Path(folder), _FORM) as (facts, tensors):
-            return NetworkCost(
-                _files.to_surface(facts, tensors),
-                _files.text(facts, "unit"),
-                _files.number(facts, "linear_error"),
-                _files.number(facts, "error"),
-                None if facts["half_width"] is None else _files.number(facts, "half_width"),
-                int(_files.number(facts, "trained_on")),
-            )
+            return NetworkCost.of_tensors(facts, tensors)
+
+    @staticmethod
+    def of_tensors(facts: _files.Facts, tensors: _files.Tensors) -> NetworkCost:
+        """Read what `to_tensors` made.
+
+        Raises:
+            ValueError: the data make no cost.
+            LookupError: something is missing.
+        """
+        return NetworkCost(
+            _files.to_surface(facts, tensors),
+            _files.text(facts, "unit"),
+            _files.number(facts, "linear_error"),
+            _files.number(facts, "error"),
+            None if facts["half_width"] is None else _files.number(facts, "half_width"),
+            int(_files.number(facts, "trained_on")),
+        )
 
 
 def _error(found: Floats, values: Floats, floor: float) -> float:

@@ -1,4 +1,4 @@
-"""The conformance kits: what kernel models, graph predictors and differentiable costs must hold to.
+"""The conformance kits: what kernel models, graph predictors, encodings and differentiable costs must hold to.
 
 Example:
     >>> from predictors import graphs, models, testing
@@ -10,7 +10,15 @@ is, only that it answers in order, says what it guesses, and comes back from its
 """
 
 from predictors.testing.costs import check_differentiable_cost
+from predictors.testing.encodings import check_encoding
 from predictors.testing.graphs import check_graph_predictor
 from predictors.testing.kernels import check_kernel_model, convolution, samples
 
-__all__ = ["check_differentiable_cost", "check_graph_predictor", "check_kernel_model", "convolution", "samples"]
+__all__ = [
+    "check_differentiable_cost",
+    "check_encoding",
+    "check_graph_predictor",
+    "check_kernel_model",
+    "convolution",
+    "samples",
+]

@@ -49,13 +49,13 @@ def test_every_predictor_comes_back_and_predicts_the_same_graphs(fits, store, me
     for field in ("value", "low", "high", "coverage"):
         wanted = getattr(expected, field)
         assert getattr(found, field) == (None if wanted is None else pytest.approx(wanted, rel=1e-12))
-    assert back.card == fits[name].card and back.table is None
+    assert back.card == fits[name].card and back.encoding is None
     assert not (tmp_path / "p" / "table.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", predictors.names())
 def test_a_folder_holds_text_and_tensors_and_no_pickle(fits, fitted, tmp_path, name):
-    with_table = replace(fits[name], table=fitted.table, card=replace(fits[name].card, choices=(5, 5, 5)))
+    with_table = replace(fits[name], encoding=fitted.encoding, card=replace(fits[name].card, choices=(5, 5, 5)))
     with_table.save(tmp_path / "p")
     assert {"card.json", "table.safetensors"} < set(names(tmp_path / "p"))
     for path in (tmp_path / "p").iterdir():
@@ -479,8 +479,8 @@ def test_the_table_lies_in_the_folder_as_tensors_of_the_space(folder, fitted):
     tensors = load_file(folder / "table.safetensors")
     assert {"cost0", "coverage", "low", "high"} <= set(tensors)
     assert {tensor.shape for tensor in tensors.values()} == {(5, 5, 5)}
-    assert (tensors["cost0"] == fitted.table.costs[0]).all()
-    assert (tensors["low"] == fitted.table.low).all() and (tensors["high"] == fitted.table.high).all()
+    assert (tensors["cost0"] == fitted.encoding.table.costs[0]).all()
+    assert (tensors["low"] == fitted.encoding.table.low).all() and (tensors["high"] == fitted.encoding.table.high).all()
 
 
 def test_a_damaged_kernel_model_is_refused(folder, forge):

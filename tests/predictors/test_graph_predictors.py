@@ -9,6 +9,7 @@ import pytest
 import predictors
 from device_profiles.errors import InvalidTable, SchemaMismatch, UsageError
 from predictors import intervals, network, registry
+from predictors.encodings import tabulated
 from predictors.graphs import _message_passing, graph_network
 from predictors.graphs.graph_network import GraphNetwork
 from predictors.graphs.simulation import Simulation, simulated_bytes
@@ -250,7 +251,7 @@ def test_on_the_simulated_device_the_table_is_its_graphs(store, measured, corner
     monkeypatch.setattr(graph_network, "EPOCHS", 10)
     found = predictors.fit("graph-network", store, target=measured.target, space=corner)
     forced = replace(found.model, trust=1.0)
-    table = predictors.predictor.tabulate(forced, corner, measured.target, progress=lambda done, total: None)
+    table, _ = tabulated.tabulate(forced, corner, measured.target, progress=lambda done, total: None)
     archs = corner.everything[corner.is_valid(corner.everything)][::17]
     paths = [tmp_path / f"{i}.onnx" for i in range(len(archs))]
     for path, cell in zip(paths, corner.cells(archs), strict=True):

@@ -205,7 +205,7 @@ def test_architectures_of_another_space_are_refused(fitted, archs):
 
 def test_without_a_space_it_takes_files_alone(store, measured, files):
     found = predictors.fit("linear", store, target=measured.target)
-    assert found.table is None and found.card.space is None
+    assert found.encoding is None and found.card.space is None
     assert found.predict(files(LIVE[:2])).value.shape == (2,)
     for refused in (lambda: found.predict(LIVE), found.differentiable):
         with pytest.raises(UsageError, match="without a space") as caught:

@@ -202,3 +202,19 @@ def test_no_networks(cache: Path) -> None:
     for one in (found, again):
         assert one.kernels == () and one.counts.shape == (0, 0) and one.wires == () and one.inputs == ()
         assert one.graphs([]) == [] and one.runtime == "onnxruntime"
+
+
+def test_equal_blocks_that_read_the_same_keep_kernels_of_their_own(cache: Path) -> None:
+    """Their weights are shared for speed, and a runtime would run one kernel for both."""
+
+    class Add(nn.Module):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x + y
+
+    def conv(name: str) -> Block:
+        return Block(name, "twin conv", (INPUT,), lambda: nn.Conv2d(3, 16, 3, padding=1))
+
+    twins = Assembly((conv("a"), conv("b"), Block("sum", "twin add", ("a", "b"), Add)), (1, 3, 8, 8))
+    found = compile_all([twins], load("local-onnxruntime"), cache=cache, workers=1)
+    convolutions = [i for i, kernel in enumerate(found.kernels) if kernel.op_type == "Conv"]
+    assert found.counts[0, convolutions].sum() == 2

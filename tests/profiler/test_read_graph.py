@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,35 @@ def test_shapes_are_inferred_beside_large_weights_too(onnx_model: Make) -> None:
     model = onnx_model(nodes, {"x": (2, 600)}, {"y": (2, 700)}, {"w": (600, 700)})
     assert model.ByteSize() > 1 << 20
     assert read_graph(model).operators[0].outputs == (Tensor((2, 700)),)
+
+
+def test_shapes_are_inferred_beside_operators_of_a_runtime(onnx_model: Make) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], domain="com.microsoft.nchwc"),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Add", ["b", "c"], ["d"]),
+        helper.make_node("ReduceSum", ["x"], ["c"], keepdims=0),  # there is no rule of ours for it
+        helper.make_node("Mul", ["c", "d"], ["y"]),
+    ]
+    nodes[2], nodes[3] = nodes[3], nodes[2]
+    model = onnx_model(nodes, {"x": (1, 8, 6, 6)}, {"y": (1, 8, 4, 4)}, {"w": (8, 8, 3, 3)})
+    model.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    made = {node.outputs[0]: node.operator.outputs[0].shape for node in read_graph(model, runtime="any").nodes}
+    assert made == {"a": (1, 8, 4, 4), "b": (1, 8, 4, 4), "c": (), "d": (1, 8, 4, 4), "y": (1, 8, 4, 4)}
+
+
+def test_equal_nodes_are_one_operator_and_nearly_equal_ones_are_not(onnx_model: Make) -> None:
+    def attributes(value: Any, count: int) -> list[Any]:
+        names = ["x", *(f"v{i}" for i in range(count - 1)), "y"]
+        nodes = [helper.make_node("LeakyRelu", [a], [b], alpha=0.25) for a, b in pairwise(names)]
+        nodes[0].op_type, nodes[0].domain = "Own", "test"
+        nodes[0].attribute[0].CopyFrom(helper.make_attribute("alpha", value))
+        return list(read_graph(onnx_model(nodes, {"x": (4,)}, {"y": (4,)}, known={"v0": (4,)})).operators)
+
+    whole, real = attributes(1, 3), attributes(1.0, 3)
+    assert whole[1] is whole[2] is real[1]
+    assert [type(first[0].attribute("alpha")) for first in (whole, real)] == [int, float]
+    assert whole[0].key != real[0].key
 
 
 def test_a_shape_that_depends_on_data_is_refused(onnx_model: Make) -> None:

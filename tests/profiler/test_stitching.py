@@ -13,8 +13,9 @@ from torch import nn
 import nas
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
+from profiler import capture
 from profiler.assembly import INPUT, Assembly, Block
-from profiler.capture import BlockCache, random_parameter, stitch
+from profiler.capture import BlockCache, random_parameter, stitch, stitch_for_compiling
 from profiler.onnx_graph import read_graph
 
 CELL = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|"
@@ -119,6 +120,30 @@ def test_random_weights_are_seeded_and_shared_on_demand(blocks: BlockCache) -> N
     assert len(weights(shared=True)) < len(own)
     shapes = [read_graph(stitch(assembly, blocks, shared=shared)).operators for shared in (True, False)]
     assert shapes[0] == shapes[1]
+
+
+def test_what_is_stitched_for_compiling_differs_in_the_numbers_of_weights_alone(blocks: BlockCache) -> None:
+    fork = Block("sum", "sum", ("a", "b"), Sum)
+    assembly = Assembly((conv("a"), conv("b", "a"), fork, conv("c", "sum"), conv("d", "c", channels=2)), SHAPE)
+    light = onnx.ModelProto.FromString(stitch_for_compiling(assembly, blocks))
+    onnx.checker.check_model(light, full_check=True)
+    whole = stitch(assembly, blocks, shared=True)
+    values = [onnx.numpy_helper.to_array(weight) for weight in light.graph.initializer]
+    assert all(np.any(array) for array in values), "weights of zeros fuse differently"
+    assert len({array.tobytes() for array in values}) == len(values), "equal weights may be merged"
+    for model in (light, whole):
+        for weight in model.graph.initializer:
+            weight.ClearField("raw_data")
+    assert light == whole
+
+
+def test_random_weights_are_the_same_whether_they_are_kept(monkeypatch: pytest.MonkeyPatch, blocks: BlockCache) -> None:
+    assembly = Assembly((conv("a"), conv("b", "a")), SHAPE)
+    first = stitch_for_compiling(assembly, blocks)
+    monkeypatch.setattr(capture, "_MOST_KEPT_BYTES", 0)
+    fresh = BlockCache(None, blocks.graphs)
+    assert stitch_for_compiling(assembly, fresh) == stitch_for_compiling(assembly, fresh) == first
+    assert not fresh.weights
 
 
 def test_random_parameters_are_like_trained_ones() -> None:

@@ -22,6 +22,7 @@ from predictors.card import UNITS, Card
 from predictors.differentiable.conditioned import ConditionedCost
 from predictors.differentiable.network import NetworkCost
 from predictors.encoding import CostTable
+from predictors.encodings import Tabulated
 from predictors.predictor import Predictor
 from predictors.sealed import Kind, write_head
 from predictors.tables import Column, Source, Table
@@ -76,7 +77,7 @@ def _predictor(name: str, *, tabulated: bool = False) -> Folder:
             device_s=1.0 + seed,
             half_width=model.half_width,
         )
-        Predictor(card, model, _table(seed) if tabulated else None).save(place)
+        Predictor(card, model, Tabulated(_table(seed), UNITS[cost]) if tabulated else None).save(place)
 
     def ask(place: Path) -> Answer:
         found = predictors.load(place)

@@ -1,0 +1,65 @@
+"""Predictions of a space's architectures at search speed: what a fitted predictor of graphs says of integer vectors.
+
+A small space is a table (`tabulated`), one whose blocks decide their kernels with their neighbours is a sum over blocks
+(`blockwise`), any other is learned from some hundred networks that were compiled (`distilled`). `choose` tells which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from device_profiles.profile import Target
+from predictors.blocks.places import NotLocal
+from predictors.encodings.blockwise import Blockwise
+from predictors.encodings.distilled import Distilled
+from predictors.encodings.protocol import Encoding, Fidelity, Progress, SearchedSpace
+from predictors.encodings.tabulated import TABLE_LIMIT, Tabulated
+from predictors.graphs.protocol import GraphPredictor
+from predictors.network import NetworkModel
+
+__all__ = ["FILES", "Blockwise", "Distilled", "Encoding", "Fidelity", "SearchedSpace", "Tabulated", "choose", "load"]
+
+_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Distilled]] = {
+    kind.kind: kind for kind in (Tabulated, Blockwise, Distilled)
+}
+
+#: Files of encodings, beside those of the model.
+FILES = tuple(kind.file for kind in _KINDS.values())
+
+
+def choose(
+    model: GraphPredictor, space: SearchedSpace, target: Target, unit: str, *, progress: Progress
+) -> tuple[Encoding, Fidelity]:
+    """The encoding of a space, and how far it is from compiling and predicting network by network.
+
+    Args:
+        model: for graphs.
+        space: of any size.
+        target: whose runtime compiles its networks.
+        unit: of the cost.
+        progress: told how many networks are compiled, and of about how many.
+
+    Raises:
+        UsageError: no kind serves the space; each is named with why.
+    """
+    if space.size <= TABLE_LIMIT:
+        return Tabulated.fit(model, space, target, unit, progress=progress)
+    why = f"{type(model).__name__} is no sum over kernels"
+    if isinstance(model, NetworkModel):
+        try:
+            return Blockwise.fit(model, space, target, progress=progress)
+        except NotLocal as error:
+            why = str(error)
+    return Distilled.fit(model, space, target, unit, why, progress=progress)
+
+
+def load(kind: str, folder: Path, choices: tuple[int, ...], model: GraphPredictor, unit: str) -> Encoding:
+    """Read what `Encoding.save` wrote.
+
+    Raises:
+        ValueError: there is no such kind, or the files are damaged.
+        LookupError: something is missing.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f"its architectures are told by {kind[:40]!r}; this version knows {', '.join(_KINDS)}")
+    return _KINDS[kind].load(folder, choices, model, unit)

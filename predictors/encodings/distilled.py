@@ -1,0 +1,101 @@
+"""A space of any size, learned from networks that were compiled and predicted one by one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from device_profiles.profile import Target
+from device_profiles.reading import parse_json
+from predictors import intervals
+from predictors.differentiable.network import NetworkCost
+from predictors.encodings.protocol import Archs, Fidelity, Progress, SearchedSpace
+from predictors.graphs.protocol import GraphPredictor
+from predictors.prediction import Prediction
+from predictors.sealed import check_numbers, read_tensors
+from profiler.catalogue import compile_all
+
+#: Networks that are learned from, and that it is held against.
+TAUGHT, HELD = 1_200, 60
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A learned cost of architectures.
+
+    Its interval is that of the graph predictor and its own error on networks left out, one after the other.
+
+    Attributes:
+        cost: what was learned.
+        half_width: relative half-width of the 90 % interval; None where graphs have none.
+        coverage: mean share that stands on what was measured.
+    """
+
+    kind: ClassVar[str] = "distilled"
+    file: ClassVar[str] = "distilled.safetensors"
+
+    cost: NetworkCost
+    half_width: float | None
+    coverage: float
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Options per gene."""
+        return self.cost.choices
+
+    @staticmethod
+    def fit(
+        model: GraphPredictor, space: SearchedSpace, target: Target, unit: str, why: str, *, progress: Progress
+    ) -> tuple[Distilled, Fidelity]:
+        """Compile and predict random networks, and learn from them."""
+        archs = space.sample(TAUGHT + HELD, np.random.default_rng([0, 4]))
+        assemblies = [space.assembly(arch) for arch in archs]
+        graphs = compile_all(assemblies, target, progress=progress)
+        taught = model.predict_catalogue(graphs)
+        rows = slice(0, max(len(archs) - HELD, 1))
+        cost = NetworkCost.fit(space.choices, archs[rows], taught.value[rows], unit=unit)
+        held = archs[rows.stop :]
+        told = cost.predict(held).value
+        fidelity = Fidelity.of(Distilled.kind, rows.stop, told, taught.value[rows.stop :], why)
+        width = None
+        if taught.high is not None and cost.half_width is not None:
+            own = float(np.median(taught.high / taught.value - 1.0))
+            width = (1.0 + own) * (1.0 + cost.half_width) - 1.0
+        return Distilled(cost, width, float(taught.coverage.mean())), fidelity
+
+    def predict(self, archs: Archs) -> Prediction:
+        """Predictions of `(n, d)` architectures."""
+        found = self.cost.predict(archs)
+        low, high = intervals.around(found.value, self.half_width, np.zeros_like(found.value))
+        return replace(found, low=low, high=high, coverage=np.full(len(found.value), self.coverage))
+
+    def differentiable(self) -> NetworkCost:
+        """The expected cost under independent choices."""
+        return self.cost
+
+    def save(self, folder: Path) -> None:
+        """Write `distilled.safetensors`."""
+        from safetensors.numpy import save_file
+
+        cost, tensors = self.cost.to_tensors()
+        facts = {"cost": cost, "half_width": self.half_width, "coverage": self.coverage}
+        arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        save_file(arrays, folder / self.file, metadata={"facts": json.dumps(facts)})
+
+    @classmethod
+    def load(cls, folder: Path, choices: tuple[int, ...], model: GraphPredictor, unit: str) -> Distilled:
+        """Read `distilled.safetensors`."""
+        tensors, metadata = read_tensors(folder / cls.file)
+        facts = parse_json(metadata["facts"], "facts")
+        cost = NetworkCost.of_tensors(facts["cost"], tensors)
+        if cost.choices != choices or cost.unit != unit:
+            raise ValueError(f"it costs {cost.choices} in {cost.unit}, the card says {choices} in {unit}")
+        width, coverage = facts["half_width"], facts["coverage"]
+        check_numbers("half_width and coverage", (0.0 if width is None else width, coverage), 2, least=0.0)
+        if coverage > 1:
+            raise ValueError(f"coverage must be in 0..1, got {coverage}")
+        return Distilled(cost, None if width is None else float(width), float(coverage))

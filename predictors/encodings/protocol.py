@@ -1,0 +1,104 @@
+"""What predicts architectures of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.blocks.places import SampledSpace
+from predictors.differentiable.protocol import DifferentiableCost
+from predictors.prediction import Prediction
+
+Archs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+class SearchedSpace(SampledSpace, Protocol):
+    """What a predictor needs of a space; those of `nas.spaces` have it."""
+
+    @property
+    def spec(self) -> str:
+        """Name and options."""
+
+    @property
+    def size(self) -> int:
+        """Number of genomes."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How an encoding was made, and how far it is from compiling and predicting network by network.
+
+    Attributes:
+        kind: of the encoding.
+        compiled: networks that it was made of.
+        held: networks that it was not made of, and was held against; 0 where it is exact by construction.
+        median: median relative deviation on them, a fraction.
+        worst: largest.
+        why: why no more exact kind served, or "".
+    """
+
+    kind: str
+    compiled: int
+    held: int = 0
+    median: float = 0.0
+    worst: float = 0.0
+    why: str = ""
+
+    def __str__(self) -> str:
+        if not self.held:
+            return f"{self.kind} of all {self.compiled} networks"
+        return (
+            f"{self.kind} from {self.compiled} compiled networks; {self.held} others deviate by {self.median:.2%} "
+            f"(median), {self.worst:.2%} at most"
+        )
+
+    @staticmethod
+    def of(kind: str, compiled: int, told: Floats, compiled_alone: Floats, why: str = "") -> Fidelity:
+        """From predictions `(h,)` of held networks, and those of their own graphs."""
+        deviation = np.abs(told / compiled_alone - 1.0)
+        return Fidelity(
+            kind, compiled, len(deviation), float(np.median(deviation)), float(deviation.max(initial=0.0)), why
+        )
+
+
+class Encoding(Protocol):
+    """Predicts architectures as integer vectors; `predictors.testing.check_encoding` is its conformance kit."""
+
+    kind: ClassVar[str]
+    """Its name in a card."""
+
+    file: ClassVar[str]
+    """What `save` writes."""
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Options per gene."""
+
+    def predict(self, archs: Archs) -> Prediction:
+        """Predictions of `(n, d)` architectures.
+
+        Raises:
+            UsageError: the shape or a gene is outside of the space.
+        """
+
+    def differentiable(self) -> DifferentiableCost:
+        """The expected cost under independent choices."""
+
+    def save(self, folder: Path) -> None:
+        """Write its files into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path, choices: tuple[int, ...], model: Any, unit: str) -> Encoding:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: a file is damaged.
+            LookupError: something is missing.
+        """

@@ -1,0 +1,120 @@
+"""Many networks stitched, compiled by the target's runtime and read back, in forked processes; blocks exported before.
+
+Assemblies hold functions, which do not travel between processes: workers are forked and inherit them, and only what is
+made of the graphs comes back.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from device_profiles.profile import Target
+from profiler import runtimes
+from profiler.assembly import INPUT, Assembly, Block
+from profiler.block_traces import Shapes
+from profiler.capture import BlockCache, stitch_for_compiling
+from profiler.fusing import runtime_options
+from profiler.onnx_graph import read_graph
+from profiler.operators import OperatorGraph
+from profiler.pieces import Shape
+
+Compiled = Iterator[tuple[Assembly, OperatorGraph]]
+Made = TypeVar("Made")
+
+
+def compiled(
+    assemblies: Sequence[Assembly],
+    target: Target,
+    make: Callable[[Compiled], Made],
+    *,
+    span: int,
+    cache: Path | None = None,
+    workers: int | None = None,
+) -> Iterator[Made]:
+    """What is made of the graphs of networks, for each span of them, in order.
+
+    Args:
+        assemblies: the networks, without weights.
+        target: whose runtime compiles them.
+        make: is given the networks of a span with their fused graphs; what it returns must be picklable.
+        span: networks in one.
+        cache: folder for exports; the toolkit's own if None.
+        workers: processes; one for each CPU if None.
+    """
+    blocks = _block_cache(cache)
+    export_blocks(assemblies, cache=cache, workers=workers)
+    spans = [assemblies[start : start + span] for start in range(0, len(assemblies), span)]
+    yield from _forked(lambda number: make(_graphs(spans[number], target, blocks)), len(spans), workers)
+
+
+def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, workers: int | None = None) -> None:
+    """Export all blocks of networks that were not exported yet, side by side.
+
+    Shapes of one block stay together, since one export often serves them all (`profiler.derived_blocks`).
+    """
+    blocks, shapes = _block_cache(cache), Shapes()
+    wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
+    for assembly in assemblies:
+        for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
+            dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
+            if not blocks.holds(block, read, dtypes):
+                wanted.setdefault(block.key, {})[read] = (block, dtypes)
+    groups = list(wanted.values())
+
+    def export(number: int) -> None:
+        for read, (block, dtypes) in groups[number].items():
+            blocks.get(block, read, dtypes)
+
+    list(_forked(export, len(groups), workers if blocks.folder is not None else 1))
+
+
+def _block_cache(cache: Path | None) -> BlockCache:
+    return BlockCache.default() if cache is None else BlockCache(cache / "blocks")
+
+
+def _graphs(assemblies: Sequence[Assembly], target: Target, blocks: BlockCache) -> Compiled:
+    runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
+    with tempfile.TemporaryDirectory(dir=memory) as place:
+        path = Path(place) / "network.onnx"
+        for assembly in assemblies:
+            model = stitch_for_compiling(assembly, blocks)
+            path.write_bytes(model)
+            fused = runtime.fuse(path, options)
+            yield assembly, read_graph(model if fused is None else fused, runtime=target.runtime.name)
+
+
+@dataclass
+class _Inherited:
+    """What forked workers run."""
+
+    work: Callable[[int], Any] | None = None
+
+
+_INHERITED = _Inherited()
+
+
+def _run(number: int) -> Any:
+    assert _INHERITED.work is not None
+    return _INHERITED.work(number)
+
+
+def _forked(work: Callable[[int], Made], count: int, workers: int | None) -> Iterator[Made]:
+    """Results of numbers from 0 on, in order, in forked processes where there are several."""
+    workers = max(1, min(workers or os.cpu_count() or 1, count))
+    if workers == 1 or not hasattr(os, "fork"):
+        yield from map(work, range(count))
+        return
+    _INHERITED.work = work
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+            yield from pool.map(_run, range(count))
+    finally:
+        _INHERITED.work = None
