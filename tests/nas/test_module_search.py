@@ -1,13 +1,16 @@
 """A user's own module, from the device to a measured front: profiled, fitted, searched, measured."""
 
+import numpy as np
 import pytest
 
 import hwnas
 import nas
 import predictors
+import profiler
 from device_profiles.errors import InvalidData
 from nas.spaces import live
 from nas.study.study import open_study
+from predictors import encodings
 
 
 def accuracy(module, budget):
@@ -49,3 +52,12 @@ def test_a_run_is_looked_at_where_nobody_made_its_space_as_far_as_that_goes(modu
         with pytest.raises(InvalidData, match="cannot be loaded") as refused:
             study.space()
     assert "from_module" in refused.value.hint
+
+
+def test_its_blocks_tell_what_its_networks_cost(module_space, module_latency, fake, monkeypatch):
+    monkeypatch.setattr(encodings, "TABLE_LIMIT", 1)
+    with profiler.Store(module_latency.parent / "measured.db") as store:
+        predictor = predictors.fit("linear", store, target=fake, space=module_space)
+    assert isinstance(predictor.encoding, encodings.Blockwise)
+    rows = np.array(list(np.ndindex(*module_space.choices)))
+    np.testing.assert_allclose(predictor.predict(rows).value, predictors.load(module_latency).predict(rows).value)
