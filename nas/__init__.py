@@ -15,10 +15,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas import evaluators, gradient, indicators, pareto, spaces, strategies, testing
+    from nas import evaluators, gradient, indicators, interop, nn, pareto, spaces, strategies, testing
+    from nas.evaluators.function import objective
     from nas.loop.loop import search
 
-__all__ = ["evaluators", "gradient", "indicators", "pareto", "search", "spaces", "strategies", "testing"]
+__all__ = [
+    "evaluators",
+    "gradient",
+    "indicators",
+    "interop",
+    "nn",
+    "objective",
+    "pareto",
+    "search",
+    "spaces",
+    "strategies",
+    "testing",
+]
+
+#: What is not a module of this package, and where it is.
+_HOMES = {"objective": "nas.evaluators.function", "search": "nas.loop.loop"}
 
 
 def __dir__() -> list[str]:
@@ -26,9 +42,9 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "search":
-        value = import_module("nas.loop.loop").search
-        globals()["search"] = value
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
         return value
     if name in __all__:
         return import_module(f"nas.{name}")

@@ -42,6 +42,7 @@ _CHILDREN: dict[str, int] = {
     "alone.epochs": 22,  # then: the replicate, the epoch
     "alone.steps": 23,  # then: the replicate, the step
     "alone.images": 24,  # then: the replicate, the step
+    "evaluators.function": 25,  # then: the genes of an architecture
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,13 @@ from predictors.prediction import Prediction
 from predictors.sealed import understood
 from profiler.free_dims import Wanted
 from profiler.fusing import compiled
-from profiler.model_files import Asked, prepare
+from profiler.model_files import Asked, ModelFile, prepare
+from profiler.modules import Shapes, as_file
 from profiler.operators import OperatorGraph
 from profiler.store import Store
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Archs = NDArray[np.int64]
 
@@ -56,17 +60,19 @@ class Predictor:
 
     def predict(
         self,
-        what: Archs | OperatorGraph | str | Path | Sequence[Any],
+        what: Archs | OperatorGraph | str | Path | Sequence[Any] | nn.Module,
+        input_shape: Shapes | None = None,
         *,
         missing: str = "guess",
         asked: Asked | None = None,
     ) -> Prediction:
-        """Predict architectures, operator graphs, or ONNX files.
+        """Predict architectures, operator graphs, ONNX files, or a torch module.
 
         Args:
             what: an integer matrix `(n, d)`; or one or several operator graphs or paths of `.onnx` files. Graphs must
                 hold the target's own kernels (`profiler.fusing.fused_graph`); files are compiled by the target's
-                runtime here.
+                runtime here; or a module.
+            input_shape: of a module's input, such as `(1, 3, 224, 224)`, or of each of its inputs.
             missing: `guess` or `raise`, see `NetworkModel.predict`.
             asked: shapes of the files' free dimensions, and inputs of one's own.
 
@@ -78,6 +84,8 @@ class Predictor:
         network.check_missing(missing)
         if isinstance(what, np.ndarray):
             return self._predict_archs(what, missing)
+        if input_shape is not None or hasattr(what, "state_dict"):
+            what = [as_file(what, input_shape)]  # type: ignore[arg-type]
         items = [what] if isinstance(what, (str, Path, OperatorGraph)) else list(what)
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
             return self._predict_archs(np.asarray(items), missing)
@@ -155,7 +163,7 @@ class Predictor:
         target = from_plain(self.card.profile)
         if asked is None and target.batch > 1:
             asked = Asked(Wanted(batch=target.batch))
-        return compiled(prepare(Path(item), asked), target)
+        return compiled(item if isinstance(item, ModelFile) else prepare(Path(item), asked), target)
 
 
 def fit(

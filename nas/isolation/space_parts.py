@@ -53,7 +53,8 @@ def load(spec: str, seconds: float) -> tuple[Space, Parts]:
         PluginError: it is of others, and failed, took too long, or is not what the protocol says.
     """
     name = spec.partition("@")[0].partition(":")[0]
-    make = spaces.REGISTRY.get(name)
+    kept = spaces.live.find(spec.partition("@")[0])
+    make = spaces.REGISTRY.get(name) if kept is None else kept
     if not is_foreign(make):
         space = spaces.load(spec)
         return space, Parts(space.sample, space.canonical, space.is_valid, space.features)

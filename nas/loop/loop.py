@@ -13,7 +13,8 @@ from device_profiles.errors import InfeasibleBudget, UsageError
 from device_profiles.passwords import without_password
 from device_profiles.profile import Target, as_target
 from nas import gradient
-from nas.evaluators import Context, Evaluator
+from nas.evaluators import Context, Evaluator, function
+from nas.evaluators.function import FunctionObjective
 from nas.isolation import apart, space_parts
 from nas.isolation.apart import open_objective
 from nas.isolation.apart_strategy import ApartStrategy
@@ -22,6 +23,7 @@ from nas.loop.checks import check_feasible, check_gradients, check_place, check_
 from nas.loop.rounds import Rounds
 from nas.loop.tabulated import tabulated
 from nas.objectives import Constraint, parse_constraint
+from nas.spaces import live
 from nas.spaces.protocol import Space
 from nas.study.plan import SearchPlan, asked, check, facts
 from nas.study.study import Study, begin_study, hypervolume
@@ -111,7 +113,7 @@ class SearchResult:
 def search(
     space: Space | str,
     *,
-    objectives: Sequence[str],
+    objectives: Sequence[str | FunctionObjective],
     folder: str | Path,
     strategy: str | Sequence[str] = "auto",
     evaluations: int = 200,
@@ -133,7 +135,7 @@ def search(
 
     Args:
         space: a space or its spec.
-        objectives: `NAME`, `SPEC` or `NAME=SPEC`.
+        objectives: `NAME`, `SPEC` or `NAME=SPEC`, or what `nas.objective` makes of a function.
         folder: of the run; made if it is not there.
         strategy: one or several; each has `evaluations` of its own, and all end on one front.
         evaluations: architectures that each strategy has judged.
@@ -155,9 +157,11 @@ def search(
         RunBusy: another process searches in the folder.
         UsageError: an objective, a constraint, a strategy or a setting is not one.
     """
+    if not isinstance(space, str):
+        live.keep(space)
     plan = SearchPlan(
         space=space if isinstance(space, str) else space.spec,
-        objectives=tuple(objectives),
+        objectives=tuple(function.keep(one) if isinstance(one, FunctionObjective) else one for one in objectives),
         strategies=(strategy,) if isinstance(strategy, str) else tuple(strategy),
         evaluations=evaluations,
         constraints=tuple(constraints),

@@ -18,6 +18,8 @@ from typing import Any
 
 from device_profiles.errors import UnknownName, UsageError
 from nas.arrays import Archs
+from nas.spaces import live
+from nas.spaces._module.space import ModuleSpace, from_module
 from nas.spaces.product import Gene, ProductSpace
 from nas.spaces.protocol import SharesWeights, Space, Supernet
 from nas.spaces.registry import REGISTRY
@@ -28,12 +30,14 @@ __all__ = [
     "REGISTRY",
     "Archs",
     "Gene",
+    "ModuleSpace",
     "ProductSpace",
     "Restricted",
     "SharesWeights",
     "Space",
     "Supernet",
     "from_choices",
+    "from_module",
     "load",
     "names",
 ]
@@ -45,7 +49,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(spec: str, **options: Any) -> Space:
-    """Make a space.
+    """Make a space, or find one that `from_module` made in this process.
 
     Args:
         spec: a name, or a name with options such as `nasbench201:cells=1,channels=8`; integers are read as such.
@@ -54,9 +58,26 @@ def load(spec: str, **options: Any) -> Space:
 
     Raises:
         UnknownName: no space has that name.
-        UsageError: an option is malformed, unknown, or out of its range.
+        UsageError: an option is malformed, unknown, or out of its range; or it is the space of a torch module, which
+            nobody made in this process.
     """
-    spec, *limits = spec.split("@")
+    base, *limits = spec.split("@")
+    space = live.find(base)
+    if space is None:
+        space = _made(base, options)
+    elif options:
+        raise UnknownName(f"option of space {space.name}", next(iter(options)), ())
+    for limit in limits:
+        gene, equals, kept = limit.partition("=")
+        if not equals:
+            raise UsageError(
+                f"restriction {limit!r} names no options", hint=f"Write {base.partition(':')[0]}@GENE=OPTION+OPTION."
+            )
+        space = space.restrict({gene.strip(): kept.strip().split("+")})
+    return space
+
+
+def _made(spec: str, options: dict[str, Any]) -> Space:
     name, _, tail = spec.partition(":")
     given: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in tail.split(","))):
@@ -69,10 +90,4 @@ def load(spec: str, **options: Any) -> Space:
     for option in (*given, *options):
         if option not in known:
             raise UnknownName(f"option of space {name}", option, known)
-    space = make(**{**given, **options})
-    for limit in limits:
-        gene, equals, kept = limit.partition("=")
-        if not equals:
-            raise UsageError(f"restriction {limit!r} names no options", hint=f"Write {name}@GENE=OPTION+OPTION.")
-        space = space.restrict({gene.strip(): kept.strip().split("+")})
-    return space
+    return make(**{**given, **options})

@@ -45,3 +45,30 @@ def latency(tmp_path_factory, cache, small, fake):
         profiler.measure([subject(small, arch) for arch in archs], target=fake, store=store, budget=budget)
         predictors.fit("linear", store, target=fake, space=small).save(place / "predictor")
     return place / "predictor"
+
+
+@pytest.fixture(scope="session")
+def module_space():
+    """The space of a torch module with six networks."""
+    from torch import nn
+
+    from nas.nn import Choice, Option
+
+    def network():
+        width = Option("width", (2, 4, 8))
+        act = Choice({"relu": nn.ReLU(), "tanh": nn.Tanh()}, name="act")
+        return nn.Sequential(nn.Conv2d(1, width, 3), act, nn.Flatten(), nn.Linear(36 * width, 10))
+
+    return nas.spaces.from_module(network, (1, 1, 8, 8))
+
+
+@pytest.fixture(scope="session")
+def module_latency(tmp_path_factory, cache, module_space, fake):
+    """The folder of a predictor of its networks, which were all measured."""
+    place = tmp_path_factory.mktemp("module-latency")
+    archs = module_space.sample(6, np.random.default_rng(0))
+    budget = profiler.Budget(max_processes=3, rounds=3, profile_runs=2, memory=False, spread=1.0)
+    with profiler.Store(place / "measured.db") as store:
+        profiler.measure([subject(module_space, arch) for arch in archs], target=fake, store=store, budget=budget)
+        predictors.fit("linear", store, target=fake, space=module_space).save(place / "predictor")
+    return place / "predictor"

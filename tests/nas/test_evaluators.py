@@ -13,7 +13,7 @@ from scipy.stats import norm
 import nas
 import predictors
 from device_profiles.errors import ConditionMismatch, HwnasError, InvalidTable, SchemaMismatch, UsageError
-from nas.evaluators import REGISTRY, Context, open_objective, split
+from nas.evaluators import REGISTRY, Context, function, open_objective, split
 from nas.evaluators.protocol import OwnsWeights, Repeatable
 from nas.evaluators.shared import wilson
 from nas.objectives import Objective, Values
@@ -84,11 +84,17 @@ def assert_equal(one, other):
 # -- what all keep
 
 
+def weights(module, budget):
+    return float(sum(parameter.abs().sum().detach() for parameter in module.parameters()))
+
+
 def specs(table, latency):
     """One or two specs of every evaluator."""
     path = table("arch,cost,again", *(f"{text(arch)};{i + 1};{i + 1.5}" for i, arch in enumerate(ARCHS[:4])))
+    functions = [nas.objective("genes", lambda arch: float(arch.sum())), nas.objective("weights", weights)]
     return {
         "counted": ["params", "macs"],
+        "function": [function.keep(one).partition("=")[2] for one in functions],
         "measured": ["latency:measured"],
         "predicted": [f"latency:{latency}"],
         "shared": ["accuracy"],

@@ -1,0 +1,1 @@
+"""Spaces of modules with choices inside."""
