@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -115,7 +115,7 @@ def build(
         NotLocal: what stands at a place depends on too many genes, or a kernel belongs to no block.
     """
     found = places.learn(space, seed)
-    work = _Work(space, target, found, {}, [], progress)
+    work = _Work(space, target, found, {}, [], [], progress)
     rng = np.random.default_rng([seed, 1])
     pool = space.canonical(space.sample(_POOL, rng))
     work.compile(_of_each_block(space, found, pool))
@@ -126,7 +126,9 @@ def build(
         except NotLocal:
             exact = False
             work.compile(space.canonical(space.sample(AVERAGED, np.random.default_rng([seed, 3]))))
-            learned = contexts.averaged(work.seen, len(found.blocks))
+            found = places.apart(found)  # what stands elsewhere has other neighbours
+            networks = [_elsewhere(found, *network) for network in zip(work.archs, work.seen, strict=True)]
+            learned = contexts.averaged(networks, len(found.blocks))
             break
         table = BlockTable(tuple(space.choices), found, learned, np.zeros((len(learned.kernels), 4)), ())
         more = _of_new_contexts(table, pool, _ROUND * (os.cpu_count() or 1))
@@ -152,6 +154,7 @@ class _Work:
     target: Target
     places: Places
     kernels: dict[Operator, int]
+    archs: list[Archs]
     seen: list[list[Seen]]
     progress: Progress
 
@@ -162,6 +165,7 @@ class _Work:
             NotLocal: a kernel belongs to no block.
         """
         before = len(self.seen)
+        self.archs += list(archs)
         assemblies = [self.space.assembly(arch) for arch in archs]
         catalogue = compile_and_cut(
             assemblies,
@@ -179,6 +183,12 @@ class _Work:
                     for code, use in zip(standing, network.uses, strict=True)
                 ]
             )
+
+
+def _elsewhere(found: Places, arch: Archs, network: list[Seen]) -> list[Seen]:
+    """The blocks of the network of a genome `(d,)` under the numbers that other places give them."""
+    codes = found.codes(arch[None])[0]
+    return [replace(seen, code=int(code)) for seen, code in zip(network, codes[codes != NONE], strict=True)]
 
 
 def _of_each_block(space: SampledSpace, found: Places, pool: Archs) -> Archs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Protocol
 
@@ -92,6 +92,18 @@ class Places:
         for column, place in enumerate(self.places):
             found[:, column] = place.codes[tuple(archs[:, gene] for gene in place.genes)]
         return found
+
+
+def apart(found: Places) -> Places:
+    """The same places, with blocks that are others at each."""
+    blocks: list[str] = []
+    places = []
+    for place in found.places:
+        here, codes = np.unique(place.codes, return_inverse=True)
+        numbers = np.where(here == NONE, NONE, len(blocks) + np.cumsum(here != NONE) - 1).astype(np.int32)
+        blocks += [f"{place.name}: {found.blocks[code]}" for code in here.tolist() if code != NONE]
+        places.append(replace(place, codes=numbers[codes].reshape(place.codes.shape)))
+    return Places(tuple(blocks), tuple(places), found.chained)
 
 
 @dataclass
