@@ -230,6 +230,13 @@ class OwnsWeights(ABC):
     def supernet(self) -> Any:
         """The trained `nas.spaces.Supernet`; a gradient strategy starts from it."""
 
+    def require_mixed(self) -> None:  # noqa: B027 - most can
+        """Refuse a space whose networks the supernet cannot mix by gates, without training anything.
+
+        Raises:
+            UsageError: so it is.
+        """
+
     @abstractmethod
     def network(self, arch: Archs) -> Any:
         """The network of one architecture `(d,)` with its weights, in eval mode."""

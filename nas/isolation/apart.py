@@ -140,6 +140,10 @@ class ApartOwner(Apart, OwnsWeights):
         """Of the evaluator."""
         return self.here.supernet
 
+    def require_mixed(self) -> None:
+        """Of the evaluator."""
+        self.here.require_mixed()
+
     def network(self, arch: Archs) -> Any:
         """Of the evaluator."""
         return self.here.network(arch)

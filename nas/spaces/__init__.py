@@ -19,7 +19,7 @@ from typing import Any
 from device_profiles.errors import UnknownName, UsageError
 from nas.arrays import Archs
 from nas.spaces.product import Gene, ProductSpace
-from nas.spaces.protocol import SharesWeights, Space, Supernet
+from nas.spaces.protocol import Mixes, SharesWeights, Space, Supernet
 from nas.spaces.registry import REGISTRY
 from nas.spaces.restricted import Restricted
 from nas.spaces.table import from_choices
@@ -28,6 +28,7 @@ __all__ = [
     "REGISTRY",
     "Archs",
     "Gene",
+    "Mixes",
     "ProductSpace",
     "Restricted",
     "SharesWeights",

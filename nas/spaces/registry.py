@@ -6,5 +6,8 @@ from device_profiles.registry import Registry
 from nas.spaces.protocol import MakeSpace
 
 REGISTRY: Registry[MakeSpace] = Registry(
-    "space", "nas.spaces", attribute="SPACE", skip=("export", "product", "protocol", "registry", "restricted", "table")
+    "space",
+    "nas.spaces",
+    attribute="SPACE",
+    skip=("export", "mixture", "product", "protocol", "registry", "restricted", "table"),
 )
