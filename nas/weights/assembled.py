@@ -140,7 +140,9 @@ class AssembledSupernet(nn.Module):
         """A module with initial weights of its own; torch's random numbers stay as they are."""
         place = hashlib.sha256(f"{block.name}\0{block.key}".encode()).digest()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(self.seed, "weights.blocks", int.from_bytes(place[:8], "little")))
+            torch.default_generator.manual_seed(
+                torch_seed(self.seed, "weights.blocks", int.from_bytes(place[:8], "little"))
+            )
             return block.build().train(self.training)
 
     def _summed(

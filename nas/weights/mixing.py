@@ -29,7 +29,7 @@ def of(space: Space) -> Mixture:
     Raises:
         UsageError: it is not known: blocks do not stand in a row, or depend on too many genes.
     """
-    return space.mixture() if isinstance(space, Mixes) else _learned(_Spec(space))
+    return _made(_Spec(space))
 
 
 class _Spec:
@@ -47,8 +47,10 @@ class _Spec:
 
 
 @lru_cache(_KEPT)
-def _learned(spec: _Spec) -> Mixture:
+def _made(spec: _Spec) -> Mixture:
     space = spec.space
+    if isinstance(space, Mixes):
+        return space.mixture()
     for arch in space.sample(_LOOKED_AT, np.random.default_rng(0)):
         blocks = space.assembly(arch).blocks
         if any(block.inputs != (before,) for block, before in zip(blocks, _names(blocks), strict=True)):

@@ -7,11 +7,15 @@ import torch
 
 import nas
 from device_profiles.errors import UnknownName, UsageError
+from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import Context
 from nas.evaluators.shared import EVALUATOR
 from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem
+from nas.loop.checks import check_gradients
+from nas.objectives import Objective
 from nas.spaces.export import onnx_bytes
+from nas.study.plan import SearchPlan
 from nas.testing import check_shared_weights
 from nas.weights import assembled, devices, supernets, trainers, training
 from nas.weights import images as data
@@ -405,6 +409,16 @@ def test_settings_that_are_none_are_refused(tmp_path, settings, error, said):
 def test_networks_that_read_no_images_are_refused(tmp_path):
     with pytest.raises(UsageError, match="those of 'gpt' read"):
         EVALUATOR.open("accuracy", "accuracy", context(tmp_path, nas.spaces.load(SPACES["gpt"][0])))
+
+
+def test_gdas_on_networks_that_cannot_be_mixed_is_refused_before_anything_is_trained(tmp_path):
+    space = nas.spaces.load(SPACES["nsganet-macro"][0])
+    judge = EVALUATOR.open("accuracy", "accuracy", context(tmp_path, space))
+    predicted = Predicted(Objective("latency", "ms", False, "predicted", "latency"), None, "")
+    plan = SearchPlan(space.spec, ("accuracy", "latency"), strategies=("gdas",))
+    with pytest.raises(UsageError, match="'nsganet-macro' cannot be mixed by gates"):
+        check_gradients(plan, (judge, predicted), ())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
