@@ -21,7 +21,6 @@ from nas.spaces.mixture import Place, Term, genes_of_shapes, one_hot
 from nas.spaces.protocol import Space
 from nas.streams import torch_seed
 from nas.weights import mixing
-from nas.weights.devices import device_of
 from profiler.assembly import INPUT, Assembly, Block
 
 #: Most parameters of one supernet; in training each takes 12 bytes, with its gradient and momentum.
@@ -42,15 +41,17 @@ class AssembledSupernet(nn.Module):
 
     def __init__(self, space: Space, seed: int = 0) -> None:
         super().__init__()
+        self.here: Tensor
         self.space = space
         self.seed = seed
         self.blocks = nn.ModuleDict()
         self.grown: list[tuple[int, ...]] = []
+        self.register_buffer("here", torch.empty(0), persistent=False)  # moves as the supernet does, with no blocks too
 
     def forward_path(self, inputs: Tensor, arch: Archs) -> Tensor:
         """Outputs of one architecture `(d,)`, for inputs `(batch, ...)`."""
         values = {INPUT: inputs}
-        assembly = self._grow(arch, inputs.device)
+        assembly = self._grow(arch)
         for block in assembly.blocks:
             values[block.name] = self.blocks[_name(block)](*(values[name] for name in block.inputs))
         return values[assembly.blocks[-1].name]
@@ -66,13 +67,13 @@ class AssembledSupernet(nn.Module):
             UsageError: networks of the space cannot be mixed, or options with gates that are not 0 give different
                 shapes.
         """
-        gates = [gate.to(inputs.device) for gate in gates]
+        gates = [gate.to(self.here.device) for gate in gates]
         numbers = _numbers(gates)
         form = mixing.of(self.space)
         arch = one_hot(numbers)
         row = None
         if arch is not None:
-            assembly = self._grow(arch, inputs.device)
+            assembly = self._grow(arch)
             if form.arranged is not None:
                 gates = list(form.arranged(arch, gates))
                 numbers = _numbers(gates)
@@ -84,8 +85,8 @@ class AssembledSupernet(nn.Module):
             for term in place.terms:
                 if term.share(numbers) != 0.0:
                     read = [values[name] for name in term.inputs]
-                    block = term.block if term.block is None or row is None else next(row)
-                    found.append((term, read[0] if block is None else self._module(block, inputs.device)(*read)))
+                    block = term.block if term.block is None or row is None else self._same(term.block, next(row, None))
+                    found.append((term, read[0] if block is None else self._module(block)(*read)))
             values[place.name] = self._summed(place, found, gates, numbers)
         return values[form.places[-1].name]
 
@@ -101,7 +102,7 @@ class AssembledSupernet(nn.Module):
             module = self.blocks[name] if name in self.blocks else self._made(block)
             network.blocks[block.name].load_state_dict(module.state_dict())  # type: ignore[index, union-attr]
         network.train(self.training)
-        return network.to(device_of(self))
+        return network.to(self.here.device)
 
     def get_extra_state(self) -> Tensor:
         """Genomes that brought new blocks, `(n, d)`, in order."""
@@ -110,22 +111,22 @@ class AssembledSupernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Make the blocks of genomes `(n, d)`, in order; torch then fills in their weights."""
         for arch in state.tolist():
-            self._grow(np.array(arch, dtype=np.int64), device_of(self))
+            self._grow(np.array(arch, dtype=np.int64))
 
-    def _grow(self, arch: Archs, device: torch.device) -> Assembly:
+    def _grow(self, arch: Archs) -> Assembly:
         """The network's blocks; those that are new are made."""
         assembly = self.space.assembly(np.asarray(arch))
         before = len(self.blocks)
         for block in assembly.blocks:
-            self._module(block, device)
+            self._module(block)
         if len(self.blocks) > before:
             self.grown.append(tuple(int(gene) for gene in arch))
         return assembly
 
-    def _module(self, block: Block, device: torch.device) -> nn.Module:
+    def _module(self, block: Block) -> nn.Module:
         name = _name(block)
         if name not in self.blocks:
-            made = self._made(block).to(device)
+            made = self._made(block).to(self.here.device)
             total = sum(parameter.numel() for one in (self, made) for parameter in one.parameters())
             if total > MOST_PARAMETERS:
                 raise UsageError(
@@ -135,6 +136,15 @@ class AssembledSupernet(nn.Module):
                 )
             self.blocks[name] = made
         return self.blocks[name]
+
+    def _same(self, wanted: Block, block: Block | None) -> Block:
+        """The block of the canonical network, if it is of the kind that the genes say."""
+        if block is None or block.key != wanted.key:
+            raise UsageError(
+                f"a network of space {self.space.name!r} has another block than {wanted.key!r}, which its genes tell",
+                hint="This is a fault of what was learned of the space: nas.testing.check_shared_weights looks for it.",
+            )
+        return block
 
     def _made(self, block: Block) -> nn.Module:
         """A module with initial weights of its own; torch's random numbers stay as they are."""

@@ -151,6 +151,14 @@ def test_only_what_is_run_is_kept():
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in alone.named_parameters())
 
 
+def test_weights_are_made_where_the_supernet_is():
+    arch = CHAIN.sample(1, np.random.default_rng(0))[0]
+    supernet = supernets.of(CHAIN).to("meta")
+    supernet.set_extra_state(torch.tensor([arch.tolist()]))
+    assert {parameter.device.type for parameter in supernet.parameters()} == {"meta"}
+    assert {parameter.device.type for parameter in supernet.subnet(arch).parameters()} == {"meta"}
+
+
 def test_too_many_weights_are_refused(monkeypatch):
     monkeypatch.setattr(assembled, "MOST_PARAMETERS", 2000)
     with pytest.raises(UsageError, match="more than 2,000 parameters") as caught:
