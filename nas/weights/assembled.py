@@ -96,13 +96,12 @@ class AssembledSupernet(nn.Module):
         Blocks that nobody trained have the initial weights that they would have here; they are not kept.
         """
         assembly = self.space.assembly(np.asarray(arch))
-        network = assembly.to_module()
+        network = assembly.to_module().to(self.here.device)
         for block in assembly.blocks:
             name = _name(block)
             module = self.blocks[name] if name in self.blocks else self._made(block)
             network.blocks[block.name].load_state_dict(module.state_dict())  # type: ignore[index, union-attr]
-        network.train(self.training)
-        return network.to(self.here.device)
+        return network.train(self.training)
 
     def get_extra_state(self) -> Tensor:
         """Genomes that brought new blocks, `(n, d)`, in order."""
