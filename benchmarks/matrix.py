@@ -6,16 +6,57 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 import nas
-from nas.spaces import SharesWeights, Space
+from device_profiles.errors import UsageError
+from nas.spaces import Space
+from nas.testing.rules import inputs_of
+from nas.weights import supernets
 from predictors.encodings.tabulated import TABLE_LIMIT
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- matrix: python -m benchmarks.matrix --write -->\n", "<!-- end of matrix -->\n"
+#: Small options with which is tried what takes long with the defaults; the blocks and genes are of the same kinds.
+SMALL = {
+    "chain": "chain:layers=2,width=25,resolution=16",
+    "darts": "darts:layers=3,channels=4,resolution=8",
+    "gpt": "gpt:layers=3,length=6,vocabulary=16,width=13",
+    "hat": "hat:encoder_layers=3,decoder_layers=2,length=5,vocabulary=16,width=10",
+    "hybrid": "hybrid:stages=2,resolution=16,width=50",
+    "mobilenetv3": "mobilenetv3:stages=2,layers=2,width=25,resolution=16,smallest=8,step=8",
+    "motifs": "motifs:channels=4,resolution=8",
+    "nasbench201": "nasbench201:cells=1,channels=4,resolution=8",
+    "nasbot": "nasbot:width=4,resolution=16",
+    "nsganet-macro": "nsganet-macro:channels=4,resolution=8",
+    "nsganet-micro": "nsganet-micro:layers=3,channels=4,resolution=8",
+    "resnet": "resnet:stages=2,width=50,resolution=16,smallest=8,step=8",
+}
 
 
+def shares_weights(space: Space) -> bool:
+    """Whether a network runs on shared weights, tried."""
+    arch = space.sample(1, np.random.default_rng(0))[0]
+    try:
+        supernet = supernets.of(space).eval()
+        return len(supernet.forward_path(inputs_of(space.assembly(arch)), arch)) == 1
+    except UsageError:
+        return False
+
+
+def mixes(space: Space) -> bool:
+    """Whether its networks can be mixed by gates, tried."""
+    try:
+        supernets.require_mixed(space)
+    except UsageError:
+        return False
+    return True
+
+
+@cache
 def matrix() -> str:
     """The table, as Markdown."""
     counts = f"{len(nas.strategies.names())} strategies by ask and tell", ", ".join(nas.gradient.names())
@@ -23,7 +64,8 @@ def matrix() -> str:
         "space",
         "genomes",
         counts[0],
-        f"`accuracy` by shared weights; {counts[1]}",
+        "shared weights",
+        f"gradients: {counts[1]}",
         "measured, exported",
         "predicted at speed",
     ]
@@ -32,7 +74,8 @@ def matrix() -> str:
         space = nas.spaces.load(name)
         whole = isinstance(space, Space)
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
-        answers = (whole, isinstance(space, SharesWeights), whole)
+        small = nas.spaces.load(SMALL.get(name, name))
+        answers = (whole, shares_weights(small), mixes(small), whole)
         speed = "table" if space.size <= TABLE_LIMIT else "blocks"
         lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

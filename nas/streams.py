@@ -36,6 +36,8 @@ _CHILDREN: dict[str, int] = {
     "surrogates.design": 5,  # then: the strategy's number [weights.steps, the first; weights.calibration]
     "gdas.run": 6,  # then: the run [the seed of the shared weights, where the search's is 0]
     "gdas.scale": 7,  # [an ask of random after four networks]
+    "weights.blocks": 9,  # then: the place and the kind of block
+    "weights.noise": 10,  # then: the step
     "gdas.steps": 8,  # then: the run, the step [selection of nsga3 and nsca after five networks]
     "weights.pairs": 20,
     "alone.weights": 21,  # then: the replicate

@@ -229,13 +229,13 @@ def _one_registry() -> Iterator[None]:
     """The exporter reads the sources of its 500 operators for each export, half of its time; here it does so once."""
     from torch.onnx._internal.exporter import _registration
 
-    registry = _registration.ONNXRegistry
+    registry: Any = _registration.ONNXRegistry
     made = registry.__dict__["from_torchlib"]
-    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))  # type: ignore[assignment, method-assign]
+    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))
     try:
         yield
     finally:
-        registry.from_torchlib = made  # type: ignore[method-assign]
+        registry.from_torchlib = made
 
 
 @lru_cache(maxsize=4)

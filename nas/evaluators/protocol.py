@@ -247,6 +247,13 @@ class OwnsWeights(OwnsNetworks):
     def supernet(self) -> Any:
         """The trained `nas.spaces.Supernet`; a gradient strategy starts from it."""
 
+    def require_mixed(self) -> None:
+        """Refuse a space whose networks the supernet cannot mix by gates, without training anything.
+
+        Raises:
+            UsageError: so it is.
+        """
+
     @abstractmethod
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy of one architecture, `(d,)`, on images that took no part in the search."""

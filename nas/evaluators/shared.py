@@ -12,12 +12,14 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
-from nas.weights import images, training
+from nas.weights import devices, images, supernets, trainers, training
 from nas.weights.images import Images
 from nas.weights.training import TrainingPlan
 
 #: Normal quantile of a two-sided 90 % interval.
 _Z90 = 1.6449
+#: Axes of a batch of images.
+_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,20 @@ class SharedAccuracy(OwnsWeights):
             self.images,
             self.plan,
             checkpoint=checkpoint,
+            device_name=self.context.settings.get("device", "cpu"),
             progress=lambda done, total: self.context.progress("training shared weights", done, total),
         )
 
+    def require_mixed(self) -> None:
+        """Look at the space's blocks."""
+        supernets.require_mixed(self.context.space)
+
     def network(self, arch: Archs) -> Any:
-        """The network that is judged, with its weights, in eval mode."""
+        """The network that is judged, with its weights, in eval mode, on the CPU."""
+        return self._inherited(arch).cpu()
+
+    def _inherited(self, arch: Archs) -> Any:
+        """The same, where the shared weights are."""
         return training.inherit(self.supernet, arch, self.images, seed=self.context.seed)
 
     def evaluate(self, archs: Archs) -> Values:
@@ -65,7 +76,7 @@ class SharedAccuracy(OwnsWeights):
             key = arch.tobytes()
             if key not in self.known:
                 chance = float(np.bincount(self.images.valid.labels.numpy()).max()) / len(self.images.valid)
-                self.known[key] = training.accuracy(self.network(arch), self.images.valid) if live else chance
+                self.known[key] = training.accuracy(self._inherited(arch), self.images.valid) if live else chance
             found.append(self.known[key])
         share = np.array(found)
         low, high = wilson(share, len(self.images.valid))
@@ -73,7 +84,7 @@ class SharedAccuracy(OwnsWeights):
 
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy on images that took no part in the search; for the report alone."""
-        return training.accuracy(self.network(arch), self.images.test)
+        return training.accuracy(self._inherited(arch), self.images.test)
 
 
 def wilson(share: Any, count: int) -> tuple[Any, Any]:
@@ -91,7 +102,7 @@ class SharedKind:
     """`accuracy`."""
 
     forms = "accuracy"
-    settings = ("train_steps", "images")
+    settings = ("train_steps", "images", "trainer", "device")
 
     def claims(self, spec: str) -> bool:
         """The one word."""
@@ -105,15 +116,26 @@ class SharedKind:
         """Judge on the search's data.
 
         Raises:
-            UsageError: the search has no data, or a setting is no whole number of at least 1.
+            UsageError: the search has no data, networks do not read images, or a setting is not one.
+            UnknownName: there is no such trainer or device.
         """
         if context.data is None:
             raise UsageError("the objective 'accuracy' needs images", hint="Give --data digits, or --data FOLDER.")
-        for setting in self.settings:
+        if len(context.space.input_shape) != _IMAGES:
+            raise UsageError(
+                f"the objective 'accuracy' judges networks of images; those of {context.space.name!r} read "
+                f"{context.space.input_shape}",
+                hint="Use another space, or other objectives.",
+            )
+        for setting in ("train_steps", "images"):
             value = context.settings.get(setting)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise UsageError(f"setting {setting} must be a whole number of at least 1, got {value!r}")
-        plan = TrainingPlan(seed=context.seed, steps=context.settings.get("train_steps", TrainingPlan.steps))
+        devices.device(str(context.settings.get("device", "cpu")))
+        trainer = str(context.settings.get("trainer", TrainingPlan.trainer))
+        trainers.REGISTRY.get(trainer)
+        steps = context.settings.get("train_steps", TrainingPlan.steps)
+        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer)
         objective = Objective(name, "fraction", True, "shared", spec)
         return SharedAccuracy(objective, context, plan, identity=images.listing(context.data))
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from device_profiles.errors import HwnasError, UsageError
 from nas.gradient.protocol import DifferentiableCost, Found, GradientProblem, Priced, all_costs
 from nas.streams import stream, torch_seed
-from nas.weights.training import minibatch
+from nas.weights.devices import device_of
+from nas.weights.training import adopt, loss_of, minibatch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,9 +196,9 @@ def _run(
 ) -> list[NDArray[np.float64]]:
     """Logits after one run."""
     import torch
-    from torch.nn import functional
 
     supernet = copy.deepcopy(problem.supernet()).train()
+    place = device_of(supernet)
     data = problem.data()
     generator = torch.Generator().manual_seed(torch_seed(problem.seed, "gdas.run", run))
     logits = [
@@ -205,23 +206,26 @@ def _run(
         for options in problem.space.choices
     ]
     architecture = torch.optim.Adam(logits, rate, betas=_BETAS, weight_decay=_LOGIT_DECAY)
-    weights = torch.optim.SGD(supernet.parameters(), weight_rate, _MOMENTUM, weight_decay=_WEIGHT_DECAY)
+    weights = torch.optim.SGD(
+        [{"params": list(supernet.parameters())}], weight_rate, _MOMENTUM, weight_decay=_WEIGHT_DECAY
+    )
     for step in range(steps):
         problem.progress("gdas", run * steps + step, runs * steps)
         tau = tau_first + (tau_last - tau_first) * step / max(steps - 1, 1)
         rng = stream(problem.seed, "gdas.steps", run, step)
         with torch.no_grad():
             path = np.array([int(gate.argmax()) for gate in gumbel_gates(logits, tau, generator)])
-        images, labels = minibatch(data.train, batch, rng)
+        images, labels = (tensor.to(place) for tensor in minibatch(data.train, batch, rng))
         weights.zero_grad(set_to_none=True)
-        functional.cross_entropy(supernet.forward_path(images, path), labels).backward()  # type: ignore[no-untyped-call]
+        loss_of(data, supernet.forward_path(images, path), labels).backward()  # type: ignore[no-untyped-call]
+        adopt(weights, supernet)
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), _LARGEST_NORM)
         weights.step()
 
-        images, labels = minibatch(data.valid, batch, rng)
+        images, labels = (tensor.to(place) for tensor in minibatch(data.valid, batch, rng))
         architecture.zero_grad(set_to_none=True)
         gates = gumbel_gates(logits, tau, generator)
-        loss = functional.cross_entropy(supernet.forward_mixed(images, gates), labels)
+        loss = loss_of(data, supernet.forward_mixed(images, gates), labels).cpu()
         loss = loss + penalty([torch.softmax(logit, dim=0) for logit in logits])
         loss.backward()
         architecture.step()

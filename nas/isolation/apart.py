@@ -158,6 +158,10 @@ class ApartOwner(ApartTrained, OwnsWeights):
         """Of the evaluator."""
         return self.here.supernet
 
+    def require_mixed(self) -> None:
+        """Of the evaluator."""
+        self.here.require_mixed()
+
     def test_accuracy(self, arch: Archs) -> float:
         """Of the evaluator."""
         return float(self.here.test_accuracy(arch))

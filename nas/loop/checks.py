@@ -47,7 +47,8 @@ def check_gradients(plan: SearchPlan, evaluators: tuple[Evaluator, ...], constra
     """Refuse objectives that a gradient strategy cannot descend, before anything is written.
 
     Raises:
-        UsageError: there are no shared weights, nothing is predicted, or there is more than the strategy takes.
+        UsageError: there are no shared weights, they cannot be mixed, nothing is predicted, or there is more than the
+            strategy takes.
     """
     priced = [evaluator.objective.name for evaluator in evaluators if isinstance(evaluator, Predicted)]
     for name in plan.strategies:
@@ -58,6 +59,7 @@ def check_gradients(plan: SearchPlan, evaluators: tuple[Evaluator, ...], constra
                 f"strategy {name!r} needs an objective with shared weights and a predicted one",
                 hint="--objective accuracy --data digits --objective latency:DIR",
             )
+        next(one for one in evaluators if isinstance(one, OwnsWeights)).require_mixed()
         if takes_all(gradient.REGISTRY.get(name)):
             continue
         lower = [str(one) for one in constraints if one.name in priced and not one.upper]

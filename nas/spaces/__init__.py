@@ -21,7 +21,7 @@ from nas.arrays import Archs
 from nas.spaces import live
 from nas.spaces._module.space import ModuleSpace, from_module
 from nas.spaces.product import Gene, ProductSpace
-from nas.spaces.protocol import SharesWeights, Space, Supernet
+from nas.spaces.protocol import Mixes, SharesWeights, Space, Supernet
 from nas.spaces.registry import REGISTRY
 from nas.spaces.restricted import Restricted
 from nas.spaces.table import from_choices
@@ -30,6 +30,7 @@ __all__ = [
     "REGISTRY",
     "Archs",
     "Gene",
+    "Mixes",
     "ModuleSpace",
     "ProductSpace",
     "Restricted",

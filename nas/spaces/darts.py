@@ -7,14 +7,21 @@ Source: Liu, Simonyan & Yang, "DARTS: differentiable architecture search", ICLR 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Archs
+from nas.spaces._nasnet import mixture
 from nas.spaces._nasnet.cells import Cells
 from nas.spaces._nasnet.space import CELLS, CellSpace
+from nas.spaces.mixture import Mixture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,25 @@ class Darts(CellSpace):
         normal, reduction = super().cells(archs)
         return _apart(normal), _apart(reduction)
 
+    def mixture(self) -> Mixture:
+        """All cells side by side, for gradients."""
+        return mixture.mixture(self.skeleton, self.nodes, _second, self._arranged)
+
+    def _arranged(self, arch: Archs, gates: Sequence[Tensor]) -> Sequence[Tensor]:
+        kinds = self.cells(arch[None])
+        return mixture.arrange(kinds, self._ordered(kinds), gates, _second)
+
 
 SPACE = Darts
 
 
 def _apart(cells: Cells) -> Cells:
-    first, second = cells.sources[..., 0], cells.sources[..., 1]
-    other = (second + 1) % np.arange(2, cells.nodes + 2)
-    return replace(cells, sources=np.stack([first, np.where(first == second, other, second)], axis=-1))
+    first = cells.sources[..., 0]
+    second = np.stack([_second(cells.sources[:, node], node) for node in range(cells.nodes)], axis=1)
+    return replace(cells, sources=np.stack([first, second], axis=-1))
+
+
+def _second(named: Archs, node: int) -> Archs:
+    """The state that the second edge reads, `(k,)`, by the states that the genes of both edges name, `(k, 2)`."""
+    first, second = named[..., 0], named[..., 1]
+    return np.asarray(np.where(first == second, (second + 1) % (node + 2), second))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arrays import Archs
+from nas.spaces.mixture import Mixture
 from profiler.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -111,10 +112,21 @@ class Supernet(Protocol):
 
 @runtime_checkable
 class SharesWeights(Protocol):
-    """A space whose networks can share weights."""
+    """A space that brings a supernet of its own; for all others `nas.weights.supernets` makes one of their blocks."""
 
     def to_supernet(self, **options: Any) -> Any:
         """A `Supernet` with fresh weights."""
+
+
+@runtime_checkable
+class Mixes(Protocol):
+    """A space that says how all its networks stand side by side.
+
+    Only where it cannot be told from `assembly`: where each block reads the one before it, it can.
+    """
+
+    def mixture(self) -> Mixture:
+        """Which blocks may stand where, and which gates weigh them."""
 
 
 MakeSpace = Callable[..., Space]

@@ -9,5 +9,5 @@ REGISTRY: Registry[MakeSpace] = Registry(
     "space",
     "nas.spaces",
     attribute="SPACE",
-    skip=("export", "live", "product", "protocol", "registry", "restricted", "table"),
+    skip=("export", "live", "mixture", "product", "protocol", "registry", "restricted", "table"),
 )

@@ -171,7 +171,12 @@ class RestrictedSharing(Restricted):
     def to_supernet(self, **options: Any) -> Any:
         """The whole space's shared weights, of which only what is left is run."""
         assert isinstance(self.inner, SharesWeights)
-        return _supernet_class()(self, self.inner.to_supernet(**options))
+        return narrowed(self, self.inner.to_supernet(**options))
+
+
+def narrowed(space: Restricted, inner: Any) -> Any:
+    """A supernet of the whole space by the genomes of a restricted one."""
+    return _supernet_class()(space, inner)
 
 
 def restrict(space: ProductSpace, kept: Mapping[str | int, Iterable[Option] | Option]) -> Space:

@@ -14,7 +14,7 @@ from nas.arrays import Archs
 from nas.evaluators import REGISTRY, Context, open_objective, split
 from nas.evaluators.protocol import Budget, Budgeted, Evaluator, Repeatable, takes_budget
 from nas.objectives import Objective, Values, is_source
-from nas.testing.spaces import require
+from nas.testing.rules import require
 
 #: How far a quotient of sums may be beyond its range.
 _ROUNDING = 1e-9

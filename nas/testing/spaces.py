@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -12,19 +11,12 @@ from device_profiles.errors import ConstantNetwork, UsageError
 from nas import spaces
 from nas.arrays import Archs
 from nas.spaces.protocol import SharesWeights, Space
+from nas.testing.rules import close, inputs_of, require, shapes
+from nas.testing.weights import check_shared_weights
 from predictors import genes
-from profiler.assembly import Assembly
 
 #: Spaces up to this size are enumerated to count their networks.
 _ENUMERABLE = 100_000
-#: Largest difference of outputs that should be equal, relative to the largest of them (or 1).
-_TOLERANCE = 1e-5
-
-
-def require(condition: object, rule: str, broken: str) -> None:
-    """Raise AssertionError that names the rule, and how it was broken, unless the condition holds."""
-    if not condition:
-        raise AssertionError(f"{rule}: {broken}")
 
 
 def check_space(space: Space | str) -> None:
@@ -58,7 +50,7 @@ def check_space(space: Space | str) -> None:
     _check_restriction(space)
     _check_networks(space, genomes)
     if isinstance(space, SharesWeights):
-        _check_supernet(space, space.to_supernet())
+        check_shared_weights(space)
 
 
 def _check_sample(space: Space) -> None:
@@ -166,14 +158,14 @@ def _check_networks(space: Space, genomes: Archs) -> None:
             raise AssertionError(f"is_valid: {arch.tolist()} is valid, and its assembly raised {error!r}") from error
     for arch in genomes[valid][:4]:
         assembly = space.assembly(arch)
-        inputs = _inputs(assembly)
+        inputs = inputs_of(assembly)
         assembled, direct = assembly.to_module().eval(), space.to_module(arch).eval()
         require(assembly.input_shape == space.input_shape, "assembly", "its input has another shape")
         require(
-            _shapes(assembled) == _shapes(direct), "to_module", f"{arch.tolist()} is another network than its assembly"
+            shapes(assembled) == shapes(direct), "to_module", f"{arch.tolist()} is another network than its assembly"
         )
         with torch.no_grad():
-            outputs, other = direct(inputs), direct(_inputs(assembly, seed=1))
+            outputs, other = direct(inputs), direct(inputs_of(assembly, seed=1))
         require(
             outputs.shape[0] == space.input_shape[0] and bool(torch.isfinite(outputs).all()),
             "to_module",
@@ -211,7 +203,7 @@ def _check_export(space: Space, arch: Archs) -> None:
     own = sum(parameter.numel() for parameter in module.parameters())
     require(counts[0] >= own, "export", f"{arch.tolist()} has {own} parameters, its export {counts[0]}")
     require(counts[1] > 0, "export", f"{arch.tolist()} has no work that can be counted")
-    inputs = _inputs(assembly)
+    inputs = inputs_of(assembly)
     with torch.no_grad():
         wanted = module(inputs)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -232,9 +224,9 @@ def _check_twin(space: Space, arch: Archs) -> None:
         module = space.to_module(row).eval()
         _fill(module)
         with torch.no_grad():
-            outputs.append(module(_inputs(space.assembly(row))))
+            outputs.append(module(inputs_of(space.assembly(row))))
     require(
-        outputs[0].shape == outputs[1].shape and _close(outputs[0], outputs[1]),
+        outputs[0].shape == outputs[1].shape and close(outputs[0], outputs[1]),
         "canonical",
         f"{arch.tolist()} and its representative compute different things",
     )
@@ -257,16 +249,6 @@ def _check_restriction(space: Space) -> None:
         require(space.format(whole) == text, "restrict", f"{text!r} is another architecture of the whole space")
 
 
-def _inputs(assembly: Assembly, seed: int = 0) -> Any:
-    """Random inputs that a network takes; whole numbers are 0..7."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    if assembly.input_dtype == "int64":
-        return torch.randint(0, 8, assembly.input_shape, generator=generator)
-    return torch.randn(assembly.input_shape, generator=generator)
-
-
 def _fill(module: Any) -> None:
     """Weights that depend on nothing but their shapes; statistics of norms as they are."""
     import torch
@@ -277,45 +259,3 @@ def _fill(module: Any) -> None:
             drawn = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
             scale = max(parameter[0].numel(), 1) ** -0.5 if parameter.dim() > 1 else 0.5
             parameter.copy_(drawn * scale + (1.0 if parameter.dim() == 1 else 0.0))
-
-
-def _check_supernet(space: Space, supernet: Any) -> None:
-    """One path of the shared weights is the stand-alone network, and a one-hot sample is one path."""
-    import torch
-
-    images = torch.randn((3, *space.input_shape[1:]), generator=torch.Generator().manual_seed(1))
-    supernet.eval()
-    for arch in space.sample(6, np.random.default_rng(3)):
-        subnet = supernet.subnet(arch).eval()
-        require(
-            _shapes(subnet) == _shapes(space.to_module(arch)), "subnet", f"{arch.tolist()} is another network alone"
-        )
-        gates = [torch.nn.functional.one_hot(torch.tensor(g), n).float() for g, n in _genes(space, arch)]
-        for gate in gates:
-            gate.requires_grad_()
-        with torch.no_grad():
-            path, alone = supernet.forward_path(images, arch), subnet(images)
-        mixed = supernet.forward_mixed(images, gates)
-        require(_close(path, alone), "forward_path", f"{arch.tolist()} differs from its subnet")
-        require(_close(mixed, path), "forward_mixed", f"one-hot gates of {arch.tolist()} differ from its path")
-        mixed.square().sum().backward()
-        reached = sum(float(gate.grad.abs().sum()) for gate in gates if gate.grad is not None)
-        require(reached > 0, "forward_mixed", f"no gradient reaches the gates of {arch.tolist()}")
-        with torch.no_grad():
-            for parameter in subnet.parameters():
-                parameter.zero_()
-            require(
-                torch.equal(supernet.forward_path(images, arch), path), "subnet", "its weights are no copy: both change"
-            )
-
-
-def _genes(space: Space, arch: Archs) -> Iterator[tuple[int, int]]:
-    return zip((int(gene) for gene in arch), space.choices, strict=True)
-
-
-def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
-
-
-def _close(left: Any, right: Any) -> bool:
-    return bool((left - right).abs().max() <= _TOLERANCE * max(float(right.abs().max()), 1.0))

@@ -14,7 +14,7 @@ from device_profiles.errors import UsageError
 from nas import strategies
 from nas.arrays import Archs, Costs
 from nas.operators.protocol import Strategy
-from nas.testing.spaces import require
+from nas.testing.rules import require
 from predictors import genes
 
 #: By how much the genes of what is bad may outweigh those of what is good in an ask, as a share of all its genes.

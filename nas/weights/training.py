@@ -13,9 +13,12 @@ import numpy as np
 
 from device_profiles.errors import InvalidData, UsageError
 from nas.arrays import Archs
-from nas.spaces.protocol import SharesWeights, Space
-from nas.streams import stream
+from nas.spaces.protocol import Space
+from nas.streams import stream, torch_seed
+from nas.weights import supernets, trainers
+from nas.weights.devices import device, device_of
 from nas.weights.images import Images, Split
+from nas.weights.trainers import Turn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,9 +31,8 @@ CHECKPOINT_STEPS = 100
 class TrainingPlan:
     """How shared weights are trained.
 
-    Source: single-path uniform sampling, Guo et al., "Single path one-shot NAS with uniform sampling", ECCV 2020,
-        section 3.2; the
-    optimiser is that of DARTS (Liu et al., ICLR 2019, appendix A).
+    Source: the optimiser is that of DARTS (Liu et al., ICLR 2019, appendix A); see `nas.weights.trainers` for which
+        networks are run.
 
     Attributes:
         steps: minibatches.
@@ -41,6 +43,7 @@ class TrainingPlan:
         decay: weight decay.
         clip: largest norm of a gradient.
         seed: of weights, batches and paths.
+        trainer: which networks see a minibatch; one of `nas.weights.trainers`.
     """
 
     steps: int = 400
@@ -51,6 +54,15 @@ class TrainingPlan:
     decay: float = 3e-4
     clip: float = 5.0
     seed: int = 0
+    trainer: str = "uniform"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint says of it; the trainer of before there were others is not named."""
+        found = asdict(self)
+        if self.trainer == TrainingPlan.trainer:
+            del found["trainer"]
+        return found
 
 
 def train(
@@ -60,63 +72,97 @@ def train(
     *,
     checkpoint: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    device_name: str = "cpu",
 ) -> nn.Module:
-    """Train a supernet by uniform single paths, or take it from its checkpoint; an interrupted training goes on.
+    """Train a supernet, or take it from its checkpoint; an interrupted training goes on.
+
+    On the CPU it then ends with the weights that it would have had, bit for bit.
 
     Args:
-        space: a space whose networks share weights.
-        data: images.
+        space: whose networks share weights.
+        data: images, or other data with `train`, `name`, `digest` and `loss(outputs, targets)`.
         plan: how.
         checkpoint: a `.safetensors` file; its metadata hold the plan, the space and the data, which must agree.
         progress: told steps done, and of how many.
+        device_name: one of `nas.weights.devices.NAMES`.
 
     Raises:
-        UsageError: the space cannot share weights, or its networks have another number of classes than the data.
+        UsageError: the space cannot share weights, its networks have another number of classes than the data, or there
+            is no such device.
+        UnknownName: there is no such trainer.
         InvalidData: the checkpoint is damaged.
     """
     import torch
 
-    if not isinstance(space, SharesWeights):
-        raise UsageError(f"networks of space {space.name!r} cannot share weights", hint="Search with a table instead.")
-    facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": asdict(plan)}
+    place = device(device_name)
+    trainer = trainers.REGISTRY.get(plan.trainer)
+    facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": plan.facts}
     identity = json.dumps(facts, sort_keys=True)
     torch.manual_seed(plan.seed)
-    supernet: Any = space.to_supernet()
-    optimiser = torch.optim.SGD(supernet.parameters(), plan.rate, plan.momentum, weight_decay=plan.decay)
+    supernet: Any = supernets.of(space, seed=plan.seed).to(place)
+    optimiser = torch.optim.SGD([{"params": []}], plan.rate, plan.momentum, weight_decay=plan.decay)
     done = _restore(checkpoint, supernet, optimiser, identity)
     supernet.train()
     for step in range(done, plan.steps):
         progress(step, plan.steps)
         rng = stream(plan.seed, "weights.steps", step)
+        torch.manual_seed(torch_seed(plan.seed, "weights.noise", step))
         for group in optimiser.param_groups:
             group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
                 1 + math.cos(math.pi * step / plan.steps)
             )
-        images, labels = minibatch(data.train, plan.batch, rng)
-        logits = supernet.forward_path(images, space.sample(1, rng)[0])
-        if step == done and logits.shape[1] != data.classes:
-            raise UsageError(
-                f"networks of {space.spec} tell {logits.shape[1]} classes apart, {data.name} has {data.classes}",
-                hint=f"Use the space option classes={data.classes}.",
-            )
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        inputs, targets = (tensor.to(place) for tensor in minibatch(data.train, plan.batch, rng))
+
+        def loss(outputs: Tensor, targets: Tensor = targets) -> Tensor:
+            _require_classes(space, data, outputs)
+            return loss_of(data, outputs, targets)
+
+        supernet.zero_grad(set_to_none=True)
+        trainer(Turn(supernet, space, inputs, loss, step, plan.steps, rng))
+        adopt(optimiser, supernet)
         torch.nn.utils.clip_grad_norm_(supernet.parameters(), plan.clip)
         optimiser.step()
         if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == plan.steps:
             _save(checkpoint, supernet, optimiser, identity, step + 1)
     progress(plan.steps, plan.steps)
+    supernet.zero_grad(set_to_none=True)
     module: nn.Module = supernet
     return module
 
 
-def minibatch(split: Split, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random images and labels, drawn without repeats."""
+def adopt(optimiser: Any, module: nn.Module) -> None:
+    """Give an optimiser the parameters of a module that it does not know yet: some are made when they are needed."""
+    group = optimiser.param_groups[0]["params"]
+    known = {id(parameter) for parameter in group}
+    group.extend(parameter for parameter in module.parameters() if id(parameter) not in known)
+
+
+def loss_of(data: Any, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of outputs `(batch, ...)`: that of the data, or cross entropy for classes of images."""
+    from torch.nn import functional
+
+    if hasattr(data, "loss"):
+        found: Tensor = data.loss(outputs, targets)
+        return found
+    return functional.cross_entropy(outputs, targets)
+
+
+def _require_classes(space: Space, data: Any, outputs: Tensor) -> None:
+    classes = getattr(data, "classes", outputs.shape[1])
+    if outputs.shape[1] != classes:
+        raise UsageError(
+            f"networks of {space.spec} tell {outputs.shape[1]} classes apart, {data.name} has {classes}",
+            hint=f"Use the space option classes={classes}.",
+        )
+
+
+def minibatch(split: Any, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random inputs and targets of a `Split` or one like it, drawn without repeats."""
     import torch
 
     rows = torch.from_numpy(rng.choice(len(split), size=min(size, len(split)), replace=False))
-    return split.images[rows], split.labels[rows]
+    inputs, targets = (split.inputs, split.targets) if hasattr(split, "inputs") else (split.images, split.labels)
+    return inputs[rows], targets[rows]
 
 
 def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size: int = 64, seed: int = 0) -> nn.Module:
@@ -127,7 +173,8 @@ def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size:
     import torch
 
     network: nn.Module = supernet.subnet(arch)
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    place = device_of(network)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average over the batches
@@ -135,7 +182,7 @@ def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size:
     rng = stream(seed, "weights.calibration")
     with torch.no_grad():
         for _ in range(batches):
-            network(minibatch(data.train, size, rng)[0])
+            network(minibatch(data.train, size, rng)[0].to(place))
     return network.eval()
 
 
@@ -144,9 +191,10 @@ def accuracy(network: Any, split: Split, *, batch: int = 250) -> float:
     import torch
 
     right = 0
+    place = device_of(network)
     with torch.no_grad():
         for images, labels in _batches(split, batch):
-            right += int((network(images).argmax(dim=1) == labels).sum())
+            right += int((network(images.to(place)).argmax(dim=1).cpu() == labels).sum())
     return right / len(split)
 
 
@@ -186,9 +234,11 @@ def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
             supernet.load_state_dict(
                 {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
             )
+            adopt(optimiser, supernet)
             for number, parameter in enumerate(supernet.parameters()):
                 if f"momentum.{number}" in names:
-                    optimiser.state[parameter]["momentum_buffer"] = file.get_tensor(f"momentum.{number}")
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+                    momentum = file.get_tensor(f"momentum.{number}").to(parameter.device)
+                    optimiser.state[parameter]["momentum_buffer"] = momentum
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, UsageError) as error:
         raise InvalidData(f"the checkpoint {path} is damaged: {error}", hint="Remove it to train anew.") from error
     return done

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,12 @@ from nas.spaces._nasnet import blocks
 from nas.spaces._nasnet.cells import Bools, Cells, counts, outputs, reads
 from profiler.assembly import INPUT, Assembly, Block
 
+if TYPE_CHECKING:
+    from torch import nn
+
 NORMAL, REDUCTION = 0, 1
 #: The stem is this many times as wide as the first cells.
-_STEM = 3
+STEM = 3
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def work(skeleton: Skeleton, kinds: tuple[Cells, Cells]) -> tuple[Floats, Floats
     on, reading = live(skeleton, kinds), [reads(cells) for cells in kinds]
     width = [outputs(cells).sum(axis=1) for cells in kinds]
     number = [counts(cells, len(skeleton.operators)) for cells in kinds]
-    wide = _STEM * skeleton.channels
+    wide = STEM * skeleton.channels
     macs = np.full(len(on), 9.0 * skeleton.image_channels * wide * skeleton.resolution**2)
     parameters = np.full(len(on), 9.0 * skeleton.image_channels * wide + 2 * wide)
     given: list[float | NDArray[np.int64]] = [wide, wide]
@@ -111,7 +115,7 @@ def work(skeleton: Skeleton, kinds: tuple[Cells, Cells]) -> tuple[Floats, Floats
 def assembly(skeleton: Skeleton, kinds: tuple[Cells, Cells]) -> Assembly:
     """The network of one normal and one reduction cell (batches of one) as blocks, without what does not matter."""
     on, reading, last = live(skeleton, kinds)[0], [reads(c)[0] for c in kinds], [outputs(c)[0] for c in kinds]
-    wide = _STEM * skeleton.channels
+    wide = STEM * skeleton.channels
     first = partial(blocks.stem, skeleton.image_channels, wide)
     parts = [Block("stem", f"nasnet stem {skeleton.image_channels}->{wide}", (INPUT,), first)]
     states, widths = ["stem", "stem"], [wide, wide]
@@ -123,17 +127,31 @@ def assembly(skeleton: Skeleton, kinds: tuple[Cells, Cells]) -> Assembly:
             entries = ["", ""]
             for place in np.flatnonzero(reading[kind]):
                 entries[place] = f"c{layer}p{place}"
-                # The state before the last one is larger by the reduction that lies between.
-                halves = place == 0 and layer > 0 and skeleton.kind(layer - 1) == REDUCTION
-                make, name = (blocks.halve, "halve") if halves else (blocks.relu_conv_bn, "relu-conv-bn")
-                key = f"nasnet {name} {widths[layer + place]}->{channels}"
-                build = partial(make, widths[layer + place], channels)
+                key, build = entry(skeleton, layer, int(place), widths[layer + place], channels)
                 parts.append(Block(entries[place], key, (states[layer + place],), build))
             added, states[-1] = _cell(skeleton.operators, kinds[kind], entries, f"c{layer}", channels, 1 + kind)
             parts += added
     build = partial(blocks.head, widths[-1], skeleton.classes)
     parts.append(Block("head", f"nasnet head {widths[-1]}->{skeleton.classes}", (states[-1],), build))
     return Assembly(tuple(parts), (1, skeleton.image_channels, skeleton.resolution, skeleton.resolution))
+
+
+def entry(skeleton: Skeleton, layer: int, place: int, width: int, channels: int) -> tuple[str, partial[nn.Module]]:
+    """Key and builder of what brings an input of a cell to its width and side.
+
+    The state before the last one is larger by the reduction that lies between.
+    """
+    halves = place == 0 and layer > 0 and skeleton.kind(layer - 1) == REDUCTION
+    make, name = (blocks.halve, "halve") if halves else (blocks.relu_conv_bn, "relu-conv-bn")
+    return f"nasnet {name} {width}->{channels}", partial(make, width, channels)
+
+
+def edge(operator: str, name: str, source: str, channels: int, stride: int) -> Block | None:
+    """The block of an edge; None for a skip that keeps the resolution, which is a wire."""
+    if operator == "skip" and stride == 1:
+        return None
+    build = partial(blocks.operator, operator, channels, stride)
+    return Block(name, f"nasnet {operator} {channels} s{stride}", (source,), build)
 
 
 def _cell(
@@ -144,13 +162,11 @@ def _cell(
     states = list(entries)
     for node, (sources, kinds) in enumerate(zip(cells.sources[0], cells.operators[0], strict=True)):
         terms = []
-        for edge, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
+        for number, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
             name, step = operators[kind], stride if source < 2 else 1
-            terms.append(states[source])
-            if name != "skip" or step > 1:
-                terms[-1] = f"{prefix}n{node}e{edge}"
-                build = partial(blocks.operator, name, channels, step)
-                parts.append(Block(terms[-1], f"nasnet {name} {channels} s{step}", (states[source],), build))
+            block = edge(name, f"{prefix}n{node}e{number}", states[source], channels, step)
+            terms.append(block.name if block else states[source])
+            parts += [block] if block else []
         states.append(f"{prefix}n{node}")
         parts.append(Block(states[-1], "nasnet add", tuple(terms), blocks.add))
     gives = tuple(states[node + 2] for node in np.flatnonzero(outputs(cells)[0]))

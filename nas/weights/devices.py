@@ -1,0 +1,37 @@
+"""Where training runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from device_profiles.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+NAMES = ("cpu", "cuda", "auto")
+
+
+def device(name: str) -> torch.device:
+    """A torch device by name; `auto` is a GPU where torch has one, and the CPU elsewhere.
+
+    Raises:
+        UnknownName: it is none of `NAMES`.
+        UsageError: it is `cuda`, and torch has no GPU here.
+    """
+    import torch
+
+    if name not in NAMES:
+        raise UnknownName("device", str(name), NAMES)
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UsageError("device cuda is asked for, and torch has no GPU here", hint="Use device=auto or device=cpu.")
+    return torch.device("cuda" if name != "cpu" and there else "cpu")
+
+
+def device_of(module: Any) -> torch.device:
+    """Where the weights of a module are; the CPU for what has none."""
+    import torch
+
+    first = next(iter(module.parameters()), None) if isinstance(module, torch.nn.Module) else None
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,48 @@
+"""What a trainer of shared weights is: it is given a minibatch, and adds gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from nas.spaces.protocol import Space, Supernet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One minibatch.
+
+    Attributes:
+        supernet: in training mode; its gradients are zero at the start.
+        space: of its networks.
+        inputs: `(batch, ...)`, on the device of the weights.
+        loss: of outputs for these inputs, a scalar.
+        step: number of the minibatch, from 0.
+        steps: of the whole training.
+        rng: of this minibatch; all that is random is drawn from it.
+    """
+
+    supernet: Supernet
+    space: Space
+    inputs: Any
+    loss: Callable[[Any], Tensor]
+    step: int
+    steps: int
+    rng: np.random.Generator
+
+
+class SupernetTrainer(Protocol):
+    """A module's `TRAINER`.
+
+    It keeps nothing from one minibatch to the next, so that a training that was interrupted goes on as it would have.
+    Learning rate, clipping, momentum and checkpoints are the loop's.
+    """
+
+    def __call__(self, turn: Turn) -> None:
+        """Run paths of the supernet on the minibatch, and add the gradients of their losses."""
