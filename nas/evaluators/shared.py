@@ -13,11 +13,10 @@ from nas.arrays import Archs
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
 from nas.weights import devices, images, supernets, trainers, training
+from nas.weights.data.tasks import wilson
 from nas.weights.images import Images
 from nas.weights.training import TrainingPlan
 
-#: Normal quantile of a two-sided 90 % interval.
-_Z90 = 1.6449
 #: Axes of a batch of images.
 _IMAGES = 4
 
@@ -85,17 +84,6 @@ class SharedAccuracy(OwnsWeights):
     def test_accuracy(self, arch: Archs) -> float:
         """Accuracy on images that took no part in the search; for the report alone."""
         return training.accuracy(self._inherited(arch), self.images.test)
-
-
-def wilson(share: Any, count: int) -> tuple[Any, Any]:
-    """Wilson's 90 % interval of a share of `count` trials.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
-    """
-    z2 = _Z90**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z90 / (1 + z2 / count) * np.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return centre - half, centre + half
 
 
 class SharedKind:

@@ -15,7 +15,7 @@ from nas.arrays import Archs
 from nas.evaluators.protocol import FULL, Budget, Context, OwnsNetworks, Repeatable
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
-from nas.weights import alone, data
+from nas.weights import alone, data, devices
 from nas.weights.alone import Recipe, Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.augmentation import parse
@@ -201,7 +201,8 @@ def _recipe(context: Context) -> Recipe:
 
     Raises:
         UsageError: one is out of its range.
-        DeviceError: there is no such device.
+        UnknownName: there is no such device.
+        DeviceError: there is none here.
     """
     augment, where = (context.settings.get(key, usual) for key, usual in (("augment", ""), ("device", "cpu")))
     for key, text in (("augment", augment), ("device", where)):
@@ -213,7 +214,7 @@ def _recipe(context: Context) -> Recipe:
         rate=_number(context, "train_rate", None, "above 0 and at most 10", lambda value: 0 < value <= 10),
         smoothing=_number(context, "train_smoothing", 0.0, "in 0..1, below 1", lambda value: 0 <= value < 1) or 0.0,
         augment=parse(augment),
-        device=alone.device(where),
+        device=devices.device(where).type,
         seed=context.seed,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_profiles.errors import DeviceError, InvalidData, InvalidModel, UsageError
+from device_profiles.errors import InvalidData, InvalidModel, UsageError
 from nas.streams import stream, torch_seed
 from nas.weights import going
 from nas.weights.data.augmentation import augment
@@ -92,23 +92,6 @@ class Trained:
     score: Score
     epoch: int
     weights: Path
-
-
-def device(wanted: str) -> str:
-    """`cpu` or `cuda`, of `cpu`, `cuda` and `auto`.
-
-    Raises:
-        UsageError: it is another word.
-        DeviceError: there is no such device.
-    """
-    import torch
-
-    if wanted not in ("cpu", "cuda", "auto"):
-        raise UsageError(f"device must be cpu, cuda or auto, got {wanted!r}")
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise DeviceError("torch finds no CUDA device on this machine", hint="Use device=auto, or device=cpu.")
-    return "cuda" if there and wanted != "cpu" else "cpu"
 
 
 def train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from device_profiles.errors import UnknownName, UsageError
+from device_profiles.errors import DeviceError, UnknownName
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ def device(name: str) -> torch.device:
 
     Raises:
         UnknownName: it is none of `NAMES`.
-        UsageError: it is `cuda`, and torch has no GPU here.
+        DeviceError: it is `cuda`, and torch has no GPU here.
     """
     import torch
 
@@ -25,7 +25,7 @@ def device(name: str) -> torch.device:
         raise UnknownName("device", str(name), NAMES)
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise UsageError("device cuda is asked for, and torch has no GPU here", hint="Use device=auto or device=cpu.")
+        raise DeviceError("device cuda is asked for, and torch has no GPU here", hint="Use device=auto or device=cpu.")
     return torch.device("cuda" if name != "cpu" and there else "cpu")
 
 

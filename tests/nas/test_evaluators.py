@@ -15,10 +15,10 @@ import predictors
 from device_profiles.errors import ConditionMismatch, HwnasError, InvalidTable, SchemaMismatch, UsageError
 from nas.evaluators import REGISTRY, Context, function, open_objective, split
 from nas.evaluators.protocol import OwnsWeights, Repeatable
-from nas.evaluators.shared import wilson
 from nas.objectives import Objective, Values
 from nas.spaces import export
 from nas.testing import check_evaluator
+from nas.weights.data.tasks import wilson
 from profiler.runtimes import fake as fake_runtime
 from profiler.store import Store
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import nas
-from device_profiles.errors import UnknownName, UsageError
+from device_profiles.errors import DeviceError, UnknownName, UsageError
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import Context
 from nas.evaluators.shared import EVALUATOR
@@ -431,9 +431,13 @@ def test_gdas_on_networks_that_cannot_be_mixed_is_refused_before_anything_is_tra
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="no GPU here"):
+    with pytest.raises(DeviceError, match="no GPU here"):
         devices.device("cuda")
     assert devices.device("auto").type == devices.device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [devices.device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    with pytest.raises(UnknownName, match="tpu"):
+        devices.device("tpu")
 
 
 def test_checkpoints_grow_with_what_is_used(images, tmp_path):

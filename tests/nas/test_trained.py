@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 import nas
 from device_profiles.errors import (
     ConditionMismatch,
-    DeviceError,
     HwnasError,
     InvalidData,
     UsageError,
@@ -216,17 +215,6 @@ def test_outputs_that_do_not_fit_are_refused(tmp_path, digits):
             lambda: linear(outputs=7), digits, Recipe(batch=32), checkpoint=tmp_path / "w.safetensors", about="a"
         )
     assert "classes=10" in caught.value.hint
-
-
-def test_the_device_is_there_or_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert alone.device("auto") == alone.device("cpu") == "cpu"
-    with pytest.raises(DeviceError, match="no CUDA"):
-        alone.device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (alone.device("auto"), alone.device("cuda"), alone.device("cpu")) == ("cuda", "cuda", "cpu")
-    with pytest.raises(UsageError, match="tpu"):
-        alone.device("tpu")
 
 
 # -- the evaluator
