@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
 from profiler.assembly import INPUT, Assembly, Block
-from profiler.block_traces import Trace, trace
+from profiler.block_traces import trace
 from profiler.derived_blocks import derive, without_weights
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
@@ -64,7 +64,7 @@ class BlockCache:
 
     folder: Path | None
     graphs: dict[str, BlockGraph] = field(default_factory=dict)
-    exports: dict[str, tuple[Trace, Any]] = field(default_factory=dict)
+    exports: dict[str, tuple[tuple[Shape, ...], Any]] = field(default_factory=dict)
     weights: dict[str, bytes] = field(default_factory=dict)
     kept_bytes: int = 0
 
@@ -133,10 +133,11 @@ class BlockCache:
     def _derived(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any | None:
         """From what this process exported of the block for other shapes, if that holds for these; or None."""
         sibling = self.exports.get(_of_key(block, dtypes))
-        if sibling is None:
+        first = None if sibling is None else trace(block, sibling[0], dtypes)
+        other = None if first is None else trace(block, shapes, dtypes)
+        if sibling is None or first is None or other is None:
             return None
-        other = trace(block, shapes, dtypes)
-        return None if other is None else derive(sibling[1], sibling[0], shapes, other)
+        return derive(sibling[1], first, shapes, other)
 
     def _exported(self, block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Any:
         import onnx
@@ -154,9 +155,7 @@ class BlockCache:
         parameters = [parameter for parameter in module.state_dict() if parameter in kept]
         without_weights(proto, parameters)
         onnx.helper.set_model_props(proto, {"parameters": json.dumps(parameters)})
-        ran = trace(block, shapes, dtypes)
-        if ran is not None:
-            self.exports.setdefault(_of_key(block, dtypes), (ran, proto))
+        self.exports.setdefault(_of_key(block, dtypes), (tuple(shapes), proto))
         return proto
 
 

@@ -8,6 +8,7 @@ ONNX's own inference tells all shapes of the other, down to the output that torc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from profiler.block_traces import Trace
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
+
+#: Operators that may be told a size.
+_SIZED = frozenset(
+    {"AveragePool", "ConstantOfShape", "Expand", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Tile"}
+)
 
 
 def derive(export: onnx.ModelProto, first: Trace, shapes: Sequence[Shape], other: Trace) -> onnx.ModelProto | None:
@@ -32,8 +38,11 @@ def derive(export: onnx.ModelProto, first: Trace, shapes: Sequence[Shape], other
     """
     import onnx
 
-    if first.operators != other.operators or _speaks_of(export, _sizes(export, first)):
+    sizes = _sizes(export, first)
+    if first.operators != other.operators or _speaks_of(export, sizes):
         return None
+    if 1 in _sides(export, first) and any(node.op_type in _SIZED for node in export.graph.node):
+        return None  # a 1 that is a size looks like any other 1
     found = onnx.ModelProto()
     found.CopyFrom(export)
     weights = {weight.name for weight in found.graph.initializer}
@@ -52,7 +61,8 @@ def derive(export: onnx.ModelProto, first: Trace, shapes: Sequence[Shape], other
         found = onnx.shape_inference.infer_shapes(found, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError:
         return None
-    return found if _told(found) and _shape(found.graph.output[0]) == other.output else None
+    same = _told(found) and _keeps_elements(found) and _shape(found.graph.output[0]) == other.output
+    return found if same else None
 
 
 def without_weights(export: onnx.ModelProto, names: Sequence[str]) -> None:
@@ -66,15 +76,32 @@ def without_weights(export: onnx.ModelProto, names: Sequence[str]) -> None:
 
 def _sizes(export: onnx.ModelProto, trace: Trace) -> set[int]:
     """Numbers that may stand for a size of the input or of the output beyond the channels: sides, and their product."""
-    weights = {weight.name for weight in export.graph.initializer}
-    found: set[int] = set()
-    for shape in (*(_shape(value) for value in export.graph.input if value.name not in weights), trace.output):
-        area = 1
-        for size in shape[2:]:
-            found.add(size)
-            area *= size
-        found.add(area)
+    found = _sides(export, trace)
+    for shape in _shapes(export, trace):
+        found.add(prod(shape[2:]))
     return found - {0, 1}
+
+
+def _sides(export: onnx.ModelProto, trace: Trace) -> set[int]:
+    return {size for shape in _shapes(export, trace) for size in shape[2:]}
+
+
+def _shapes(export: onnx.ModelProto, trace: Trace) -> list[Shape]:
+    """Of the inputs and the output."""
+    weights = {weight.name for weight in export.graph.initializer}
+    return [*(_shape(value) for value in export.graph.input if value.name not in weights), trace.output]
+
+
+def _keeps_elements(export: onnx.ModelProto) -> bool:
+    """Whether every `Reshape` gives as many elements as it is given: inference takes its target as it stands."""
+    known = {value.name: _shape(value) for value in (*export.graph.value_info, *export.graph.input)}
+    known |= {value.name: _shape(value) for value in export.graph.output}
+    known |= {weight.name: tuple(weight.dims) for weight in export.graph.initializer}
+    return all(
+        node.input[0] in known and prod(known[node.input[0]]) == prod(known[node.output[0]])
+        for node in export.graph.node
+        if node.op_type == "Reshape"
+    )
 
 
 def _speaks_of(export: onnx.ModelProto, sizes: set[int]) -> bool:

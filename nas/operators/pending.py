@@ -52,7 +52,7 @@ class Dropping:
 
     def tell(self, archs: Archs, costs: Costs, violations: NDArray[np.float64] | None = None) -> None:
         """Pass it on."""
-        self._strategy.tell(archs, costs, violations)
+        self._strategy.tell(archs, costs, *(() if violations is None else (violations,)))
 
     def __getattr__(self, name: str) -> Any:
         if name == "_strategy":  # not made yet: a copy of it asks for this

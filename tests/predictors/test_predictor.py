@@ -1,7 +1,5 @@
 """A fitted predictor: what it answers, in which forms, and what it refuses to answer."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -288,14 +286,6 @@ def test_unknown_costs_and_models_are_refused(store, measured):
 def test_a_target_that_was_not_measured_is_refused(store):
     with pytest.raises(InvalidData, match="'local-onnxruntime'"):
         predictors.fit("lookup", store, target=device_profiles.load("local-onnxruntime"))
-
-
-def test_spaces_that_are_too_large_are_refused_before_anything_is_compiled(store, measured):
-    space = SimpleNamespace(spec="vast", choices=(10,) * 6, size=10**6)
-    with pytest.raises(UsageError) as caught:
-        predictors.fit("lookup", store, target=measured.target, space=space)
-    assert "vast" in caught.value.message and "1000000" in caught.value.message
-    assert "100000" in caught.value.message and "--space" in caught.value.hint
 
 
 @pytest.mark.parametrize("ns", [0.0, -5.0, float("nan"), float("inf")])

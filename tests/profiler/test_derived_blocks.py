@@ -50,6 +50,18 @@ def test_what_is_derived_is_what_is_exported(name, monkeypatch):
     same(found, BlockCache(None).get(block, [OTHER]))
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_a_shuffle_before_a_stride_is_not_derived_wrongly(side):
+    """What is behind it has the right shape whatever it does."""
+
+    def build():
+        return nn.Sequential(nn.ChannelShuffle(2), nn.Conv2d(4, 4, 3, stride=side + 1, padding=1))
+
+    block, cache = Block("b", f"test shuffle {side}", (INPUT,), build), BlockCache(None)
+    cache.get(block, [(1, 4, side, side)])
+    same(cache.get(block, [(1, 4, side + 1, side + 1)]), BlockCache(None).get(block, [(1, 4, side + 1, side + 1)]))
+
+
 def test_shapes_are_told_without_an_export():
     blocks = (
         Block("a", "test shapes conv", (INPUT,), lambda: nn.Conv2d(3, 8, 3, stride=2)),
