@@ -76,7 +76,7 @@ def matrix() -> str:
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
         answers = (whole, shares_weights(small), mixes(small), whole)
-        speed = "table" if space.size <= TABLE_LIMIT else "blocks"
+        speed = "table" if space.size <= TABLE_LIMIT else "yes"
         lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
