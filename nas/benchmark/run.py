@@ -23,6 +23,7 @@ from nas.benchmark import problems, scoring
 from nas.benchmark.plan import Contender, Plan, read
 from nas.evaluators.protocol import digest
 from nas.isolation import checking
+from nas.operators import pending
 
 __all__ = ["RESULTS", "VERSION", "Cell", "Contender", "Plan", "Progress", "read", "run"]
 
@@ -235,7 +236,7 @@ def _search(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[fl
     while missing > 0:
         count = min(plan.batch, missing)
         archs = strategy.ask(count)
-        if plugins.is_foreign(strategy):
+        if plugins.is_foreign(pending.inner(strategy)):
             archs = _checked(archs, problem.choices, count, contender.name)
         if len(archs) == 0:
             break

@@ -27,6 +27,11 @@ def with_pending(strategy: Strategy, problem: Problem) -> Strategy:
     return strategy if takes_pending(strategy) else Dropping(strategy, problem)
 
 
+def inner(strategy: Any) -> Any:
+    """What a strategy is without `with_pending` around it: whose it is, is asked of that."""
+    return strategy._strategy if isinstance(strategy, Dropping) else strategy
+
+
 class Dropping:
     """A strategy around one whose `ask` has no `pending`.
 

@@ -95,6 +95,8 @@ def registries(monkeypatch):
         "nas.gradient",
         "predictors.tables",
         "predictors.graphs",
+        "nas.weights.data",
+        "nas.weights.trainers",
     )
     for kind in kinds:
         registry = importlib.import_module(kind).REGISTRY
