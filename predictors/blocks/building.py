@@ -126,9 +126,9 @@ def build(
         except NotLocal:
             exact = False
             work.compile(space.canonical(space.sample(AVERAGED, np.random.default_rng([seed, 3]))))
-            found = places.apart(found)  # what stands elsewhere has other neighbours
+            found, kinds = places.apart(found)  # what stands elsewhere has other neighbours
             networks = [_elsewhere(found, *network) for network in zip(work.archs, work.seen, strict=True)]
-            learned = contexts.averaged(networks, len(found.blocks))
+            learned = contexts.averaged(networks, kinds)
             break
         table = BlockTable(tuple(space.choices), found, learned, np.zeros((len(learned.kernels), 4)), ())
         more = _of_new_contexts(table, pool, _ROUND * (os.cpu_count() or 1))

@@ -102,22 +102,38 @@ def learn(networks: Sequence[Sequence[Seen]], blocks: int, *, chained: bool) -> 
     raise NotLocal(said)
 
 
-def averaged(networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts:
-    """Of each block the mean of its kernels over compiled networks, where no context tells them exactly.
+def averaged(networks: Sequence[Sequence[Seen]], kinds: NDArray[np.int64]) -> Contexts:
+    """Of each block at its place the mean of its kernels over compiled networks, where no context tells them exactly.
 
-    A runtime that merges equal kernels of blocks far apart, or cells whose wiring is searched, leave no other way.
+    A runtime that merges equal kernels of blocks far apart, or cells whose wiring is searched, leave no other way. A
+    block that was never seen at a place has the mean of all places.
+
+    Args:
+        networks: blocks of each, numbered by place.
+        kinds: `(blocks,)`, which are the same at several places.
     """
-    uses = np.zeros(blocks, dtype=np.int64)
-    sums: list[Counter[int]] = [Counter() for _ in range(blocks)]
+    here: dict[int, list[Kernels]] = {}
+    anywhere: dict[int, list[Kernels]] = {}
     for network in networks:
         for seen in network:
-            uses[seen.code] += 1
-            sums[seen.code].update(dict(seen.kernels))
-    used = np.flatnonzero(uses)
-    entries = np.full((blocks, 1, 1), UNSEEN, dtype=np.int32)
-    entries[used, 0, 0] = np.arange(len(used))
-    means = tuple(tuple((kernel, n / int(uses[code])) for kernel, n in sorted(sums[code].items())) for code in used)
-    return Contexts(0, 0, 0, entries, means, np.zeros(blocks, dtype=np.bool_))
+            here.setdefault(seen.code, []).append(seen.kernels)
+            anywhere.setdefault(int(kinds[seen.code]), []).append(seen.kernels)
+    entries = np.full((len(kinds), 1, 1), UNSEEN, dtype=np.int32)
+    means: list[Kernels] = []
+    for code, kind in enumerate(kinds.tolist()):
+        uses = here.get(code) or anywhere.get(kind)
+        if uses:
+            entries[code] = len(means)
+            means.append(_mean(uses))
+    return Contexts(0, 0, 0, entries, tuple(means), np.zeros(len(kinds), dtype=np.bool_))
+
+
+def _mean(uses: Sequence[Kernels]) -> Kernels:
+    total: Counter[int] = Counter()
+    for kernels in uses:
+        for kernel, count in kernels:
+            total[kernel] += count  # type: ignore[assignment]
+    return tuple((kernel, count / len(uses)) for kernel, count in sorted(total.items()))
 
 
 def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts:

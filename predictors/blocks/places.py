@@ -94,16 +94,17 @@ class Places:
         return found
 
 
-def apart(found: Places) -> Places:
-    """The same places, with blocks that are others at each."""
-    blocks: list[str] = []
+def apart(found: Places) -> tuple[Places, NDArray[np.int64]]:
+    """The same places, with blocks that are others at each; and of each block its number before, `(blocks,)`."""
+    kinds: list[int] = []
     places = []
     for place in found.places:
         here, codes = np.unique(place.codes, return_inverse=True)
-        numbers = np.where(here == NONE, NONE, len(blocks) + np.cumsum(here != NONE) - 1).astype(np.int32)
-        blocks += [f"{place.name}: {found.blocks[code]}" for code in here.tolist() if code != NONE]
+        numbers = np.where(here == NONE, NONE, len(kinds) + np.cumsum(here != NONE) - 1).astype(np.int32)
+        kinds += [code for code in here.tolist() if code != NONE]
         places.append(replace(place, codes=numbers[codes].reshape(place.codes.shape)))
-    return Places(tuple(blocks), tuple(places), found.chained)
+    blocks = tuple(found.blocks[code] for code in kinds)
+    return Places(blocks, tuple(places), found.chained), np.array(kinds, dtype=np.int64)
 
 
 @dataclass

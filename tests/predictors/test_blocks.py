@@ -147,12 +147,21 @@ def test_networks_that_contradict_each_other_are_refused():
         contexts.learn([seen(1), seen(2)], 1, chained=True)
 
 
-def test_where_nothing_tells_kernels_they_are_means():
+def test_where_nothing_tells_kernels_they_are_means_at_their_place():
     def seen(*kernels):
         return [Seen(0, ("",) * 4, ("",) * 4, tuple((kernel, 1) for kernel in kernels))]
 
-    found = contexts.averaged([seen(1, 2), seen(1)], 2)
-    assert found.kernels == (((1, 1.0), (2, 0.5)),) and found.entries.reshape(-1).tolist() == [0, contexts.UNSEEN]
+    found = contexts.averaged([seen(1, 2), seen(1)], np.array([7, 7, 9]))  # the second is the first at another place
+    assert [dict(kernels) for kernels in found.kernels] == [{1: 1.0, 2: 0.5}] * 2
+    assert found.entries.reshape(-1).tolist() == [0, 1, contexts.UNSEEN]
+
+
+def test_places_that_are_apart_have_the_same_blocks():
+    learned = places.learn(SPACE)
+    apart, kinds = places.apart(learned)
+    mine, theirs = learned.codes(SPACE.everything), apart.codes(SPACE.everything)
+    assert (np.where(theirs == NONE, NONE, kinds[theirs]) == mine).all()
+    assert len({(column, code) for row in theirs for column, code in enumerate(row) if code != NONE}) == len(kinds)
 
 
 # -- sums
