@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable, UsageError
-from predictors.genes import checked
+from predictors.genes import checked, flat_index, strides
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +107,8 @@ class CostTable:
         """
         archs = self.checked(archs)
         total = np.zeros(len(archs))
-        for flat, strides, genes in self._flat:
-            total += flat[self._index(archs, strides, genes)]
+        for flat, apart, genes in self._flat:
+            total += flat[flat_index(archs.T, genes, apart)]
         return total
 
     def covered(self, archs: Archs) -> Floats:
@@ -139,18 +139,11 @@ class CostTable:
         return checked(archs, self.choices)
 
     @cached_property
-    def _flat(self) -> list[tuple[Floats, NDArray[np.int64], tuple[int, ...]]]:
+    def _flat(self) -> list[tuple[Floats, tuple[int, ...], tuple[int, ...]]]:
         return [
-            (np.ascontiguousarray(cost).ravel(), np.array(cost.strides, dtype=np.int64) // cost.itemsize, genes)
-            for cost, genes in zip((np.ascontiguousarray(c) for c in self.costs), self.genes, strict=True)
+            (np.ascontiguousarray(cost).ravel(), strides(cost.shape), genes)
+            for cost, genes in zip(self.costs, self.genes, strict=True)
         ]
-
-    @staticmethod
-    def _index(archs: Archs, strides: NDArray[np.int64], genes: tuple[int, ...]) -> NDArray[np.int64]:
-        index = np.asarray(archs[:, genes[0]] * strides[0])
-        for stride, gene in zip(strides[1:], genes[1:], strict=True):
-            index += archs[:, gene] * stride
-        return np.asarray(index, dtype=np.int64)
 
 
 def _within(values: Floats, low: float | Floats, high: float | Floats, slack: float | Floats) -> bool:

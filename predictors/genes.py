@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,27 @@ def numbered(numbers: Any, choices: Sequence[int]) -> NDArray[np.int64]:
         choices: options per gene.
     """
     return np.stack(np.unravel_index(numbers, tuple(choices)), axis=1).astype(np.int64)
+
+
+def strides(options: Sequence[int]) -> tuple[int, ...]:
+    """How far apart the options of each gene lie in a flat table with an axis for each."""
+    return tuple(prod(options[i + 1 :]) for i in range(len(options)))
+
+
+def flat_index(columns: NDArray[np.int64], genes: Sequence[int], apart: Sequence[int]) -> NDArray[np.int64]:
+    """Where genomes are in a flat table with an axis for each of some genes, `(n,)`.
+
+    Args:
+        columns: `(d, n)`, the genomes by gene.
+        genes: of the table; if there are none, all genomes are at 0.
+        apart: their `strides`.
+    """
+    if not genes:
+        return np.zeros(columns.shape[1], dtype=np.int64)
+    index = columns[genes[0]] * apart[0]
+    for gene, stride in zip(genes[1:], apart[1:], strict=True):
+        index += columns[gene] * stride
+    return np.asarray(index, dtype=np.int64)
 
 
 def checked(archs: Any, choices: Sequence[int]) -> NDArray[np.int64]:

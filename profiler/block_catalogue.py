@@ -6,7 +6,6 @@ its kernels and with what crosses to its neighbours, which decides how a runtime
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zlib
@@ -15,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import Target
-from profiler import runtimes
 from profiler.assembly import Assembly
-from profiler.compiling import Compiled, compiled
+from profiler.compiling import Compiled, compiled, kept_at
 from profiler.cuts import Use, cut
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
@@ -73,21 +70,19 @@ def compile_and_cut(
         workers: processes; one for each CPU if None.
         progress: told how many are done, and of how many.
     """
-    path = _path(assemblies, target, cache)
+    # Names of blocks count, since uses speak of them.
+    named = [f"{assembly.key} {' '.join(block.name for block in assembly.blocks)}" for assembly in assemblies]
+    path = kept_at("block-catalogues", _VERSION, target, named, ".json.z", cache)
     if path.exists():
         progress(len(assemblies), len(assemblies))
         return _read(path)
-    number: dict[str, int] = {}
-    kernels: list[Operator] = []
+    number: dict[Operator, int] = {}
     networks: list[CutNetwork] = []
     for found, cuts in compiled(assemblies, target, _made, span=_CHUNK, cache=cache, workers=workers):
-        for kernel in found:
-            if number.setdefault(kernel.key, len(kernels)) == len(kernels):
-                kernels.append(kernel)
-        places = [number[kernel.key] for kernel in found]
+        places = [number.setdefault(kernel, len(number)) for kernel in found]
         networks += [CutNetwork(tuple(places[i] for i in one.kernels), one.uses) for one in cuts]
         progress(len(networks), len(assemblies))
-    catalogue = BlockCatalogue(tuple(kernels), tuple(networks))
+    catalogue = BlockCatalogue(tuple(number), tuple(networks))
     _write(path, catalogue)
     return catalogue
 
@@ -99,14 +94,6 @@ def _made(graphs: Compiled) -> tuple[list[Operator], list[CutNetwork]]:
         kernels = tuple(number.setdefault(node.operator, len(number)) for node in graph.nodes)
         networks.append(CutNetwork(kernels, cut(graph, assembly)))
     return list(number), networks
-
-
-def _path(assemblies: Sequence[Assembly], target: Target, cache: Path | None) -> Path:
-    """Where the networks are kept; names of blocks count, since uses speak of them."""
-    stamp = [str(_VERSION), runtimes.load(target.runtime.name).version, target.runtime.model_dump_json()]
-    names = [f"{assembly.key} {' '.join(block.name for block in assembly.blocks)}" for assembly in assemblies]
-    name = hashlib.sha256("\n".join([*stamp, *names]).encode()).hexdigest()[:32]
-    return (cache or cache_folder()) / "block-catalogues" / f"{name}.json.z"
 
 
 def _write(path: Path, catalogue: BlockCatalogue) -> None:

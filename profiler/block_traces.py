@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.assembly import INPUT, Assembly, Block
+from profiler.pieces import Shape
 
 if TYPE_CHECKING:
     from torch import nn
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

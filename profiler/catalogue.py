@@ -6,7 +6,6 @@ the target's own runtime, network by network; nothing about fusion is guessed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zlib
@@ -18,12 +17,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.cache import cache_folder
 from device_profiles.errors import SchemaMismatch
 from device_profiles.profile import Target, as_target
-from profiler import runtimes
 from profiler.assembly import Assembly
-from profiler.compiling import Compiled, compiled
+from profiler.compiling import Compiled, compiled, kept_at
 from profiler.graph_codes import Wires, from_wires, places_of_kernels, to_wires
 from profiler.operators import (
     Operator,
@@ -80,18 +77,7 @@ def compile_all(
         progress: told how many are done, and of how many.
     """
     target = as_target(target)
-    folder = (cache or cache_folder()) / "catalogues"
-    name = hashlib.sha256(
-        "\n".join(
-            [
-                str(_VERSION),
-                runtimes.load(target.runtime.name).version,
-                target.runtime.model_dump_json(),
-                *(a.key for a in assemblies),
-            ]
-        ).encode()
-    ).hexdigest()[:32]
-    path = folder / f"{name}.npz"
+    path = kept_at("catalogues", _VERSION, target, [assembly.key for assembly in assemblies], ".npz", cache)
     if path.exists():
         progress(len(assemblies), len(assemblies))
         return _read(path)

@@ -6,15 +6,18 @@ made of the graphs comes back.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from device_profiles.cache import cache_folder
 from device_profiles.profile import Target
 from profiler import runtimes
 from profiler.assembly import INPUT, Assembly, Block
@@ -54,13 +57,31 @@ def compiled(
     yield from _forked(lambda number: make(_graphs(spans[number], target, blocks)), len(spans), workers)
 
 
+def kept_at(
+    kind: str, version: int, target: Target, networks: Sequence[str], suffix: str, cache: Path | None = None
+) -> Path:
+    """The file in which what was made of networks is kept.
+
+    Args:
+        kind: of file, a folder of the cache.
+        version: of what is in it.
+        target: whose runtime compiles the networks; its version and its options count.
+        networks: all that matters of each, as text.
+        suffix: of the name.
+        cache: folder for results; the toolkit's own if None.
+    """
+    stamp = [str(version), runtimes.load(target.runtime.name).version, target.runtime.model_dump_json()]
+    name = hashlib.sha256("\n".join([*stamp, *networks]).encode()).hexdigest()[:32]
+    return (cache or cache_folder()) / kind / f"{name}{suffix}"
+
+
 def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, workers: int | None = None) -> None:
     """Export all blocks of networks that were not exported yet, side by side.
 
     Shapes of one block stay together, since one export often serves them all (`profiler.derived_blocks`).
     """
     blocks = _block_cache(cache)
-    shapes = _shapes(blocks)
+    shapes = block_shapes(blocks.folder)
     wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
     for assembly in assemblies:
         for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
@@ -73,15 +94,21 @@ def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, 
         for read, (block, dtypes) in groups[number].items():
             blocks.get(block, read, dtypes)
 
-    list(_forked(export, len(groups), workers if blocks.folder is not None else 1))
+    list(_forked(export, len(groups), workers))
 
 
-def block_shapes() -> Shapes:
-    """Shapes of what blocks read; those that cannot be traced are exported into the toolkit's own cache."""
-    return _shapes(BlockCache.default())
+def block_shapes(folder: Path | None = None) -> Shapes:
+    """Shapes of what blocks read, known once in a process; those that cannot be traced are exported into the folder.
+
+    Args:
+        folder: for exports; the toolkit's own if None.
+    """
+    return _block_shapes(folder or BlockCache.default().folder)
 
 
-def _shapes(blocks: BlockCache) -> Shapes:
+@lru_cache(maxsize=8)
+def _block_shapes(folder: Path | None) -> Shapes:
+    blocks = BlockCache(folder)
     return Shapes(lambda block, read, dtypes: blocks.get(block, read, dtypes).output_shape)
 
 

@@ -12,11 +12,10 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from profiler.block_traces import Trace
+from profiler.pieces import Shape
 
 if TYPE_CHECKING:
     import onnx
-
-Shape = tuple[int, ...]
 
 #: Operators that may be told a size.
 _SIZED = frozenset(

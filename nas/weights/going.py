@@ -58,34 +58,34 @@ class Files:
         if best is not None:
             tensors |= {f"best.{name}": tensor for name, tensor in best.weights.items()}
             facts["best"] = json.dumps([best.score, best.epoch])
-        _write(self.state, tensors, {"identity": self.identity, **facts})
+        write(self.state, tensors, {"identity": self.identity, **facts})
 
     def restore(self, network: nn.Module, optimiser: Any) -> tuple[int, Best | None]:
         """Steps that are done, with weights and the optimiser's state in place, and the best so far."""
-        found = _read(self.state, self.identity)
+        found = read(self.state, self.identity)
         if found is None:
             return 0, None
         tensors, facts = found
         try:
-            network.load_state_dict(_below("weights", tensors))
+            network.load_state_dict(below("weights", tensors))
             whole = optimiser.state_dict()
             states: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in _below("optimiser", tensors).items():
+            for name, tensor in below("optimiser", tensors).items():
                 number, _, key = name.partition(".")
                 states.setdefault(int(number), {})[key] = tensor
             optimiser.load_state_dict({**whole, "state": states})
             best = None
             if "best" in facts:
                 score, epoch = json.loads(facts["best"])
-                best = Best(_below("best", tensors), tuple(score), int(epoch))
+                best = Best(below("best", tensors), tuple(score), int(epoch))
             return int(facts["step"]), best
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self.state, error) from error
+            raise damaged(self.state, error) from error
 
     def finish(self, best: Best) -> None:
         """Keep the best weights, and nothing else."""
         about = {"identity": self.identity, "best": json.dumps([best.score, best.epoch])}
-        _write(self.checkpoint, dict(best.weights), about)
+        write(self.checkpoint, dict(best.weights), about)
         self.remove()
 
     def remove(self) -> None:
@@ -116,7 +116,7 @@ def ended(checkpoint: Path) -> tuple[str, Best]:
         score, epoch = json.loads(facts["best"])
         return facts["identity"], Best({}, tuple(score), int(epoch))
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(checkpoint, error) from error
+        raise damaged(checkpoint, error) from error
 
 
 def load(network: nn.Module, weights: Path) -> nn.Module:
@@ -131,7 +131,7 @@ def load(network: nn.Module, weights: Path) -> nn.Module:
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise _damaged(weights, error) from error
+        raise damaged(weights, error) from error
     return network.eval()
 
 
@@ -142,10 +142,15 @@ def _facts(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+def read(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and facts of a file; None where there is none of that identity.
+
+    Raises:
+        InvalidData: the file is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -157,10 +162,11 @@ def _read(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, str]]
     try:
         return load_file(path), facts
     except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> None:
+    """Write tensors and facts, whole or not at all."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,9 +175,11 @@ def _write(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str]) -> 
     temporary.replace(path)
 
 
-def _below(head: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def below(head: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with a word and a dot, under the rest of their names."""
     return {name.removeprefix(f"{head}."): one for name, one in tensors.items() if name.startswith(f"{head}.")}
 
 
-def _damaged(path: Path, error: Exception) -> InvalidData:
+def damaged(path: Path, error: Exception) -> InvalidData:
+    """What is said of a checkpoint that cannot be used."""
     return InvalidData(f"the checkpoint {path} is damaged: {error}", hint="Remove it to train anew.")

@@ -19,14 +19,18 @@ __all__ = ["TEST_SHARE", "VALID_SHARE", "Images", "Split", "listing", "load"]
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Part):
     """Images `(n, channels, height, width)`, normalised float32, and labels `(n,)`, int64, as torch tensors."""
 
-    images: Tensor
-    labels: Tensor
+    @property
+    def images(self) -> Tensor:
+        """The inputs."""
+        return self.inputs
 
-    def __len__(self) -> int:
-        return int(self.labels.shape[0])
+    @property
+    def labels(self) -> Tensor:
+        """The targets."""
+        return self.targets
 
 
 @dataclass(frozen=True)

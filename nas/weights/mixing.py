@@ -74,7 +74,7 @@ def _refused(space: Space, why: str) -> UsageError:
 
 
 def _in_a_row(space: Space, found: Places) -> Mixture:
-    keys = ["", *(text.rpartition("(")[0] for text in found.blocks)]  # without the shapes that are read; none is first
+    keys = ["", *map(places.key_of, found.blocks)]  # without the shapes that are read; none is first
     numbers = {key: number for number, key in reversed(list(enumerate(keys)))}
     merged = np.array([numbers[key] for key in keys])
     tables = [_essential(place, merged[place.codes - NONE]) for place in found.places]
@@ -117,8 +117,7 @@ def _blocks(space: Space, tables: Iterable[_Table], keys: list[str]) -> Mapping[
 
     for arch in pool:
         read(arch)
-    most = np.array(space.choices, dtype=np.int64)
-    bases = np.concatenate([np.minimum(np.arange(most.max())[:, None], most - 1), pool[:_TRIED]])
+    bases = places.surroundings(space.choices, pool[:_TRIED])
     for place, genes, codes in tables:
         for code in np.unique(codes).tolist():
             for chosen in np.argwhere(codes == code)[:_TRIED]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_profiles.errors import InvalidData, UsageError
+from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
 from nas.streams import stream, torch_seed
-from nas.weights import supernets, trainers
+from nas.weights import going, supernets, trainers
+from nas.weights.data.protocol import Part
 from nas.weights.devices import device, device_of
 from nas.weights.images import Images, Split
 from nas.weights.trainers import Turn
@@ -156,13 +157,12 @@ def _require_classes(space: Space, data: Any, outputs: Tensor) -> None:
         )
 
 
-def minibatch(split: Any, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random inputs and targets of a `Split` or one like it, drawn without repeats."""
+def minibatch(split: Part, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random inputs and targets, drawn without repeats."""
     import torch
 
     rows = torch.from_numpy(rng.choice(len(split), size=min(size, len(split)), replace=False))
-    inputs, targets = (split.inputs, split.targets) if hasattr(split, "inputs") else (split.images, split.labels)
-    return inputs[rows], targets[rows]
+    return split.inputs[rows], split.targets[rows]
 
 
 def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size: int = 64, seed: int = 0) -> nn.Module:
@@ -205,40 +205,28 @@ def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _save(path: Path, supernet: Any, optimiser: Any, identity: str, step: int) -> None:
     """Write weights and momentum, whole or not at all."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"weights.{name}": tensor for name, tensor in supernet.state_dict().items()}
     for number, parameter in enumerate(supernet.parameters()):
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{number}"] = momentum
-    temporary = path.with_suffix(".partial")
-    save_file(tensors, temporary, metadata={"identity": identity, "step": str(step)})
-    temporary.replace(path)
+    going.write(path, tensors, {"identity": identity, "step": str(step)})
 
 
 def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
     """Steps already done, with weights and momentum in place; 0 if there is no checkpoint of this very training."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
+    found = going.read(path, identity)
+    if found is None:
         return 0
+    tensors, facts = found
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("identity") != identity:
-                return 0
-            done = int(metadata["step"])
-            names = set(file.keys())
-            supernet.load_state_dict(
-                {name.removeprefix("weights."): file.get_tensor(name) for name in names if name.startswith("weights.")}
-            )
-            adopt(optimiser, supernet)
-            for number, parameter in enumerate(supernet.parameters()):
-                if f"momentum.{number}" in names:
-                    momentum = file.get_tensor(f"momentum.{number}").to(parameter.device)
-                    optimiser.state[parameter]["momentum_buffer"] = momentum
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, UsageError) as error:
-        raise InvalidData(f"the checkpoint {path} is damaged: {error}", hint="Remove it to train anew.") from error
+        done = int(facts["step"])
+        supernet.load_state_dict(going.below("weights", tensors))
+        adopt(optimiser, supernet)
+        for number, parameter in enumerate(supernet.parameters()):
+            if f"momentum.{number}" in tensors:
+                momentum = tensors[f"momentum.{number}"].to(parameter.device)
+                optimiser.state[parameter]["momentum_buffer"] = momentum
+    except (RuntimeError, ValueError, KeyError, UsageError) as error:
+        raise going.damaged(path, error) from error
     return done

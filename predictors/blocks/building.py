@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from predictors.blocks import contexts, places
 from predictors.blocks.contexts import Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
+from predictors.network import Additive
 from profiler.block_catalogue import compile_and_cut
 from profiler.operators import Operator
 
@@ -36,18 +37,6 @@ MOST_COMPILED = 600
 HELD = 40
 #: Random networks that means of kernels are taken of, beside those that have every block.
 AVERAGED = 160
-
-
-class Additive(Protocol):
-    """What each kernel adds to a prediction; see `predictors.network.Additive`."""
-
-    @property
-    def columns(self) -> Floats:
-        """`(k, q)`."""
-
-    @property
-    def unknown(self) -> NDArray[np.bool_]:
-        """`(k,)`."""
 
 
 @dataclass(frozen=True)
@@ -197,14 +186,7 @@ def _of_each_block(space: SampledSpace, found: Places, pool: Archs) -> Archs:
     wanted = np.zeros(len(found.blocks) + 1, dtype=np.bool_)  # the last is for what is not there
     for place in found.places:
         wanted[place.codes[place.codes != NONE]] = True
-    chosen = []
-    while wanted.any():
-        gains = wanted[codes].sum(axis=1)
-        best = int(np.argmax(gains))
-        if gains[best] == 0:
-            break
-        chosen.append(pool[best])
-        wanted[codes[best]] = False
+    chosen = _greedy(pool, codes, wanted)
     for code in np.flatnonzero(wanted).tolist():
         if wanted[code]:
             arch = _with(space, found, pool, code)
@@ -233,12 +215,26 @@ def _of_new_contexts(table: BlockTable, pool: Archs, most: int) -> Archs:
     entries = table.contexts.entries.size
     flat = np.arange(entries + len(table.contexts.entries) + 1) >= entries  # contexts that were never seen, by block
     flat[NONE] = False
-    chosen = []
-    for _ in range(most):
-        gains = flat[uses].sum(axis=1)
+    return np.array(_greedy(pool, uses, flat, most), dtype=np.int64).reshape(-1, pool.shape[1])
+
+
+def _greedy(
+    pool: Archs, has: NDArray[np.integer[Any]], wanted: NDArray[np.bool_], most: int | None = None
+) -> list[Archs]:
+    """Genomes that together have what is wanted, each the one of a pool with the most that no one before it has.
+
+    Args:
+        pool: `(n, d)`.
+        has: `(n, k)`, numbers of what each has.
+        wanted: by number; what was found is taken off.
+        most: genomes, or None for as many as it takes.
+    """
+    chosen: list[Archs] = []
+    while most is None or len(chosen) < most:
+        gains = wanted[has].sum(axis=1)
         best = int(np.argmax(gains))
         if gains[best] == 0:
             break
         chosen.append(pool[best])
-        flat[uses[best]] = False
-    return np.array(chosen, dtype=np.int64).reshape(-1, pool.shape[1])
+        wanted[has[best]] = False
+    return chosen

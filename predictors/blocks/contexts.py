@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.blocks.places import NotLocal
+from predictors.blocks.places import NONE, NotLocal
 from profiler.cuts import LEVELS
 
 Numbers = NDArray[np.int32]
@@ -29,7 +29,9 @@ UNSEEN = -1
 #: What the first block is given and the last one is wanted for, which is no block.
 START, END = "^", "$"
 #: Most kinds of edges: sets of them are kept as bits.
-_MOST_EDGES = 10
+MOST_EDGES = 10
+#: The lowest edge of sets as bits; 0 of the empty one, which no way leads to.
+LOWEST = np.array([max((bits & -bits).bit_length() - 1, 0) for bits in range(1 << MOST_EDGES)], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,18 @@ class Contexts:
     kernels: tuple[Kernels, ...]
     empty: NDArray[np.bool_]
 
+    def standing(self, codes: Numbers) -> Numbers:
+        """Blocks, of any shape, with `NONE` for those that the runtime deletes."""
+        return np.where((codes != NONE) & ~self.empty[codes], codes, NONE).astype(np.int32)
+
     def ways(self, codes: NDArray[np.int32]) -> NDArray[np.int64]:
         """How many ways lead through networks of blocks `(n, places)`, `(n,)`; 0 where a context was never seen."""
         edges = self.entries.shape[1]
         possible = (self.entries != UNSEEN).astype(np.int64)
         count = np.zeros((len(codes), edges), dtype=np.int64)
         count[:, self.start] = 1
-        for column in codes.T:
-            live = (column >= 0) & ~self.empty[column]
+        for column in self.standing(codes).T:
+            live = column != NONE
             count[live] = np.einsum("ne,nef->nf", count[live], possible[column[live]])
         return np.asarray(count[:, self.end])
 
@@ -150,8 +156,8 @@ def _at(level: int, networks: Sequence[Sequence[Seen]], blocks: int) -> Contexts
             _agree(laws, (seen.code, given[at], wanted[at + 1]), law)
         for edge in zip(given, wanted, strict=True):
             edges.setdefault(edge, len(edges))
-    if len(edges) > _MOST_EDGES:
-        raise NotLocal(f"what crosses between blocks is of {len(edges)} kinds; {_MOST_EDGES} are the most")
+    if len(edges) > MOST_EDGES:
+        raise NotLocal(f"what crosses between blocks is of {len(edges)} kinds; {MOST_EDGES} are the most")
     entries = np.full((blocks, len(edges), len(edges)), UNSEEN, dtype=np.int32)
     for (code, given_in, wanted_out), (own, given_out, wanted_in) in laws.items():
         before, behind = edges.get((given_in, wanted_in)), edges.get((given_out, wanted_out))

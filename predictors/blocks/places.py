@@ -137,6 +137,20 @@ def text(key: str, shapes: tuple[tuple[int, ...], ...]) -> str:
     return f"{key}({';'.join('x'.join(map(str, shape)) for shape in shapes)})"
 
 
+def key_of(block: str) -> str:
+    """The key in what `text` made."""
+    return block.rpartition("(")[0]
+
+
+def surroundings(choices: tuple[int, ...], pool: Archs) -> Archs:
+    """Genomes `(k, d)` that options of some genes are tried in: of one option everywhere, then those of a pool.
+
+    Where a layer can only be left out if those behind it are, the last option everywhere is such a genome.
+    """
+    most = np.array(choices, dtype=np.int64)
+    return np.concatenate([np.minimum(np.arange(most.max())[:, None], most - 1), pool])
+
+
 def learn(space: SampledSpace, seed: int = 0) -> Places:
     """Find the places of a space.
 
@@ -269,8 +283,7 @@ def _table(book: _Book, pool: Archs, name: str, genes: set[int]) -> Codes:
         arch = np.frombuffer(key, dtype=np.int64)
         codes[tuple(arch[own])] = row.get(name, NONE)
     elsewhere: dict[tuple[int, ...], tuple[int, ...]] = {}
-    most = np.array(book.space.choices, dtype=np.int64)
-    bases = np.concatenate([np.minimum(np.arange(most.max())[:, None], most - 1), pool[:_TRIED]])
+    bases = surroundings(book.space.choices, pool[:_TRIED])
     for place in map(tuple, np.argwhere(codes == unknown).tolist()):
         tried = bases.copy()
         tried[:, own] = place

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.blocks.contexts import Contexts
+from predictors.blocks.contexts import LOWEST, Contexts
 from predictors.blocks.places import Archs, Place
 from predictors.blocks.segments import Segment, joined, segment
+from predictors.genes import flat_index, strides
 
 Floats = NDArray[np.float64]
 
@@ -80,9 +81,7 @@ class Quick:
         at: Any = np.zeros(len(archs), dtype=np.int64)
         before, options = [], []
         for step in self.steps:
-            index: Any = np.zeros(1, dtype=np.int64) if not step.genes else by_gene[step.genes[0]] * step.strides[0]
-            for gene, stride in zip(step.genes[1:], step.strides[1:], strict=True):
-                index = index + by_gene[gene] * stride
+            index = flat_index(by_gene, step.genes, step.strides)
             before.append(at)
             options.append(index)
             at = step.forward[index * len(self.sets) + at]
@@ -92,16 +91,12 @@ class Quick:
         for step, at, index in zip(reversed(self.steps), reversed(before), reversed(options), strict=True):
             if self.edges > 1:
                 bits = step.back[index * self.edges + edge] & self.sets[at]
-                chosen = _LOWEST[bits]
+                chosen = LOWEST[bits]
             else:
                 chosen = edge
             found += step.sums[(index * self.edges + chosen) * self.edges + edge]
             edge = chosen
         return found, ways
-
-
-#: The lowest bit of sets of up to 10 edges; 0 of the empty one, which no way leads to.
-_LOWEST = np.array([max((bits & -bits).bit_length() - 1, 0) for bits in range(1 << 10)], dtype=np.int64)
 
 
 def _forward(one: Segment, before: set[int], number: dict[int, int]) -> tuple[dict[int, NDArray[np.int64]], set[int]]:
@@ -128,5 +123,6 @@ def _flat(one: Segment, forward: dict[int, NDArray[np.int64]], number: dict[int,
         table[:, number[edge_set]] = behind
     bits = (1 << np.arange(edges))[:, None]
     back = ((one.moves.reshape(combinations, edges, edges) > 0) * bits).sum(axis=1).astype(np.int64)
-    strides = tuple(int(np.prod(options[i + 1 :])) for i in range(len(options)))
-    return _Step(one.genes, strides, table.reshape(-1), back.reshape(-1), one.sums.reshape(-1, one.sums.shape[-1]))
+    return _Step(
+        one.genes, strides(options), table.reshape(-1), back.reshape(-1), one.sums.reshape(-1, one.sums.shape[-1])
+    )

@@ -94,8 +94,7 @@ def segment(group: Sequence[Place], of: Contexts, columns: Floats, choices: tupl
     moves = np.broadcast_to(np.eye(edges), (*options, edges, edges))
     sums = np.zeros((*options, edges, edges, columns.shape[1]))
     for place in group:
-        codes = np.where((place.codes != NONE) & ~of.empty[place.codes], place.codes, NONE)
-        codes = codes.reshape([choices[gene] if gene in place.genes else 1 for gene in genes])
+        codes = of.standing(place.codes).reshape([choices[gene] if gene in place.genes else 1 for gene in genes])
         entries = of.entries[codes]
         here = (codes != NONE)[..., None, None]
         step = np.where(here, entries != UNSEEN, np.eye(edges))

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.blocks.contexts import UNSEEN, Contexts
+from predictors.blocks.contexts import LOWEST, MOST_EDGES, UNSEEN, Contexts
 from predictors.blocks.places import NONE, Archs, Codes, Place, Places
 from predictors.blocks.quick import Quick
-from predictors.genes import checked
+from predictors.genes import checked, flat_index, strides
 
 Floats = NDArray[np.float64]
 Missing = tuple[tuple[str, ...], ...]
@@ -95,16 +94,13 @@ class BlockTable:
         """
         of = self.contexts
         edges = of.entries.shape[1]
-        forward, back, lowest, possible = self._bits
+        forward, back, possible = self._bits
         by_gene = np.ascontiguousarray(archs.T)
         codes: list[Any] = []
         masks: list[Any] = []
         mask: Any = np.full(len(archs), 1 << of.start, dtype=np.int16)
-        for flat, strides, genes in self._codes:
-            index: Any = 0
-            for gene, stride in zip(genes, strides, strict=True):
-                index = index + by_gene[gene] * stride
-            code = flat[index]
+        for flat, apart, genes in self._codes:
+            code = flat[flat_index(by_gene, genes, apart)]
             codes.append(code)
             masks.append(mask)
             behind = forward[(code << edges) + mask]
@@ -117,7 +113,7 @@ class BlockTable:
             code, mask = codes[place], masks[place]
             before = back[code * edges + edge] & mask
             known = before != 0
-            chosen = lowest[np.where(known, before, mask)]
+            chosen = LOWEST[np.where(known, before, mask)]
             use = np.where(known, (code * edges + chosen) * edges + edge, guesses + code)
             live = code != NONE
             found[place] = np.where(live, use, NONE)
@@ -125,11 +121,11 @@ class BlockTable:
         return found.T
 
     @cached_property
-    def _bits(self) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int64], NDArray[np.int16]]:
+    def _bits(self) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
         """Sets of edges as bits.
 
         `(blocks * sets)`: those behind a block by those before it; `(blocks * edges)`: those before it by the one
-        behind; `(sets,)`: the lowest of a set; `(blocks,)`: all that were seen behind it, or any where none were.
+        behind; `(blocks,)`: all that were seen behind it, or any where none were.
         """
         seen = self.contexts.entries != UNSEEN
         blocks, edges, _ = seen.shape
@@ -140,10 +136,9 @@ class BlockTable:
         for edge in range(edges):
             forward |= np.where(sets & (1 << edge), behind[:, edge, None], 0).astype(np.int16)
         back = (seen * bits[:, None]).sum(axis=1).astype(np.int16)
-        lowest = np.array([max((int(s) & -int(s)).bit_length() - 1, 0) for s in sets], dtype=np.int64)
         possible = np.bitwise_or.reduce(behind, axis=1)
         possible = np.where(possible == 0, (1 << edges) - 1, possible).astype(np.int16)
-        return forward.reshape(-1), back.reshape(-1), lowest, possible
+        return forward.reshape(-1), back.reshape(-1), possible
 
     def unseen(self, archs: Archs) -> NDArray[np.int64]:
         """How many blocks of genomes `(n, d)` stand between neighbours that no compiled network has, `(n,)`."""
@@ -156,11 +151,8 @@ class BlockTable:
         """Of each place its blocks, those that run kernels, as a flat table with its strides."""
         found = []
         for place in self.places.places:
-            codes = np.where((place.codes != NONE) & ~self.contexts.empty[place.codes], place.codes, NONE)
-            codes = np.ascontiguousarray(codes, dtype=np.int32)
-            sizes = [self.choices[gene] for gene in place.genes]
-            strides = tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
-            found.append((codes.reshape(-1), strides, place.genes))
+            codes = self.contexts.standing(place.codes)
+            found.append((codes.reshape(-1), strides([self.choices[gene] for gene in place.genes]), place.genes))
         return found
 
     @cached_property
@@ -236,7 +228,7 @@ def of_tensors(tensors: Mapping[str, Any], facts: Mapping[str, Any], choices: tu
     if entries.ndim != 3 or len(entries) != len(blocks) or columns.ndim != 2 or columns.shape[1] <= _UNKNOWN:
         raise ValueError(f"entries have shape {entries.shape}, columns {columns.shape}, of {len(blocks)} blocks")
     edges = entries.shape[1]
-    if entries.shape[2] != edges or edges > 15 or tensors["empty"].shape != (len(blocks),):
+    if entries.shape[2] != edges or edges > MOST_EDGES or tensors["empty"].shape != (len(blocks),):
         raise ValueError(f"entries have shape {entries.shape}, empty {tensors['empty'].shape}")
     if not (np.isfinite(columns).all() and (columns >= 0).all()):
         raise ValueError("a sum over kernels is not finite, or below 0")

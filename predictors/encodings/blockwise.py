@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -10,17 +9,17 @@ from typing import ClassVar
 import numpy as np
 
 from device_profiles.profile import Target
-from device_profiles.reading import parse_json
 from predictors import intervals
 from predictors.blocks import building
 from predictors.blocks.expected import ExpectedBlocks
 from predictors.blocks.places import NotLocal
 from predictors.blocks.table import BlockTable, of_tensors, to_tensors
+from predictors.encodings import _files
 from predictors.encodings.protocol import Archs, Fidelity, Floats, Progress, SearchedSpace
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
-from predictors.sealed import check_numbers, read_tensors
+from predictors.sealed import check_numbers
 
 #: Means over contexts serve where networks deviate by no more, at the median and at most.
 MOST_MEDIAN, MOST_WORST = 0.015, 0.08
@@ -93,18 +92,13 @@ class Blockwise:
 
     def save(self, folder: Path) -> None:
         """Write `blocks.safetensors`."""
-        from safetensors.numpy import save_file
-
         tensors, facts = to_tensors(self.table)
-        facts = {**facts, "otherwise": self.otherwise, "error": self.error}
-        arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        save_file(arrays, folder / self.file, metadata={"facts": json.dumps(facts)})
+        _files.write(folder / self.file, tensors, {**facts, "otherwise": self.otherwise, "error": self.error})
 
     @classmethod
     def load(cls, folder: Path, choices: tuple[int, ...], model: GraphPredictor, unit: str) -> Blockwise:
         """Read `blocks.safetensors`."""
-        tensors, metadata = read_tensors(folder / cls.file)
-        facts = parse_json(metadata["facts"], "facts")
+        tensors, facts = _files.read(folder / cls.file)
         if not isinstance(model, NetworkModel) or model.unit != unit:
             raise ValueError("blocks need a model that is a sum over kernels, of the card's unit")
         check_numbers("otherwise and error", (facts["otherwise"], facts["error"]), 2, least=0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -10,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from device_profiles.profile import Target
-from device_profiles.reading import parse_json
 from predictors import intervals
 from predictors.differentiable.network import NetworkCost
+from predictors.encodings import _files
 from predictors.encodings.protocol import Archs, Fidelity, Progress, SearchedSpace
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
-from predictors.sealed import check_numbers, read_tensors
+from predictors.sealed import check_numbers
 from profiler.catalogue import compile_all
 
 #: Networks that are learned from, and that it is held against.
@@ -79,18 +78,14 @@ class Distilled:
 
     def save(self, folder: Path) -> None:
         """Write `distilled.safetensors`."""
-        from safetensors.numpy import save_file
-
         cost, tensors = self.cost.to_tensors()
         facts = {"cost": cost, "half_width": self.half_width, "coverage": self.coverage}
-        arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        save_file(arrays, folder / self.file, metadata={"facts": json.dumps(facts)})
+        _files.write(folder / self.file, tensors, facts)
 
     @classmethod
     def load(cls, folder: Path, choices: tuple[int, ...], model: GraphPredictor, unit: str) -> Distilled:
         """Read `distilled.safetensors`."""
-        tensors, metadata = read_tensors(folder / cls.file)
-        facts = parse_json(metadata["facts"], "facts")
+        tensors, facts = _files.read(folder / cls.file)
         cost = NetworkCost.of_tensors(facts["cost"], tensors)
         if cost.choices != choices or cost.unit != unit:
             raise ValueError(f"it costs {cost.choices} in {cost.unit}, the card says {choices} in {unit}")

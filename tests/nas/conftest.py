@@ -35,16 +35,20 @@ def fake():
     return load("fake")
 
 
+def fitted(place, space, target, *, networks, rounds):
+    """The folder of a predictor that was fitted on measured networks of a space."""
+    archs = space.sample(networks, np.random.default_rng(0))
+    budget = profiler.Budget(max_processes=3, rounds=rounds, profile_runs=2, memory=False, spread=1.0)
+    with profiler.Store(place / "measured.db") as store:
+        profiler.measure([subject(space, arch) for arch in archs], target=target, store=store, budget=budget)
+        predictors.fit("linear", store, target=target, space=space).save(place / "predictor")
+    return place / "predictor"
+
+
 @pytest.fixture(scope="session")
 def latency(tmp_path_factory, cache, small, fake):
     """The folder of a predictor that was fitted on 12 measured networks."""
-    place = tmp_path_factory.mktemp("latency")
-    archs = small.sample(12, np.random.default_rng(0))
-    budget = profiler.Budget(max_processes=3, rounds=5, profile_runs=2, memory=False, spread=1.0)
-    with profiler.Store(place / "measured.db") as store:
-        profiler.measure([subject(small, arch) for arch in archs], target=fake, store=store, budget=budget)
-        predictors.fit("linear", store, target=fake, space=small).save(place / "predictor")
-    return place / "predictor"
+    return fitted(tmp_path_factory.mktemp("latency"), small, fake, networks=12, rounds=5)
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +69,4 @@ def module_space():
 @pytest.fixture(scope="session")
 def module_latency(tmp_path_factory, cache, module_space, fake):
     """The folder of a predictor of its networks, which were all measured."""
-    place = tmp_path_factory.mktemp("module-latency")
-    archs = module_space.sample(6, np.random.default_rng(0))
-    budget = profiler.Budget(max_processes=3, rounds=3, profile_runs=2, memory=False, spread=1.0)
-    with profiler.Store(place / "measured.db") as store:
-        profiler.measure([subject(module_space, arch) for arch in archs], target=fake, store=store, budget=budget)
-        predictors.fit("linear", store, target=fake, space=module_space).save(place / "predictor")
-    return place / "predictor"
+    return fitted(tmp_path_factory.mktemp("module-latency"), module_space, fake, networks=6, rounds=3)
