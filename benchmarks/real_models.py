@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 from benchmarks import real_models_predict
 from benchmarks.machine import machine
+from profiler.free_dims import Wanted, parse_shape
+from profiler.model_files import Asked, ModelFile, prepare
 
 TARGET = "local-onnxruntime"
 PACKAGES = (
@@ -85,6 +87,11 @@ def models(folder: Path) -> list[Path]:
 def shapes_of(path: Path) -> Mapping[str, str]:
     """The shapes that a file is given."""
     return next((shapes for part, shapes in SHAPES.items() if part in path.name), {})
+
+
+def as_run(path: Path) -> ModelFile:
+    """A file with the shapes that it is given."""
+    return prepare(path, Asked(Wanted(dict(parse_shape(f"{name}={shape}") for name, shape in shapes_of(path).items()))))
 
 
 _LOOP = """
@@ -160,15 +167,12 @@ def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> Loop 
     """A loop over the file as it ships, in fresh processes; or why plain ONNX Runtime cannot run it."""
     import device_profiles
     from profiler.conditions import pinned_cpus
-    from profiler.free_dims import Wanted, parse_shape
-    from profiler.model_files import Asked, prepare
     from profiler.trial import save_inputs
 
-    wanted = Wanted(dict(parse_shape(f"{name}={shape}") for name, shape in shapes_of(path).items()))
     target = device_profiles.load(TARGET)
     with tempfile.TemporaryDirectory() as place:
         inputs = Path(place) / "inputs.npz"
-        save_inputs(inputs, prepare(path, Asked(wanted)).inputs)
+        save_inputs(inputs, as_run(path).inputs)
         runs = []
         for _ in range(processes):
             cpus = ",".join(map(str, pinned_cpus(target)))
@@ -274,13 +278,15 @@ def main() -> None:
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    rows = measured(models(options.folder), output / "models.db")
+    paths = models(options.folder)
+    rows = measured(paths, output / "models.db")
     ran = [row for row in rows if isinstance(row["plain_ms"], float)]
     calm = [row for row in rows if "calm_ratio" in row]
     ratios = [row["ratio"] for row in ran if "ratio" in row]
     probes = output / "probes.db"
     command("profile", TARGET, "--probes", str(options.probes), "--budget", options.budget, "--store", str(probes))
-    predicted = real_models_predict.evaluate(probes, output / "models.db", TARGET)
+    files = {str(path): as_run(path) for path, row in zip(paths, rows, strict=True) if "latency_ms" in row}
+    predicted = real_models_predict.evaluate(probes, output / "models.db", TARGET, files)
     found = {
         "benchmark": "real_models",
         "models": rows,

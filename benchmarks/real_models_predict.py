@@ -2,7 +2,9 @@
 
 hwnas profile local-onnxruntime --probes 60 --store probes.db
 hwnas profile local-onnxruntime --model a.onnx b.onnx --store models.db
-python -m benchmarks.real_models_predict probes.db models.db --json out.json
+python -m benchmarks.real_models_predict probes.db models.db --files a.onnx b.onnx --json out.json
+
+Models whose files are not given are predicted from the kernels in the store.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from device_profiles.errors import InvalidData
 from device_profiles.profile import Target
 from predictors import evaluation, samples
 from predictors.predictor import same_conditions
+from profiler.model_files import ModelFile, prepare
 
 PREDICTOR = "lightgbm"
 TARGET = "local-onnxruntime"
@@ -32,13 +36,19 @@ BELIEVED = 0.9
 MEDIAN, WORST, INSIDE = 0.05, 0.30, 0.85
 
 
-def evaluate(store_of_probes: str | Path, store_of_models: str | Path, target: str | Target = TARGET) -> dict[str, Any]:
+def evaluate(
+    store_of_probes: str | Path,
+    store_of_models: str | Path,
+    target: str | Target = TARGET,
+    files: Mapping[str, ModelFile] | None = None,
+) -> dict[str, Any]:
     """Fit on one store, without a space, and predict every model of another.
 
     Args:
         store_of_probes: its networks are learned from.
         store_of_models: its networks are predicted.
         target: of both.
+        files: those of the models, by their names in the store, as far as there are any.
 
     Returns:
         `models` (one row each), `n`, `median_error`, `mape`, `worst_error` (of all), `worst_believed` (where coverage
@@ -62,7 +72,9 @@ def evaluate(store_of_probes: str | Path, store_of_models: str | Path, target: s
             f"store {store_of_models} has no network whose latency and kernels are known",
             hint="Measure some with: hwnas profile TARGET --model FILE --store STORE.db",
         )
-    found = fitted.model.predict(measured.graphs)
+    known = files or {}
+    pairs = zip(measured.ids, measured.graphs, strict=True)
+    found = fitted.predict([known.get(names[model], graph) for model, graph in pairs])
     low, high = found.low, found.high
     rows = []
     for i, model in enumerate(measured.ids):
@@ -134,9 +146,11 @@ def main() -> None:
     parser.add_argument("probes", type=Path)
     parser.add_argument("models", type=Path)
     parser.add_argument("--target", default=TARGET)
+    parser.add_argument("--files", type=Path, nargs="*", default=[], help="of models without free dimensions")
     parser.add_argument("--json", type=Path, help="file for the result")
     options = parser.parse_args()
-    found = evaluate(options.probes, options.models, options.target)
+    files = {str(path): prepare(path) for path in options.files}
+    found = evaluate(options.probes, options.models, options.target, files)
     print(table(found))
     if options.json is not None:
         options.json.write_text(

@@ -21,6 +21,7 @@ from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
 from predictors.sealed import understood
+from predictors.trust import with_denormal
 from profiler.free_dims import Wanted
 from profiler.fusing import compiled
 from profiler.model_files import Asked, ModelFile, prepare
@@ -89,7 +90,9 @@ class Predictor:
         items = [what] if isinstance(what, (str, Path, OperatorGraph)) else list(what)
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
             return self._predict_archs(np.asarray(items), missing)
-        return self._believed(self.model.predict([self._graph(item, asked) for item in items], missing=missing))
+        read = [self._read(item, asked) for item in items]
+        found = self._believed(self.model.predict([graph for graph, _ in read], missing=missing))
+        return with_denormal(found, np.array([denormal for _, denormal in read]))
 
     def differentiable(self) -> DifferentiableCost:
         """The expected cost under independent choices (DESIGN: `DifferentiableCost`).
@@ -151,7 +154,8 @@ class Predictor:
             )
         return self.encoding
 
-    def _graph(self, item: Any, asked: Asked | None) -> OperatorGraph:
+    def _read(self, item: Any, asked: Asked | None) -> tuple[OperatorGraph, float]:
+        """The kernels of a graph or a file, and the share of its work that denormal weights do."""
         if isinstance(item, OperatorGraph):
             if item.runtime != self.card.profile["runtime"]["name"]:
                 raise UsageError(
@@ -159,11 +163,12 @@ class Predictor:
                     f"{self.card.profile['runtime']['name']}",
                     hint="Give the .onnx file, or the graph from profiler.fusing.fused_graph.",
                 )
-            return item
+            return item, 0.0
         target = from_plain(self.card.profile)
         if asked is None and target.batch > 1:
             asked = Asked(Wanted(batch=target.batch))
-        return compiled(item if isinstance(item, ModelFile) else prepare(Path(item), asked), target)
+        file = item if isinstance(item, ModelFile) else prepare(Path(item), asked)
+        return compiled(file, target), file.denormal if self.card.cost != "memory" else 0.0
 
 
 def fit(

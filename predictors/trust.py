@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from predictors.prediction import Floats, Prediction
 
 #: Below this share of what was measured, a prediction is said to be one of low coverage.
 LEAST_COVERAGE = 0.8
 #: Kernels that a warning names.
 _NAMED = 2
+#: What stands for work with denormal weights among what was not measured.
+DENORMAL = "denormal weights"
+#: As many times as long as ordinary weights may denormal ones take.
+_SLOWEST_DENORMAL = 100.0
 
 
 def warning(
@@ -34,6 +41,31 @@ def warning(
     return (
         f"{name} of {len(low)} of {len(coverage)} stands on what was measured for {share} only{unknown} "
         f"(coverage below {LEAST_COVERAGE:.0%}): {cure}"
+    )
+
+
+def with_denormal(found: Prediction, shares: Floats) -> Prediction:
+    """What is predicted of networks some of whose work is done with denormal weights: kernels were measured without.
+
+    Processors take between no and a hundred times the time for a product of them, by kind and by what it is multiplied
+    with; so this share is not covered, and the interval reaches to a hundred times it.
+
+    Source: Dooley and Kale, "Quantifying the interference caused by subnormal floating-point values", 2006.
+
+    Args:
+        found: the predictions as if all weights were ordinary.
+        shares: `(n,)`, of each network's work, in 0..1.
+    """
+    if not shares.any():
+        return found
+    more = 1.0 + shares * (_SLOWEST_DENORMAL - 1.0)
+    return replace(
+        found,
+        high=None if found.high is None else found.high * more,
+        coverage=found.coverage * (1.0 - shares),
+        missing=tuple(
+            (*names, DENORMAL) if share else names for names, share in zip(found.missing, shares, strict=True)
+        ),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from profiler.onnx_check import embed
 from profiler.onnx_graph import inlined, known_shapes, read_graph
 from profiler.operators import OperatorGraph
 from profiler.trial import run_once
+from profiler.work import elementwise, macs
 
 if TYPE_CHECKING:
     import onnx
@@ -54,6 +56,8 @@ class ModelFile:
         inputs: what it is run with, by name.
         notes: what was assumed, for people.
         kept: digest of what distinguishes its speed from another of equal structure; empty if nothing does.
+        denormal: share of its work, in 0..1, that is done with denormal weights, of which a product may take many times
+            as long as one of ordinary weights.
     """
 
     name: str
@@ -62,6 +66,7 @@ class ModelFile:
     inputs: Arrays
     notes: tuple[str, ...]
     kept: str
+    denormal: float = 0.0
 
 
 def read_inputs(path: str | Path) -> Arrays:
@@ -123,7 +128,9 @@ def prepare(path: str | Path, asked: Asked | None = None) -> ModelFile:
         if unknown:
             graph = read_graph(plain, name=name, shapes=trial.tensors, unknown=[])
     serialised = _with_known(content, graph) if content is fixed else content.SerializeToString()
-    return ModelFile(name, serialised, graph, inputs, notes, _kept(plain, own))
+    marks = _marks(plain)
+    kept = _kept(marks, {tensor.name: tensor.dims for tensor in plain.graph.initializer}, own)
+    return ModelFile(name, serialised, graph, inputs, notes, kept, _denormal(graph, marks))
 
 
 def _with_known(proto: onnx.ModelProto, graph: OperatorGraph) -> bytes:
@@ -184,25 +191,40 @@ def _that_run(proto: onnx.ModelProto, free: StillFree) -> dict[str, tuple[int, .
     return {} if trial is None or trial.worked is None else candidates[trial.worked]
 
 
-def _kept(proto: onnx.ModelProto, own: Mapping[str, NDArray[Any]]) -> str:
+def _marks(proto: onnx.ModelProto) -> dict[str, str]:
+    """The class of each weight that is not an ordinary one, by name."""
+    from onnx import numpy_helper
+
+    real = [tensor for tensor in proto.graph.initializer if tensor.data_type in _REAL]
+    found = {tensor.name: value_class(np.asarray(numpy_helper.to_array(tensor))) for tensor in real}
+    return {name: marks for name, marks in found.items() if marks}
+
+
+def _kept(marks: Mapping[str, str], dims: Mapping[str, Sequence[int]], own: Mapping[str, NDArray[Any]]) -> str:
     """What two models of equal structure must share beside it to be one: classes of weights, and given inputs.
 
     Dense kernels take the same time whatever the numbers, except for denormal ones (up to 100 times slower) and where
     zeros are skipped. Weights without any, and drawn inputs, add nothing.
     """
-    from onnx import numpy_helper
-
-    lines = []
-    for weight in proto.graph.initializer:
-        if weight.data_type in _REAL:
-            marks = value_class(np.asarray(numpy_helper.to_array(weight)))
-            if marks:
-                lines.append(f"{'x'.join(map(str, weight.dims))} {marks}")
+    lines = [f"{'x'.join(map(str, dims[name]))} {found}" for name, found in marks.items()]
     for key, array in own.items():
         lines.append(f"{key} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
 
+def _denormal(graph: OperatorGraph, marks: Mapping[str, str]) -> float:
+    """The share of a graph's work that is done with denormal weights, each weight's by how many of it are."""
+    total = strange = 0.0
+    for node in graph.nodes:
+        work = macs(node.operator) or elementwise(node.operator)
+        shares = [_DENORMAL.search(marks.get(name, "")) for name in node.inputs]
+        total += work
+        strange += work * max((int(found[1]) / 10 for found in shares if found), default=0.0)
+    return strange / total if total else 0.0
+
+
+#: How many tenths of a weight are denormal, in its class.
+_DENORMAL = re.compile(r"denormal (\d+)")
 #: ONNX's element types float, float16 and double.
 _REAL = (1, 10, 11)
 

@@ -9,7 +9,9 @@ hook torch modules count 0 for `nn.MultiheadAttention` in eval mode; counting on
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from math import prod
 
 from profiler.operators import Operator, OperatorGraph, Tensor
@@ -84,8 +86,25 @@ class Work:
     activation_bytes: int
 
 
+def _countable(count: Callable[[Operator], int]) -> Callable[[Operator], int]:
+    """The count, or 0 where operands are missing or their shapes are not known, or not those of the operator's name.
+
+    Control flow hides shapes, and a domain of others may have an `Attention` of its own.
+    """
+
+    @wraps(count)
+    def counted(operator: Operator) -> int:
+        try:
+            return count(operator)
+        except (IndexError, ValueError):
+            return 0
+
+    return counted
+
+
+@_countable
 def macs(operator: Operator) -> int:
-    """Multiply-accumulates of one operator; 0 for those that multiply no matrices."""
+    """Multiply-accumulates of one operator; 0 for those that multiply no matrices, or whose shapes are not known."""
     kind = operator.op_type
     shapes = [tensor.shape if tensor is not None else () for tensor in operator.inputs]
     out = operator.outputs[0].shape if operator.outputs else ()
@@ -111,6 +130,7 @@ def macs(operator: Operator) -> int:
     return 0
 
 
+@_countable
 def elementwise(operator: Operator) -> int:
     """Operations on single elements, beside MACs."""
     kind = operator.op_type
@@ -158,6 +178,7 @@ def _interpolated(operator: Operator) -> int:
     return int(2 * taps ** max(axes, 1))
 
 
+@_countable
 def bytes_moved(operator: Operator) -> int:
     """Bytes of inputs, weights and outputs; 0 for operators that only rename a tensor.
 
@@ -192,6 +213,7 @@ def weight_bytes(operator: Operator) -> int:
     return sum(tensor.bytes for tensor in operator.inputs if tensor is not None and tensor.constant)
 
 
+@_countable
 def weight_bytes_read(operator: Operator) -> int:
     """Bytes of the constants that one run reads: of a table, what is taken; those of a recurrence in each step."""
     whole = weight_bytes(operator) + _again(operator)

@@ -3,9 +3,13 @@
 import json
 import pickle
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from device_profiles.errors import InvalidTable, SchemaMismatch, UnknownName
 from predictors import testing
@@ -14,7 +18,7 @@ from predictors.models import REGISTRY
 from predictors.models.linear import Linear
 from predictors.models.protocol import KernelPrediction
 from predictors.testing import convolution
-from profiler.operators import Operator, Tensor
+from profiler.operators import UNKNOWN, Operator, Tensor
 
 LEARNING = [name for name in REGISTRY.names() if name != "roofline"]
 SAMPLES = testing.samples()
@@ -26,6 +30,28 @@ SAMPLES = testing.samples()
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_every_kernel_model_conforms(name):
     testing.check_kernel_model(REGISTRY.get(name))
+
+
+SHAPES = st.sampled_from([UNKNOWN, None, Tensor(()), Tensor((3,)), Tensor((0, 2)), Tensor((2, 3, 4, 5), constant=True)])
+KINDS = st.sampled_from(sorted({schema.name for schema in onnx.defs.get_all_schemas()} | {"FusedConv", "QGemm"}))
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(KINDS, st.lists(SHAPES, max_size=6), st.lists(SHAPES, max_size=2)), min_size=1, max_size=9))
+def test_operators_of_whatever_shapes_are_told_something(name, drawn):
+    """Control flow hides shapes, and domains of others have operators of the same names."""
+    strange = [
+        Operator("of.others", kind, (), tuple(inputs), tuple(tensor or UNKNOWN for tensor in outputs))
+        for kind, inputs, outputs in drawn
+    ]
+    cost = _fitted(name).predict(strange).cost
+    assert cost.shape == (len(strange),) and (cost > 0).all() and np.isfinite(cost).all()
+
+
+@cache
+def _fitted(name):
+    return REGISTRY.get(name).fit(SAMPLES)
 
 
 class Sound:

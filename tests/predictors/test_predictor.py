@@ -1,6 +1,7 @@
 """A fitted predictor: what it answers, in which forms, and what it refuses to answer."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from device_profiles.errors import (
     UsageError,
 )
 from nas.spaces.export import onnx_bytes
-from predictors import models, registry
+from predictors import models, registry, trust
 from profiler.fusing import fused_graph
 from profiler.operators import OperatorGraph
 from profiler.store import Store
@@ -199,6 +200,21 @@ def test_unknown_kernels_of_architectures_are_an_error_where_they_must_not_be_gu
 def test_architectures_of_another_space_are_refused(fitted, archs):
     with pytest.raises(UsageError):
         fitted.predict(archs)
+
+
+def test_files_with_denormal_weights_are_not_what_was_measured(fitted, measured, files, tmp_path):
+    (path,) = files(LIVE[:1])
+    proto = onnx.load(path)
+    for tensor in proto.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * np.float32(1e-39), tensor.name)
+            )
+    onnx.save(proto, strange := tmp_path / "strange.onnx")
+    plain, doubted = fitted.predict(path), fitted.predict(strange)
+    assert doubted.value == pytest.approx(plain.value) and doubted.low == pytest.approx(plain.low)
+    assert doubted.coverage[0] < 0.5 < plain.coverage[0] and doubted.high[0] > 50 * plain.high[0]
+    assert trust.DENORMAL in trust.warning("latency", doubted.coverage, doubted.missing)
 
 
 def test_without_a_space_it_takes_files_alone(store, measured, files):

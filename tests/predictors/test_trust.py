@@ -1,8 +1,10 @@
 """Predictions of low coverage are not trusted in silence."""
 
+import numpy as np
 import pytest
 
 from predictors import trust
+from predictors.prediction import Prediction
 
 CONV = "Conv[group=1,kernel_shape=3/3](1x4x8x8,w4x4x3x3)->(1x4x8x8)"
 
@@ -21,3 +23,14 @@ def test_one_line_says_how_many_what_is_missing_and_what_to_do():
 
 def test_memory_is_simulated_so_more_measurements_do_not_help():
     assert trust.warning("memory", [0.2], cost="memory").endswith("measure it instead")
+
+
+def test_work_with_denormal_weights_is_not_covered_and_may_take_a_hundred_times_as_long():
+    value = np.array([2.0, 2.0])
+    found = Prediction(value, value * 0.9, value * 1.1, "ms", np.array([1.0, 0.8]), ((), (CONV,)))
+    doubted = trust.with_denormal(found, np.array([0.0, 0.5]))
+    np.testing.assert_array_equal(doubted.value, value)
+    np.testing.assert_allclose(doubted.high, [2.2, 2.2 * 50.5])
+    np.testing.assert_allclose(doubted.coverage, [1.0, 0.4])
+    assert doubted.missing == ((), (CONV, trust.DENORMAL))
+    assert trust.with_denormal(found, np.zeros(2)) is found

@@ -311,6 +311,21 @@ def test_classes_of_weights() -> None:
     assert value_class(np.array([np.inf], dtype=np.float32)) == "not finite"
 
 
+def test_the_share_of_work_that_denormal_weights_do(write: Write) -> None:
+    text = """g (float[1, 3, 8, 8] x) => (float[1, 3, 8, 8] y) {
+        a = Conv<pads = [1, 1, 1, 1]>(x, v)  b = Conv<pads = [1, 1, 1, 1]>(a, w)  y = Relu(b) }"""
+    weight = np.linspace(0.5, 1.5, 3 * 3 * 3 * 3, dtype=np.float32).reshape(3, 3, 3, 3)
+    half = weight.copy()
+    half[:, :, :, 0] *= np.float32(1e-40)
+    shares = [
+        prepare(write(text, f"{i}.onnx", v=weight, w=other.astype(np.float32))).denormal
+        for i, other in enumerate((weight, weight * np.float32(1e-40), half))
+    ]
+    relu, conv = 3 * 8 * 8, 3 * 8 * 8 * 3 * 3 * 3
+    assert shares[0] == 0.0
+    np.testing.assert_allclose(shares[1:], [conv / (2 * conv + relu), 0.4 * conv / (2 * conv + relu)])
+
+
 def test_a_model_whose_dead_branch_contradicts_its_shapes_keeps_them_free(write: Write, tmp_path: Path) -> None:
     """Such a one loads with free dimensions, and is refused with fixed ones: it is measured as it loads."""
     path = write(

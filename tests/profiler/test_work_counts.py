@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from onnx import TensorProto, helper
 
 from profiler import work
 from profiler.onnx_graph import read_graph
-from profiler.operators import Node, Operator, OperatorGraph, Tensor
+from profiler.operators import UNKNOWN, Node, Operator, OperatorGraph, Tensor
 
 Make = Callable[..., Any]
 
@@ -264,3 +265,19 @@ def test_a_table_is_read_where_it_is_looked_up() -> None:
 @pytest.mark.parametrize(("kind", "count"), [("ArgMax", 60), ("ReduceProd", 60), ("TopK", 60 * 3), ("Shape", 0)])
 def test_what_is_read_counts_where_little_is_written(kind: str, count: int) -> None:
     assert work.elementwise(operator(kind, [(1, 60)], (1, 5))) == count
+
+
+SHAPES = st.sampled_from([UNKNOWN, None, Tensor(()), Tensor((3,)), Tensor((0, 2)), Tensor((2, 3, 4, 5), constant=True)])
+NAMES = st.sampled_from(sorted({schema.name for schema in onnx.defs.get_all_schemas()} | {"FusedConv", "QGemm"}))
+
+
+@given(
+    NAMES,
+    st.sampled_from(["", "com.microsoft", "of.others"]),
+    st.lists(SHAPES, max_size=9),
+    st.lists(SHAPES, max_size=2),
+)
+def test_work_of_whatever_shapes_is_a_count(op_type, domain, inputs, outputs):
+    strange = Operator(domain, op_type, (), tuple(inputs), tuple(tensor or UNKNOWN for tensor in outputs))
+    counts = [count(strange) for count in (work.macs, work.elementwise, work.bytes_moved, work.weight_bytes_read)]
+    assert all(isinstance(count, int) and count >= 0 for count in counts)
