@@ -2,7 +2,8 @@
 
 Every invocation is `hwnas profile` in a process and a store of its own. For each pair of invocations: the disagreement
 of the values, and whether the interval of one covers the value of the other. With `--load` the machine changes in
-between: every second invocation runs while others multiply matrices and stream memory on the other CPUs.
+between: every second invocation runs while others multiply matrices and stream memory on the other CPUs; with
+`--contend` on the measured one, too, and it is told how often intervals of degraded values reach what calm ones say.
 Run: `python -m benchmarks.repeatability`.
 """
 
@@ -45,11 +46,12 @@ def invoke(arguments: argparse.Namespace, store: Path) -> None:
 
 
 @contextlib.contextmanager
-def busy_neighbours() -> Iterator[None]:
-    """Keep every CPU busy but the last, which single-threaded targets are pinned to."""
+def busy_neighbours(*, contend: bool) -> Iterator[None]:
+    """Keep every CPU busy; without `contend` all but the last, which single-threaded targets are pinned to."""
+    cpus = sorted(os.sched_getaffinity(0))
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", _BUSY]
-    others = [subprocess.Popen([*command, str(cpu)], env=environment) for cpu in sorted(os.sched_getaffinity(0))[:-1]]
+    others = [subprocess.Popen([*command, str(cpu)], env=environment) for cpu in (cpus if contend else cpus[:-1])]
     try:
         yield
     finally:
@@ -80,12 +82,14 @@ def main() -> None:
     parser.add_argument("--invocations", type=int, default=4)
     parser.add_argument("--load", action="store_true", help="keep the other CPUs busy in every second invocation")
     parser.add_argument("--keep", type=Path, help="keep the stores in this folder, for benchmarks.estimators")
+    parser.add_argument("--contend", action="store_true", help="as --load, and the measured CPU as well")
     arguments = parser.parse_args()
+    loaded = arguments.load or arguments.contend
     latencies, typical, device_s = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.invocations):
             path = (arguments.keep or Path(folder)) / f"{number}.db"
-            with busy_neighbours() if arguments.load and number % 2 else contextlib.nullcontext():
+            with busy_neighbours(contend=arguments.contend) if loaded and number % 2 else contextlib.nullcontext():
                 invoke(arguments, path)
             with profiler.Store(path, create=False) as store:
                 conditions = store.require_conditions(arguments.target)
@@ -102,7 +106,8 @@ def main() -> None:
         "space": arguments.space,
         "networks": arguments.networks,
         "invocations": arguments.invocations,
-        "load_in_every_second": arguments.load,
+        "load_in_every_second": loaded,
+        "contended": arguments.contend,
         "device_s": device_s,
         "median_typical_ms": typical,
         "degraded": [sum(one.state != "stable" for one in row) for row in latencies],
@@ -110,7 +115,18 @@ def main() -> None:
         "mean_half_width": float(((high - low) / 2 / value).mean()),
         "machine": machine(),
     }
-    if arguments.load:
+    if loaded:
+        calm = np.median(value[::2], axis=0)
+        degraded = np.array([[one.state != "stable" for one in row] for row in latencies[1::2]])
+        reached = (low[1::2] <= calm) & (calm <= high[1::2])
+        result["degraded_under_load"] = {
+            "values": int(degraded.sum()),
+            "reach_calm": float(reached[degraded].mean()) if degraded.any() else None,
+            "calm_over_value": np.quantile((calm / value[1::2])[degraded], [0.0, 0.1, 0.5, 0.9, 1.0]).tolist()
+            if degraded.any()
+            else None,
+            "stable_reach_calm": float(reached[~degraded].mean()) if (~degraded).any() else None,
+        }
         across = [(a, b) for a, b in pairs if (a - b) % 2]
         result["calm_against_loaded"] = agreement(value, low, high, across)
     print(json.dumps(result, indent=1))

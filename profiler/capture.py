@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
+from device_profiles.version import installed
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.block_traces import trace
 from profiler.derived_blocks import derive, without_weights
@@ -92,7 +92,7 @@ class BlockCache:
         return name in self.graphs or (path is not None and path.exists())
 
     def _path(self, name: str) -> Path | None:
-        stamp = f"{_FORMAT}|torch {version('torch')}|onnxscript {version('onnxscript')}|{name}"
+        stamp = f"{_FORMAT}|torch {installed('torch')}|onnxscript {installed('onnxscript')}|{name}"
         return None if self.folder is None else self.folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.onnx"
 
     def weight(self, owner: str, name: str, shape: Shape) -> bytes:

@@ -82,12 +82,15 @@ def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, 
     """
     blocks = _block_cache(cache)
     shapes = block_shapes(blocks.folder)
-    wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, list[str]]]] = {}
+    found: dict[tuple[str, tuple[Shape, ...], tuple[str, ...]], Block] = {}
     for assembly in assemblies:
         for block, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True):
-            dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
-            if not blocks.holds(block, read, dtypes):
-                wanted.setdefault(block.key, {})[read] = (block, dtypes)
+            dtypes = tuple(assembly.input_dtype if name == INPUT else "float32" for name in block.inputs)
+            found.setdefault((block.key, read, dtypes), block)
+    wanted: dict[str, dict[tuple[Shape, ...], tuple[Block, tuple[str, ...]]]] = {}
+    for (key, read, dtypes), block in found.items():
+        if not blocks.holds(block, read, dtypes):
+            wanted.setdefault(key, {})[read] = (block, dtypes)
     groups = list(wanted.values())
 
     def export(number: int) -> None:
