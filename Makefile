@@ -33,11 +33,15 @@ test-search: $(STAMP)
 test-others: $(STAMP)
 	$(BIN)/python -m pytest --ignore=tests/nas --ignore=tests/docs
 
+# All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m ""
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) runs .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -47,6 +47,12 @@ def shares_weights(space: Space) -> bool:
         return False
 
 
+def trains(space: Space) -> bool:
+    """Whether a network can be trained alone, tried: its outputs depend on its parameters."""
+    arch = space.canonical(space.sample(1, np.random.default_rng(0)))[0]
+    return bool(space.to_module(arch)(inputs_of(space.assembly(arch))).requires_grad)
+
+
 def mixes(space: Space) -> bool:
     """Whether its networks can be mixed by gates, tried."""
     try:
@@ -65,6 +71,7 @@ def matrix() -> str:
         "genomes",
         counts[0],
         "shared weights",
+        "trained",
         f"gradients: {counts[1]}",
         "measured, exported",
         "predicted at speed",
@@ -75,7 +82,7 @@ def matrix() -> str:
         whole = isinstance(space, Space)
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
-        answers = (whole, shares_weights(small), mixes(small), whole)
+        answers = (whole, shares_weights(small), trains(small), mixes(small), whole)
         speed = "table" if space.size <= TABLE_LIMIT else "yes"
         lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

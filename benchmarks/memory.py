@@ -27,7 +27,7 @@ from benchmarks.machine import machine
 from device_profiles.errors import ConstantNetwork
 from nas.spaces.export import onnx_bytes
 from profiler import runtimes, transports
-from profiler.agent.job import Candidate, Job, Plan
+from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.fusing import runtime_options
 from profiler.memory import MemoryPlan, fit_process_overhead, simulate
 from profiler.memory.liveness import weights
@@ -270,7 +270,7 @@ def process_peaks(paths: list[Path], folder: Path) -> list[int]:
     for path in paths:
         (folder / path.name).write_bytes(path.read_bytes())
         candidates.append(Candidate(path.stem, path.name, memory=True))
-    Job("nonce", "onnxruntime", tuple(candidates), plan=Plan(rounds=1, min_rounds=1, seconds=0.1)).write(
+    Job("nonce", "onnxruntime", tuple(candidates), plan=JobPlan(rounds=1, min_rounds=1, seconds=0.1)).write(
         folder / "job.json"
     )
     lines: Iterator[str] = transports.load("local", "", {}).run(folder, {"OMP_NUM_THREADS": "1"}, 600.0)

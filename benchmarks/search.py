@@ -33,7 +33,7 @@ from nas import strategies  # noqa: E402
 from nas.benchmark import page, problems  # noqa: E402
 from nas.benchmark import plan as benchmark_plan  # noqa: E402
 from nas.benchmark import run as benchmark  # noqa: E402
-from nas.benchmark.run import Cell, Contender, Plan  # noqa: E402
+from nas.benchmark.run import BenchmarkPlan, Cell, Contender  # noqa: E402
 from nas.operators.protocol import Problem, Strategy  # noqa: E402
 from nas.pareto import directions, indicators  # noqa: E402
 
@@ -99,14 +99,18 @@ def cells(data: Path, told: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def plans(data: Path, output: Path) -> dict[str, list[Plan]]:
+def plans(data: Path, output: Path) -> dict[str, list[BenchmarkPlan]]:
     """What is compared, by the name of its table."""
     true, noisy = cells(data, TRUE), cells(data, NOISY)
     large = {f"seed {seed}": {"kind": "interactions", "seed": seed} for seed in range(20)}
 
-    def plan(name: str, what: Any, who: Sequence[Contender], seeds: int, evaluations: int, **more: Any) -> Plan:
+    def plan(
+        name: str, what: Any, who: Sequence[Contender], seeds: int, evaluations: int, **more: Any
+    ) -> BenchmarkPlan:
         groups = dict.fromkeys(what, name)
-        return Plan(what, tuple(who), str(output / name), seeds, evaluations, plugins=PLUGINS, groups=groups, **more)
+        return BenchmarkPlan(
+            what, tuple(who), str(output / name), seeds, evaluations, plugins=PLUGINS, groups=groups, **more
+        )
 
     marks = (25, 50, 100, 200)
     found = {
@@ -145,7 +149,7 @@ def values(found: Sequence[Cell], label: str, mark: int, score: str) -> list[flo
     return [cell.scores[mark][score] for cell in found if cell.strategy == label and mark in cell.scores]
 
 
-def table(plan: Plan, found: Sequence[Cell]) -> None:
+def table(plan: BenchmarkPlan, found: Sequence[Cell]) -> None:
     """Means over devices and seeds, with the least of all runs."""
     score = page.main_score(found)
     last = min(plan.evaluations, 200)
@@ -166,7 +170,7 @@ def table(plan: Plan, found: Sequence[Cell]) -> None:
         print(f"| {label} | " + " | ".join([*cells, f"{np.median(seconds):.2f}"]) + " |")
 
 
-def distances(plan: Plan, found: Sequence[Cell]) -> None:
+def distances(plan: BenchmarkPlan, found: Sequence[Cell]) -> None:
     """IGD+ on DTLZ2, and whether ours lie within the spread of pymoo's seeds."""
     name = Path(plan.output).name
     print(f"\n{name}: IGD+ after {plan.evaluations} evaluations, mean and deviation of {plan.seeds} seeds")

@@ -17,16 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from predictors import testing, transfer
+    from predictors.architectures import EncodingPredictor
     from predictors.evaluation import Evaluation, evaluate
+    from predictors.loading import load
     from predictors.prediction import Prediction
-    from predictors.predictor import Predictor, fit, load, sign
+    from predictors.predictor import Predictor, fit, sign
 
-__all__ = ["Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "sign", "testing", "transfer"]
+__all__ = [
+    "EncodingPredictor", "Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "sign", "testing",
+    "transfer",
+]  # fmt: skip
 
 _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
+    "architectures": ("EncodingPredictor",),
+    "loading": ("load",),
     "prediction": ("Prediction",),
-    "predictor": ("Predictor", "fit", "load", "sign"),
+    "predictor": ("Predictor", "fit", "sign"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from device_profiles.conditions import Conditions
 from device_profiles.profile import from_plain
-from predictors.samples import UNITS
+from predictors.prediction import UNITS
 from predictors.sealed import Kind, check_numbers, is_own, read_head, understood, unsealed_facts, write_head
 
 #: Version of the predictor folder. 1: first (2026-11). 2: what a model learned moved into its own files (2026-11).

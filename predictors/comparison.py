@@ -16,6 +16,7 @@ from predictors.graphs.graph_network import GraphNetwork
 from predictors.graphs.protocol import GraphPredictor
 from predictors.models.protocol import KernelSamples
 from predictors.network import NetworkModel, kernel_counts
+from predictors.prediction import UNITS
 from predictors.samples import NetworkSamples
 from profiler.store import Store
 from profiler.work import graph_macs
@@ -160,7 +161,7 @@ def compare(
         rows.append(_row(name, store, conditions, cost, networks, kernels, macs, splits))
         progress(number + 1, len(wanted))
     noise = evaluation.noise_mape(store, conditions, networks.ids) if cost == "latency" else None
-    unit, measured = samples.UNITS[cost], networks.cost[splits[0][1]]
+    unit, measured = UNITS[cost], networks.cost[splits[0][1]]
     return Comparison(target, cost, unit, tuple(rows), noise, count, seeds, measured)
 
 

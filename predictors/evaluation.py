@@ -5,7 +5,7 @@ On networks it has not seen, beside baselines, beside the noise of the measureme
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable, UsageError
 from predictors import registry
+from predictors.architectures import Archs, EncodingPredictor
 from predictors.predictor import Predictor, same_conditions
 from predictors.samples import NetworkSamples
 from predictors.samples import kernels as kernel_samples
@@ -59,7 +60,8 @@ class Evaluation:
         scores: of the predictor.
         noise_mape: error that a second measurement would have; no model can be better. None without two processes each.
         baselines: scores of the others, fitted on the same networks.
-        split: `held out` if the store has networks that the predictor was not fitted on, else `cross-validated`.
+        split: `held out` if the store has networks that the predictor was not fitted on, else `cross-validated`; `all
+            measured` where it does not know what it learned from.
         measured: `(n,)`, ms.
         predicted: `(n,)`, ms.
     """
@@ -171,6 +173,45 @@ def evaluate(predictor: Predictor, store: Store, *, compare: tuple[str, ...] = (
     return Evaluation(card.predictor, card.target, own, noise, baselines, split, test.cost, predicted)
 
 
+def evaluate_architectures(predictor: EncodingPredictor, store: Store, read: Callable[[str], Archs]) -> Evaluation:
+    """Evaluate what knows architectures alone on all measured ones of its space.
+
+    What it learned from is not known to it, so all count, and none is beside it.
+
+    Args:
+        predictor: with a space and a target.
+        store: measurements of its target.
+        read: genes `(d,)` of an architecture of the space, from its text.
+
+    Raises:
+        InvalidData: the store has fewer than 3 networks of the space.
+        UsageError: it does not say of which space or target it speaks.
+    """
+    card = predictor.card
+    if card.target is None or card.space is None:
+        raise UsageError(
+            f"this {card.predictor} does not say of which {'target' if card.target is None else 'space'} it speaks",
+            hint="Give target= and space= where it is learned.",
+        )
+    conditions = store.require_conditions(card.target)
+    measured = network_samples(store, conditions, card.cost)
+    rows = [
+        row if row is not None and row.space == card.space else None for row in map(store.models().get, measured.ids)
+    ]
+    kept = [i for i, row in enumerate(rows) if row is not None and row.arch]
+    if len(kept) < 3:
+        raise InvalidData(
+            f"store {store.url} has {len(kept)} networks of {card.space} on {card.target!r}; at least 3 are needed",
+            hint="Profile more networks.",
+        )
+    test = measured.take(kept)
+    texts = [row.arch for row in rows if row is not None and row.arch]
+    found = predictor.predict(np.array([read(text) for text in texts], dtype=np.int64))
+    noise = noise_mape(store, conditions, test.ids) if card.cost == "latency" else None
+    own = scores(found.value, test.cost, found.low, found.high)
+    return Evaluation(card.predictor, card.target, own, noise, {}, "all measured", test.cost, found.value)
+
+
 def baselines_of(cost: str) -> tuple[str, ...]:
     """The baselines that predict a cost."""
     return tuple(name for name in BASELINES if cost in registry.get(name).costs)
@@ -214,4 +255,7 @@ def _split(
     return scores(value[rows], everything.cost[rows], *ends), value[rows]
 
 
-__all__ = ["Evaluation", "Scores", "baselines_of", "evaluate", "noise_mape", "require_cost", "scores"]
+__all__ = [
+    "Evaluation", "Scores", "baselines_of", "evaluate", "evaluate_architectures", "noise_mape", "require_cost",
+    "scores",
+]  # fmt: skip

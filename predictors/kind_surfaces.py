@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors import gaussian_process
 from predictors.features import smooth_columns
 from predictors.models.protocol import Floats
 
@@ -22,10 +23,7 @@ _LEAST_SCALE = 0.3
 
 @dataclass(frozen=True)
 class Surface:
-    """The posterior mean of a Gaussian process with a Matern-3/2 kernel.
-
-    Source: Rasmussen and Williams, "Gaussian processes for machine learning", 2006, algorithm 2.1 and section 4.2.1;
-        its length and noise are chosen by leave-one-out errors, section 5.4.2.
+    """The posterior mean of a Gaussian process with a Matern-3/2 kernel, chosen by leave-one-out errors.
 
     Attributes:
         points: `(n, columns)`, standardised.
@@ -47,23 +45,16 @@ class Surface:
         center, deviation = columns.mean(axis=0), columns.std(axis=0)
         scale = np.where(deviation > 1e-6, np.maximum(deviation, _LEAST_SCALE), np.inf)
         points = (columns - center) / scale
-        distance = _distances(points, points)
-        best: tuple[float, float, Floats] | None = None
-        for length in LENGTHS:
-            covariance = _matern(distance, length)
-            for noise in NOISES:
-                inverse = np.linalg.inv(covariance + noise * np.eye(len(values)))
-                weights = inverse @ values
-                error = float(np.mean(np.abs(weights / np.diag(inverse))))
-                if best is None or error < best[0]:
-                    best = (error, length, weights)
-        assert best is not None
-        return Surface(points, best[2], center, scale, best[1])
+        found = gaussian_process.fit(
+            points, values, lengths=LENGTHS, noises=NOISES, smoothness="3/2", judge="leave-one-out"
+        )
+        return Surface(points, found.weights, center, scale, found.length)
 
     def predict(self, columns: Floats) -> Floats:
         """Values at `(m, columns)`, `(m,)`; far from all points they go to 0."""
         points = (columns - self.center) / self.scale
-        return np.asarray(_matern(_distances(points, self.points), self.length) @ self.weights)
+        distances = gaussian_process.distances(points, self.points)
+        return np.asarray(gaussian_process.matern(distances, self.length, "3/2") @ self.weights)
 
 
 def fit(columns: Floats, values: Floats, kinds: Sequence[str]) -> dict[str, Surface]:
@@ -90,13 +81,3 @@ def predict(surfaces: Mapping[str, Surface], columns: Floats, kinds: Sequence[st
         rows = names == kind
         values[rows], known[rows] = surfaces[kind].predict(smooth[rows]), True
     return values, known
-
-
-def _distances(left: Floats, right: Floats) -> Floats:
-    square = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    return np.asarray(np.sqrt(np.maximum(square, 0.0)))
-
-
-def _matern(distance: Floats, length: float) -> Floats:
-    scaled = np.sqrt(3.0) * distance / length
-    return np.asarray((1.0 + scaled) * np.exp(-scaled))

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import MissingKernel, UsageError
+from device_profiles.errors import MissingKernel
 from predictors import composition, intervals, samples
 from predictors.composition import Composition
 from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamples, MakeKernelModel
-from predictors.prediction import Prediction
+from predictors.prediction import UNITS, Prediction, check_missing
 from predictors.samples import NetworkSamples
 from predictors.sealed import check_numbers, read_json, understood
-from predictors.unseen import Doubt, LeftOut
-from predictors.unseen import learn as learn_doubt
+from predictors.unseen import LeftOut, UnseenErrors
+from predictors.unseen import learn as learn_unseen
 from profiler.operators import Operator, OperatorGraph
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class NetworkModel:
         kernels: costs of kernels.
         composition: from kernels to a network.
         half_width: relative half-width of the 90 % interval where all kernels were measured, or None.
-        doubt: how wrong kernels may be that were not.
+        unseen_errors: how wrong kernels may be that were not.
         extra: by a kernel's key, what measured networks say of it beyond its own cost
             (`composition.kernel_extras`); it has a key for every kernel that the measured networks run.
         unit: `ms` or `mJ`.
@@ -65,7 +65,7 @@ class NetworkModel:
     kernels: KernelModel
     composition: Composition
     half_width: float | None = None
-    doubt: Doubt = field(default_factory=Doubt)
+    unseen_errors: UnseenErrors = field(default_factory=UnseenErrors)
     extra: Mapping[str, float] = field(default_factory=dict)
     unit: str = "ms"
 
@@ -103,7 +103,7 @@ class NetworkModel:
             "unit": self.unit,
             "composition": [self.composition.scale, self.composition.per_kernel, self.composition.constant],
             "half_width": self.half_width,
-            "doubt": self.doubt.to_plain(),
+            "doubt": self.unseen_errors.to_plain(),
             "extra": dict(self.extra),
         }
         (folder / "network.json").write_text(json.dumps(data, indent=1))
@@ -123,15 +123,15 @@ class NetworkModel:
         catalogue = tuple(catalogue)
         found = self.kernels.predict(catalogue)
         cost = self.kernel_costs(catalogue, found)
-        shares = self.doubt.shares(catalogue, found)
+        shares = self.unseen_errors.shares(catalogue, found)
         known = cost * shares
-        half = self.doubt.half_widths(catalogue, found)
-        guessed, strange = self.unseen(catalogue), ~self.doubt.seen(catalogue)
+        half = self.unseen_errors.half_widths(catalogue, found)
+        guessed, strange = self.unseen(catalogue), ~self.unseen_errors.seen(catalogue)
         columns = [
             cost,
             np.ones(len(catalogue)),
             known,
-            self.doubt.possible(catalogue, cost) * (1.0 - shares),
+            self.unseen_errors.possible(catalogue, cost) * (1.0 - shares),
             cost * half * (guessed & ~strange),
         ]
         kinds = np.array([operator.kind for operator in catalogue])
@@ -141,8 +141,8 @@ class NetworkModel:
     def of_totals(self, totals: Floats, missing: tuple[tuple[str, ...], ...]) -> Prediction:
         """Predictions of networks from the sums over their kernels.
 
-        Errors of kernels of known kinds partly cancel (`Doubt.shared`). A strange kind's kernels err together, and
-        two strange kinds independently.
+        Errors of kernels of known kinds partly cancel (`UnseenErrors.shared`). A strange kind's kernels err together,
+        and two strange kinds independently.
 
         Args:
             totals: `(n, q)`, sums of `Additive.columns`.
@@ -153,10 +153,10 @@ class NetworkModel:
         whole = known + unknown
         coverage = np.divide(known, whole, out=np.ones_like(whole), where=whole > 0)
         one = np.maximum(total, np.finfo(np.float64).tiny)
-        same = self.doubt.shared * guess / one
+        same = self.unseen_errors.shared * guess / one
         strange = totals[:, 5:] / one[:, None]
-        more = np.sqrt(((strange * np.expm1(self.doubt.other_kind)) ** 2).sum(axis=1))
-        less = np.sqrt(((strange * -np.expm1(-self.doubt.other_less)) ** 2).sum(axis=1))
+        more = np.sqrt(((strange * np.expm1(self.unseen_errors.other_kind)) ** 2).sum(axis=1))
+        less = np.sqrt(((strange * -np.expm1(-self.unseen_errors.other_less)) ** 2).sum(axis=1))
         kept = 1.0 - (1.0 - np.minimum(less, 1.0)) / (1.0 + same)
         low, high = intervals.around(value, self.half_width, same + more, kept)
         return Prediction(value, low, high, self.unit, coverage, missing)
@@ -186,26 +186,16 @@ def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
         if half_width is not None:
             check_numbers("half_width", (half_width,), 1, least=0.0)
         check_numbers("extra", tuple(extra.values()), len(extra))
-        if data["unit"] not in samples.UNITS.values():
+        if data["unit"] not in UNITS.values():
             raise ValueError(f"unit is {data['unit']!r}")
         return NetworkModel(
             kernels=make.load(folder),
             composition=Composition(*data["composition"]),
             half_width=half_width,
-            doubt=Doubt.from_plain(believed),
+            unseen_errors=UnseenErrors.from_plain(believed),
             extra=extra,
             unit=data["unit"],
         )
-
-
-def check_missing(missing: str) -> None:
-    """Refuse a way of treating missing kernels that is none.
-
-    Raises:
-        UsageError: it is neither `guess` nor `raise`.
-    """
-    if missing not in ("guess", "raise"):
-        raise UsageError(f"missing kernels can be treated as 'guess' or 'raise', got {missing!r}")
 
 
 def require_known(missing: Iterable[tuple[str, ...]]) -> None:
@@ -246,13 +236,13 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
             errors.extend(np.abs(networks.cost[held] - guess) / guess)
     width = intervals.relative_half_width(np.array(errors))
     fitted = replace(fitted, half_width=width)
-    believed, folds = learn_doubt(make, kernels)
-    return replace(fitted, doubt=replace(believed, shared=_shared(fitted, believed, folds, kernels, networks)))
+    believed, folds = learn_unseen(make, kernels)
+    return replace(fitted, unseen_errors=replace(believed, shared=_shared(fitted, believed, folds, kernels, networks)))
 
 
 def _shared(
     fitted: NetworkModel,
-    believed: Doubt,
+    believed: UnseenErrors,
     folds: tuple[LeftOut, ...],
     kernels: KernelSamples,
     networks: NetworkSamples,

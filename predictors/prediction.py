@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.errors import UsageError
+
 Floats = NDArray[np.float64]
+
+#: The unit of each cost.
+UNITS = {"latency": "ms", "energy": "mJ", "memory": "bytes"}
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,13 @@ class Prediction:
     unit: str
     coverage: Floats
     missing: tuple[tuple[str, ...], ...]
+
+
+def check_missing(missing: str) -> None:
+    """Refuse a way of treating missing kernels that is none.
+
+    Raises:
+        UsageError: it is neither `guess` nor `raise`.
+    """
+    if missing not in ("guess", "raise"):
+        raise UsageError(f"missing kernels can be treated as 'guess' or 'raise', got {missing!r}")

@@ -19,9 +19,9 @@ from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import Encoding, SearchedSpace, Tabulated
 from predictors.folders import replacing
 from predictors.graphs.protocol import GraphPredictor
-from predictors.prediction import Prediction
+from predictors.prediction import UNITS, Prediction, check_missing
 from predictors.sealed import understood
-from predictors.trust import with_denormal
+from predictors.trust import widened
 from profiler.free_dims import Wanted
 from profiler.fusing import compiled
 from profiler.model_files import Asked, ModelFile, prepare
@@ -82,7 +82,7 @@ class Predictor:
             MissingKernel: a kernel is unknown and `missing` is `raise`.
             UsageError: architectures were given and the predictor has no space, or they do not fit it.
         """
-        network.check_missing(missing)
+        check_missing(missing)
         if isinstance(what, np.ndarray):
             return self._predict_archs(what, missing)
         if input_shape is not None or hasattr(what, "state_dict"):
@@ -91,8 +91,8 @@ class Predictor:
         if items and all(isinstance(item, (list, tuple, np.ndarray)) for item in items):
             return self._predict_archs(np.asarray(items), missing)
         read = [self._read(item, asked) for item in items]
-        found = self._believed(self.model.predict([graph for graph, _ in read], missing=missing))
-        return with_denormal(found, np.array([denormal for _, denormal in read]))
+        graphs, denormal = [graph for graph, _ in read], np.array([share for _, share in read])
+        return widened(self._believed(self.model.predict(graphs, missing=missing)), graphs, denormal)
 
     def differentiable(self) -> DifferentiableCost:
         """The expected cost under independent choices (DESIGN: `DifferentiableCost`).
@@ -200,8 +200,8 @@ def fit(
     target = as_target(target)
     make = registry.get(name)
     conditions = store.require_conditions(target.name)
-    if cost not in samples.UNITS:
-        raise UsageError(f"unknown cost {cost!r}", hint=f"Allowed: {', '.join(samples.UNITS)}.")
+    if cost not in UNITS:
+        raise UsageError(f"unknown cost {cost!r}", hint=f"Allowed: {', '.join(UNITS)}.")
     if cost not in make.costs:
         raise UsageError(
             f"{name} does not predict {cost}", hint=f"Predictors of {cost}: {', '.join(registry.names_for(cost))}."
@@ -217,7 +217,7 @@ def fit(
             hint="Energy needs a meter on the device; fit latency or memory.",
         )
     fitted = make.fit(kernels, measured)
-    unit = samples.UNITS[cost]
+    unit = UNITS[cost]
     encoding, fidelity = None, None
     if space is not None:
         encoding, fidelity = encodings.choose(fitted, space, target, unit, progress=progress)

@@ -14,14 +14,12 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
 from device_profiles.facts import Unavailable
 from predictors.models.protocol import DeviceFacts, KernelSamples
+from predictors.prediction import UNITS
 from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
 from profiler.summary import empty_call_ms, estimates, reference_ns
-
-#: Costs and their units.
-UNITS = {"latency": "ms", "energy": "mJ", "memory": "bytes"}
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,34 @@ def is_own(folder: Path, kind: Kind) -> bool:
     return of_kind and isinstance(files, dict) and names <= set(files)
 
 
+def said(target: str | None, space: str | None) -> dict[str, str]:
+    """Of which target and space a folder speaks, as facts; nothing where nobody said."""
+    return {name: text for name, text in (("target", target), ("space", space)) if text is not None}
+
+
+def heard(facts: Mapping[str, Any]) -> dict[str, str | None]:
+    """What `said` wrote: `target` and `space`, each None where nobody said.
+
+    Raises:
+        ValueError: one is no text.
+    """
+    found = {name: facts.get(name) for name in ("target", "space")}
+    for name, text in found.items():
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"{name} must be a text, got {shown(text)}")
+    return found
+
+
+def schema_of(folder: Path, head: str) -> str | None:
+    """The schema of a folder's head without its version; None if there is no such file, or it says none."""
+    try:
+        data = parse_json(read_bytes(folder / head, largest_bytes=_LARGEST_HEAD_BYTES), head)
+    except (InvalidData, OSError):
+        return None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    return schema.rpartition("/")[0] if isinstance(schema, str) else None
+
+
 @contextmanager
 def understood(what: str, remedy: str) -> Iterator[None]:
     """Whatever the content of a file does to the code that reads it is one error.

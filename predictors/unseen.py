@@ -46,7 +46,7 @@ _LARGEST_LOG = 5.0
 
 
 @dataclass(frozen=True)
-class Doubt:
+class UnseenErrors:
     """Half-widths of 90 % intervals of single kernels, in the log of the cost, and what is unknown of them.
 
     Attributes:
@@ -99,7 +99,7 @@ class Doubt:
         return {**asdict(self), "kinds": sorted(self.kinds), "slowest": list(self.slowest)}
 
     @staticmethod
-    def from_plain(data: Mapping[str, Any]) -> Doubt:
+    def from_plain(data: Mapping[str, Any]) -> UnseenErrors:
         """Read what `to_plain` made.
 
         Raises:
@@ -115,7 +115,7 @@ class Doubt:
         same, other, less, shared = map(float, widths)
         bounds = {str(name): float(bound) for name, bound in largest.items()}
         rates = (float(slowest[0]), float(slowest[1]))
-        return Doubt(frozenset(data["kinds"]), same, other, less, shared, rates, bounds)
+        return UnseenErrors(frozenset(data["kinds"]), same, other, less, shared, rates, bounds)
 
     def _excess(self, operators: Sequence[Operator]) -> Floats:
         """Size over the largest size within reach, `(k,)`."""
@@ -136,7 +136,7 @@ class LeftOut:
     found: KernelPrediction
 
 
-def learn(make: MakeKernelModel, samples: KernelSamples) -> tuple[Doubt, tuple[LeftOut, ...]]:
+def learn(make: MakeKernelModel, samples: KernelSamples) -> tuple[UnseenErrors, tuple[LeftOut, ...]]:
     """Half-widths from kernels left out by groups and by kinds, and the predictions of the groups.
 
     Kernels of one kind and equal shapes are one group, so that none is judged beside its twin. Where the model's own
@@ -151,9 +151,10 @@ def learn(make: MakeKernelModel, samples: KernelSamples) -> tuple[Doubt, tuple[L
         samples: all measured kernels.
 
     Returns:
-        `Doubt` with `shared` of 1, which only networks can tell, and the folds over groups; none with too few kernels.
+        `UnseenErrors` with `shared` of 1, which only networks can tell, and the folds over groups; none with too few
+        kernels.
     """
-    seen = Doubt(
+    seen = UnseenErrors(
         kinds=frozenset(family(operator) for operator in samples.operators),
         slowest=_slowest(samples),
         largest=_largest(samples),

@@ -17,7 +17,7 @@ from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, as_target, to_plain
 from profiler import events, meters, reference, transports
-from profiler.agent.job import Candidate, Job, Plan
+from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.conditions import conditions_of, pinned_cpus, worker_environment
 from profiler.fusing import as_it_is, fused_graph
 from profiler.lock import device_lock, device_of
@@ -264,7 +264,7 @@ class _Campaign:
             nonce=uuid.uuid4().hex,
             runtime=self.target.runtime.name,
             candidates=candidates,
-            plan=Plan(
+            plan=JobPlan(
                 seed=self.seed + self.processes,
                 rounds=self.budget.rounds,
                 seconds=seconds,
@@ -315,7 +315,7 @@ class _Campaign:
 
     @property
     def _least_blocks(self) -> int:
-        return min(Plan().min_rounds, self.budget.rounds)
+        return min(JobPlan().min_rounds, self.budget.rounds)
 
     def _fail(self, model: str, kind: str, reason: str, hint: str) -> None:
         self.store.add_failure(model, self.conditions, kind=kind, reason=reason, hint=hint)

@@ -20,7 +20,7 @@ import numpy as np
 from device_profiles.errors import DeviceError, InvalidModel
 from device_profiles.facts import Unavailable
 from profiler import meters, runtimes, transports
-from profiler.agent.job import Candidate, Job, Plan
+from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.onnx_graph import read_graph
 from profiler.runtimes.protocol import RuntimeOptions
 
@@ -117,7 +117,9 @@ def check_transport(name: str, address: str = "", options: Mapping[str, object] 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "model.onnx").write_bytes(convolution())
-        job = Job("nonce", "fake", (Candidate("model", "model.onnx"),), plan=Plan(rounds=3, min_rounds=3, seconds=1.0))
+        job = Job(
+            "nonce", "fake", (Candidate("model", "model.onnx"),), plan=JobPlan(rounds=3, min_rounds=3, seconds=1.0)
+        )
         job.write(folder / "job.json")
         lines = [json.loads(line) for line in transport.run(folder, {"HWNAS_PROCESS": "1"}, lambda: 120.0)]
         assert all(line["nonce"] == "nonce" for line in lines), "every line carries the job's nonce"

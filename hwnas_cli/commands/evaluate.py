@@ -11,7 +11,7 @@ from hwnas_cli.answer import Answer, Json, answers
 from hwnas_cli.options import LARGEST_SPLITS, count
 
 if TYPE_CHECKING:
-    from predictors.predictor import Predictor
+    from predictors import EncodingPredictor, Evaluation, Predictor
     from profiler import Store
 
 
@@ -51,8 +51,11 @@ def evaluate(
         outputs.check(page, outputs.PAGE)
     loaded = predictors.load(folder)
     with profiler.Store(store, create=False) as opened:
-        found = predictors.evaluate(loaded, opened, compare=names)
-        compared = _compared(loaded, opened, names, seeds, page) if names else None
+        if isinstance(loaded, predictors.Predictor):
+            found = predictors.evaluate(loaded, opened, compare=names)
+            compared = _compared(loaded, opened, names, seeds, page) if names else None
+        else:
+            found, compared = _of_architectures(loaded, opened, names), None
     baselines = {name: {**asdict(scores), "noise_mape": found.noise_mape} for name, scores in found.baselines.items()}
     data = {
         "predictor": found.predictor,
@@ -68,6 +71,19 @@ def evaluate(
         data["comparison"] = fields
         text += f"\n\n{shown}"
     return Answer(data, text)
+
+
+def _of_architectures(loaded: EncodingPredictor, store: Store, names: tuple[str, ...]) -> Evaluation:
+    """What knows architectures alone, on those of its space."""
+    import nas
+    from device_profiles.errors import UsageError
+    from predictors.evaluation import evaluate_architectures
+
+    if names:
+        raise UsageError(
+            f"a {loaded.card.predictor} cannot be fitted again to be compared", hint="Leave out --compare."
+        )
+    return evaluate_architectures(loaded, store, lambda text: nas.spaces.load(str(loaded.card.space)).parse(text))
 
 
 def _compared(

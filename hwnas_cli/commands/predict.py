@@ -13,7 +13,8 @@ from hwnas_cli.model_files import Batch, Dims, Inputs, Shapes, asked_of
 
 if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
-    from predictors import Prediction, Predictor
+    from predictors import EncodingPredictor, Prediction
+    from predictors.architectures import Archs
     from profiler.model_files import Asked
 
 #: What was asked for, under the name that the answer gives it: `{"model": path}` or `{"arch": text}`.
@@ -84,10 +85,13 @@ def predict(
     return Answer(data, "\n".join([table(heads, shown), *lines]))
 
 
-def _models(loaded: Predictor, paths: Sequence[Path], asked: Asked | None) -> Predicted:
+def _models(loaded: EncodingPredictor, paths: Sequence[Path], asked: Asked | None) -> Predicted:
     """Files one by one, so that a bad one costs itself alone."""
-    from device_profiles.errors import InvalidData, InvalidModel
+    from device_profiles.errors import InvalidData, InvalidModel, UsageError
+    from predictors import Predictor
 
+    if not isinstance(loaded, Predictor):
+        raise UsageError(f"a {loaded.card.predictor} takes no files", hint="Give architectures: --arch TEXT.")
     rows: list[dict[str, Any]] = []
     refused: list[tuple[Name, HwnasError]] = []
     for path in paths:
@@ -101,26 +105,47 @@ def _models(loaded: Predictor, paths: Sequence[Path], asked: Asked | None) -> Pr
     return rows, refused
 
 
-def _architectures(loaded: Predictor, texts: Sequence[str]) -> Predicted:
+def _architectures(loaded: EncodingPredictor, texts: Sequence[str]) -> Predicted:
     """Those that the space can read, all at once."""
     import numpy as np
 
     import nas
     from device_profiles.errors import HwnasError, UsageError
 
-    if loaded.card.space is None:
+    card = loaded.card
+    if card.choices is None:
         raise UsageError("this predictor was fitted without a space", hint="Fit it with --space NAME.")
-    space = nas.spaces.load(loaded.card.space)
+    choices, space = card.choices, card.space
+    read = (lambda text: _genes(text, choices)) if space is None else nas.spaces.load(space).parse
     names: list[Name] = []
     genomes = []
     refused: list[tuple[Name, HwnasError]] = []
     for text in texts:
         try:
-            genomes.append(space.parse(text))
+            genomes.append(read(text))
             names.append({"arch": text})
         except HwnasError as error:
             refused.append(({"arch": text}, error))
     return (_rows(names, loaded.predict(np.array(genomes))) if genomes else []), refused
+
+
+def _genes(text: str, choices: tuple[int, ...]) -> Archs:
+    """An architecture of a space that nobody named, `(d,)`, from integers with commas.
+
+    Raises:
+        UsageError: it is none.
+    """
+    import numpy as np
+
+    from device_profiles.errors import UsageError
+
+    words = text.split(",")
+    if len(words) != len(choices) or not all(word.strip().isdecimal() for word in words):
+        raise UsageError(
+            f"{text!r} is no architecture of {len(choices)} genes",
+            hint="The predictor does not say of which space it speaks: give the numbers of options, with commas.",
+        )
+    return np.array([int(word) for word in words], dtype=np.int64)
 
 
 def _rows(names: Sequence[Name], prediction: Prediction) -> list[dict[str, Any]]:

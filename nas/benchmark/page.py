@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.benchmark.plan import Contender, Plan
+from nas.benchmark.plan import BenchmarkPlan, Contender
 from nas.benchmark.run import Cell
 from nas.benchmark.scoring import SCORES
 from nas.report import pages
@@ -23,7 +23,9 @@ _TITLES = {
 _HEADS = {"igd_plus": "IGD+", "gd_plus": "GD+"}
 
 
-def means(plan: Plan, cells: Sequence[Cell], score: str) -> dict[str, dict[str, list[tuple[float, float] | None]]]:
+def means(
+    plan: BenchmarkPlan, cells: Sequence[Cell], score: str
+) -> dict[str, dict[str, list[tuple[float, float] | None]]]:
     """By group and strategy, at each checkpoint the mean over problems and seeds and its standard error.
 
     None stands where no cell has a value; the error is NaN where only one has.
@@ -56,7 +58,7 @@ def main_score(cells: Sequence[Cell]) -> str:
     return "ratio" if all("ratio" in scores for cell in cells for scores in cell.scores.values()) else "hypervolume"
 
 
-def write(plan: Plan, cells: Sequence[Cell], path: str | Path) -> Path:
+def write(plan: BenchmarkPlan, cells: Sequence[Cell], path: str | Path) -> Path:
     """Write the page.
 
     For each group of problems: the median and the middle half of all problems and seeds over evaluations, the means at
@@ -82,7 +84,7 @@ def write(plan: Plan, cells: Sequence[Cell], path: str | Path) -> Path:
     return pages.write(path, "benchmark of searches", note, sections)
 
 
-def _figure(plan: Plan, cells: Sequence[Cell], labels: Sequence[str], score: str) -> Any:
+def _figure(plan: BenchmarkPlan, cells: Sequence[Cell], labels: Sequence[str], score: str) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -117,12 +119,12 @@ def _figure(plan: Plan, cells: Sequence[Cell], labels: Sequence[str], score: str
     return figure
 
 
-def _table(plan: Plan, rows: dict[str, list[tuple[float, float] | None]]) -> str:
+def _table(plan: BenchmarkPlan, rows: dict[str, list[tuple[float, float] | None]]) -> str:
     """Means at the checkpoints."""
     return _html([f"@{mark}" for mark in plan.marks], rows)
 
 
-def _ends(plan: Plan, cells: Sequence[Cell], labels: Sequence[str]) -> str:
+def _ends(plan: BenchmarkPlan, cells: Sequence[Cell], labels: Sequence[str]) -> str:
     """Means of every score after all evaluations."""
     rows = {
         contender.label: [_mean(_of(cells, labels, contender), plan.evaluations, score) for score in SCORES]

@@ -44,7 +44,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """What is compared.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan:
         return tuple(sorted({mark for mark in given if mark <= self.evaluations} | {self.evaluations}))
 
 
-def read(path: str | Path) -> Plan:
+def read(path: str | Path) -> BenchmarkPlan:
     """A plan from a TOML file; paths in it are relative to it.
 
     Raises:
@@ -120,7 +120,7 @@ def read(path: str | Path) -> Plan:
             options["file"] = _beside(path, "file", options["file"])
         chosen[label] = options
     numbers = {name: plain[name] for name in ("seeds", "evaluations", "batch") if name in plain}
-    plan = Plan(
+    plan = BenchmarkPlan(
         chosen,
         tuple(_contender(number, entry) for number, entry in enumerate(plain["strategy"], start=1)),
         _beside(path, "output", plain["output"]),
@@ -170,7 +170,7 @@ def _require_known(kind: str, given: Mapping[str, Any], known: Any) -> None:
             raise UnknownName(kind, key, known)
 
 
-def check(plan: Plan) -> None:
+def check(plan: BenchmarkPlan) -> None:
     """Refuse what cannot run, before anything does.
 
     Raises:

@@ -20,12 +20,12 @@ from device_profiles import plugins
 from device_profiles.errors import ConditionMismatch, DeviceError, InvalidData, PluginError
 from nas.benchmark import plan as benchmark_plan
 from nas.benchmark import problems, scoring
-from nas.benchmark.plan import Contender, Plan, read
+from nas.benchmark.plan import BenchmarkPlan, Contender, read
 from nas.evaluators.protocol import digest
 from nas.isolation import checking
 from nas.operators import pending
 
-__all__ = ["RESULTS", "VERSION", "Cell", "Contender", "Plan", "Progress", "read", "run"]
+__all__ = ["RESULTS", "VERSION", "BenchmarkPlan", "Cell", "Contender", "Progress", "read", "run"]
 
 #: Version of the lines in `results.jsonl`. 1: first (2026-11).
 VERSION = 1
@@ -53,7 +53,7 @@ class Cell:
     scores: Mapping[int, Mapping[str, float]]
 
 
-def run(plan: Plan, *, workers: int = 1, progress: Progress = lambda what, done, total: None) -> list[Cell]:
+def run(plan: BenchmarkPlan, *, workers: int = 1, progress: Progress = lambda what, done, total: None) -> list[Cell]:
     """Run what is missing; all cells, in the order of the plan.
 
     Each cell is computed in a process of its own pool with one thread, from its seed alone, so that the number of
@@ -93,7 +93,7 @@ def run(plan: Plan, *, workers: int = 1, progress: Progress = lambda what, done,
     return [done[key] for key in wanted]
 
 
-def _finished(plan: Plan, missing: Sequence[tuple[str, str, int]], workers: int) -> Iterator[Cell]:
+def _finished(plan: BenchmarkPlan, missing: Sequence[tuple[str, str, int]], workers: int) -> Iterator[Cell]:
     """Cells as they finish.
 
     Raises:
@@ -135,7 +135,7 @@ def _identity(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "file": path.name, "content": digest(path)}
 
 
-def _facts(plan: Plan, problem: Mapping[str, Any], contender: Contender) -> dict[str, Any]:
+def _facts(plan: BenchmarkPlan, problem: Mapping[str, Any], contender: Contender) -> dict[str, Any]:
     """What a cell depends on, as JSON-ready data."""
     facts = {
         "problem": problem,
@@ -215,7 +215,9 @@ def search_seed(label: str, seed: int) -> int:
     return zlib.crc32(f"{label} {seed}".encode())
 
 
-def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[float, dict[int, dict[str, float]]]:
+def _searched(
+    plan: BenchmarkPlan, label: str, contender: Contender, seed: int
+) -> tuple[float, dict[int, dict[str, float]]]:
     """One search: the seconds it took, and its scores; one that ran out of architectures keeps its last ones.
 
     Raises:
@@ -225,7 +227,9 @@ def _searched(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[
         return _search(plan, label, contender, seed)
 
 
-def _search(plan: Plan, label: str, contender: Contender, seed: int) -> tuple[float, dict[int, dict[str, float]]]:
+def _search(
+    plan: BenchmarkPlan, label: str, contender: Contender, seed: int
+) -> tuple[float, dict[int, dict[str, float]]]:
     from time import perf_counter_ns
 
     problem = problems.load(**plan.problems[label])

@@ -11,7 +11,7 @@ from device_profiles.errors import ConditionMismatch, UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Context, Traits, digest
 from nas.objectives import Objective, Values
-from predictors.predictor import Predictor
+from predictors.architectures import EncodingPredictor
 
 _COSTS = ("latency", "energy", "memory")
 
@@ -21,7 +21,7 @@ class Predicted:
     """A predictor's folder as an objective."""
 
     objective: Objective
-    predictor: Predictor
+    predictor: EncodingPredictor
     identity: str
     free: bool = True
     traits: ClassVar[Traits] = Traits(batched=True, instant=True)
@@ -50,16 +50,20 @@ class PredictedKind:
     def open(self, name: str, spec: str, context: Context) -> Predicted:
         """Load the predictor and check that it speaks of this space, cost and target.
 
+        One that does not say of which space it speaks must have its genes; one that does not say of which target,
+        serves where none is given.
+
         Raises:
             ConditionMismatch: it was fitted on another target or for another space.
             UsageError: it predicts another cost.
         """
         cost, _, folder = spec.partition(":")
-        predictor = predictors.load(Path(folder))
+        predictor = predictors.load(Path(folder), features=getattr(context.space, "features", None))
         card = predictor.card
         if card.cost != cost:
             raise UsageError(f"{folder} predicts {card.cost}, not {cost}", hint=f"Write {card.cost}:{folder}.")
-        if card.space != context.space.spec:
+        stated = card.space is not None or card.choices is None
+        if stated and card.space != context.space.spec:
             raise ConditionMismatch(
                 f"the predictor in {folder} speaks of another space",
                 expected={"space": card.space},
@@ -68,10 +72,10 @@ class PredictedKind:
             )
         if card.choices != context.space.choices:
             raise ConditionMismatch(
-                f"the predictor in {folder} speaks of another version of {card.space}",
+                f"the predictor in {folder} speaks of another version of {card.space or 'the space'}",
                 expected={"choices": card.choices},
                 got={"choices": context.space.choices},
-                hint="Fit it again with --space " + context.space.spec,
+                hint="Fit it again for " + context.space.spec,
             )
         if context.target is not None:
             predictor.require_target(context.target.name)

@@ -18,6 +18,7 @@ from nas.arrays import Archs
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 from nas.weights.images import Images
+from nas.weights.sequences import Sequences
 from profiler.store import Store
 
 
@@ -235,11 +236,11 @@ class OwnsNetworks(ABC):
 
 
 class OwnsWeights(OwnsNetworks):
-    """One whose networks share the weights of a supernet, and are trained and judged on images."""
+    """One whose networks share the weights of a supernet, and are trained and judged on images, or on sequences."""
 
     @property
     @abstractmethod
-    def images(self) -> Images:
+    def images(self) -> Images | Sequences:
         """What they were trained and judged on."""
 
     @property
@@ -254,18 +255,10 @@ class OwnsWeights(OwnsNetworks):
             UsageError: so it is.
         """
 
-    @abstractmethod
-    def test_accuracy(self, arch: Archs) -> float:
-        """Accuracy of one architecture, `(d,)`, on images that took no part in the search."""
-
     @property
     def examples(self) -> Any:
-        """Images that judge, `(4, channels, height, width)`."""
-        return self.images.valid.images[:4]
-
-    def tested(self, arch: Archs) -> dict[str, float]:
-        """The accuracy of one architecture, `(d,)`."""
-        return {"test_accuracy": self.test_accuracy(arch)}
+        """Inputs that judge, `(4, ...)`."""
+        return self.images.valid.inputs[:4]
 
 
 class EvaluatorKind(Protocol):

@@ -1,7 +1,8 @@
-"""Accuracy by shared weights: `accuracy`, on the images of the search."""
+"""Judged by shared weights, on the data of the search: `accuracy` of images, `perplexity` of text and of pairs."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,9 +13,12 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
-from nas.weights import devices, images, supernets, trainers, training
+from nas.weights import alone, data, devices, images, supernets, trainers, training
+from nas.weights.alone import Score
+from nas.weights.data import Wanted
 from nas.weights.data.tasks import wilson
 from nas.weights.images import Images
+from nas.weights.sequences import Sequences
 from nas.weights.training import TrainingPlan
 
 #: Axes of a batch of images.
@@ -22,21 +26,18 @@ _IMAGES = 4
 
 
 @dataclass(frozen=True)
-class SharedAccuracy(OwnsWeights):
-    """Validation accuracy of networks that inherit a supernet's weights; the supernet is trained at first need."""
+class Shared(OwnsWeights):
+    """Scores on validation examples of networks that inherit a supernet's weights.
+
+    The supernet is trained at first need.
+    """
 
     objective: Objective
     context: Context
     plan: TrainingPlan
     free: bool = False
     identity: str = ""
-    known: dict[bytes, float] = field(default_factory=dict)
-
-    @cached_property
-    def images(self) -> Images:
-        """The data."""
-        limit = self.context.settings.get("images")
-        return images.load(str(self.context.data), self.context.space.input_shape, seed=self.context.seed, limit=limit)
+    known: dict[bytes, Score] = field(default_factory=dict)
 
     @cached_property
     def supernet(self) -> Any:
@@ -56,64 +57,117 @@ class SharedAccuracy(OwnsWeights):
         supernets.require_mixed(self.context.space)
 
     def network(self, arch: Archs) -> Any:
-        """The network that is judged, with its weights, in eval mode, on the CPU."""
-        return self._inherited(arch).cpu()
+        """The network of `(d,)` genes that is judged, with its weights, in eval mode, on the CPU."""
+        return self.inherited(arch).cpu()
 
-    def _inherited(self, arch: Archs) -> Any:
-        """The same, where the shared weights are."""
+    def inherited(self, arch: Archs) -> Any:
+        """The same, `(d,)`, where the shared weights are."""
         return training.inherit(self.supernet, arch, self.images, seed=self.context.seed)
 
     def evaluate(self, archs: Archs) -> Values:
-        """Accuracies with Wilson's 90 % intervals for the validation images.
-
-        A dead network guesses its largest class.
-        """
+        """Scores of `(n, d)` genes, with 90 % intervals for the choice of examples; a dead network guesses."""
         canonical = self.context.space.canonical(archs)
         valid = self.context.space.is_valid(canonical)
-        found = []
         for arch, live in zip(canonical, valid, strict=True):
-            key = arch.tobytes()
-            if key not in self.known:
-                chance = float(np.bincount(self.images.valid.labels.numpy()).max()) / len(self.images.valid)
-                self.known[key] = training.accuracy(self._inherited(arch), self.images.valid) if live else chance
-            found.append(self.known[key])
-        share = np.array(found)
-        low, high = wilson(share, len(self.images.valid))
-        return Values(share, low, high)
+            if arch.tobytes() not in self.known:
+                self.known[arch.tobytes()] = self.score(arch) if live else self.guess()
+        found = [self.known[arch.tobytes()] for arch in canonical]
+        return Values(*np.array([(score.value, score.low, score.high) for score in found]).reshape(-1, 3).T.copy())
 
-    def test_accuracy(self, arch: Archs) -> float:
-        """Accuracy on images that took no part in the search; for the report alone."""
-        return training.accuracy(self._inherited(arch), self.images.test)
+    @abstractmethod
+    def score(self, arch: Archs) -> Score:
+        """Of one live architecture, `(d,)`."""
+
+    @abstractmethod
+    def guess(self) -> Score:
+        """Of a network whose output does not depend on its input."""
+
+
+class SharedAccuracy(Shared):
+    """Accuracy, with Wilson's interval."""
+
+    @cached_property
+    def images(self) -> Images:
+        """The data."""
+        limit = self.context.settings.get("images")
+        return images.load(str(self.context.data), self.context.space.input_shape, seed=self.context.seed, limit=limit)
+
+    def score(self, arch: Archs) -> Score:
+        """Share of images that `(d,)` genes' network classifies correctly."""
+        return self._share(training.accuracy(self.inherited(arch), self.images.valid))
+
+    def guess(self) -> Score:
+        """Its largest class."""
+        return self._share(float(np.bincount(self.images.valid.labels.numpy()).max()) / len(self.images.valid))
+
+    def tested(self, arch: Archs) -> dict[str, float]:
+        """`test_accuracy` of `(d,)` genes on images that took no part in the search; for the report alone."""
+        return {"test_accuracy": training.accuracy(self.inherited(arch), self.images.test)}
+
+    def _share(self, share: float) -> Score:
+        low, high = wilson(share, len(self.images.valid))
+        return Score(share, float(low), float(high))
+
+
+class SharedPerplexity(Shared):
+    """Perplexity; the exponential of the mean loss of a token."""
+
+    @cached_property
+    def images(self) -> Sequences:
+        """The data."""
+        wanted, limit = Wanted.of(self.context.space), self.context.settings.get("images")
+        return Sequences(data.load(str(self.context.data), wanted, seed=self.context.seed, limit=limit))
+
+    def score(self, arch: Archs) -> Score:
+        """Of `(d,)` genes on the validation sequences."""
+        return self._judged(arch, self.images.valid)
+
+    def guess(self) -> Score:
+        """That of knowing how frequent each token is, and nothing else."""
+        chance = self.images.task.chance(self.images.valid)
+        return Score(chance, chance, chance)
+
+    def tested(self, arch: Archs) -> dict[str, float]:
+        """`test_perplexity` of `(d,)` genes on sequences that took no part in the search; for the report alone."""
+        return {"test_perplexity": self._judged(arch, self.images.test).value}
+
+    def _judged(self, arch: Archs, part: Any) -> Score:
+        where = self.context.settings.get("device", "cpu")
+        return alone.judge(self.inherited(arch), self.images.task, part, where=devices.device(where).type)
 
 
 class SharedKind:
-    """`accuracy`."""
+    """`accuracy` and `perplexity`."""
 
-    forms = "accuracy"
+    forms = "accuracy · perplexity"
     settings = ("train_steps", "images", "trainer", "device")
 
     def claims(self, spec: str) -> bool:
-        """The one word."""
-        return spec == "accuracy"
+        """The two words."""
+        return spec in ("accuracy", "perplexity")
 
     def default_name(self, spec: str) -> str:
         """The word itself."""
-        return "accuracy"
+        return spec
 
-    def open(self, name: str, spec: str, context: Context) -> SharedAccuracy:
+    def open(self, name: str, spec: str, context: Context) -> Shared:
         """Judge on the search's data.
 
         Raises:
-            UsageError: the search has no data, networks do not read images, or a setting is not one.
+            UsageError: the search has no data, networks do not read such, or a setting is not one.
             UnknownName: there is no such trainer or device.
         """
+        read_images = len(context.space.input_shape) == _IMAGES
         if context.data is None:
-            raise UsageError("the objective 'accuracy' needs images", hint="Give --data digits, or --data FOLDER.")
-        if len(context.space.input_shape) != _IMAGES:
+            what, hint = ("images", "--data digits, or --data FOLDER") if spec == "accuracy" else _SEQUENCES
+            raise UsageError(f"the objective {spec!r} needs {what}", hint=f"Give {hint}.")
+        if read_images != (spec == "accuracy"):
+            judged = "images" if spec == "accuracy" else "tokens"
+            other = "perplexity" if spec == "accuracy" else "accuracy"
             raise UsageError(
-                f"the objective 'accuracy' judges networks of images; those of {context.space.name!r} read "
+                f"the objective {spec!r} judges networks of {judged}; those of {context.space.name!r} read "
                 f"{context.space.input_shape}",
-                hint="Use another space, or other objectives.",
+                hint=f"Use another space, or --objective {other}.",
             )
         for setting in ("train_steps", "images"):
             value = context.settings.get(setting)
@@ -124,8 +178,36 @@ class SharedKind:
         trainers.REGISTRY.get(trainer)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
         plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer)
-        objective = Objective(name, "fraction", True, "shared", spec)
-        return SharedAccuracy(objective, context, plan, identity=images.listing(context.data))
+        identity = images.listing(context.data)
+        if spec == "accuracy":
+            return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)
+        plan = TrainingPlan(seed=plan.seed, steps=steps, trainer=trainer, optimiser="adamw", rate=_TOKENS_RATE)
+        made = SharedPerplexity(Objective(name, "", False, "shared", spec), context, plan, identity=identity)
+        _require_tokens(made)
+        return made
 
 
 EVALUATOR = SharedKind()
+
+_SEQUENCES = ("text or pairs", "--data text for gpt, --data pairs for hat")
+#: Of AdamW at the start, as where networks are trained alone.
+_TOKENS_RATE = 0.001
+
+
+def _require_tokens(made: SharedPerplexity) -> None:
+    """Refuse data of another score, or of another number of tokens than the networks tell apart; they are read now.
+
+    Raises:
+        UsageError: so they are.
+    """
+    task, wanted = made.images.task, Wanted.of(made.context.space).outputs
+    if task.score_name != "perplexity":
+        raise UsageError(
+            f"{made.context.data} is judged by {task.score_name}, not by perplexity",
+            hint=f"Give {_SEQUENCES[1]}.",
+        )
+    if wanted not in (None, task.outputs):
+        raise UsageError(
+            f"networks of {made.context.space.spec} tell {wanted} tokens apart, {made.context.data} has {task.outputs}",
+            hint=f"Use the space option {task.option()}.",
+        )

@@ -14,7 +14,6 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import FULL, Budget, Context, OwnsNetworks, Repeatable
 from nas.objectives import Objective, Values
-from nas.spaces.protocol import Space
 from nas.weights import alone, data, devices
 from nas.weights.alone import Recipe, Score
 from nas.weights.data import Data, Wanted
@@ -158,7 +157,7 @@ class TrainedKind:
             raise UsageError(f"the objective {spec!r} needs data", hint=f"Give {hint}.")
         recipe = _recipe(context)
         fingerprint = data.fingerprint(context.data)
-        shape = Wanted(context.space.input_shape, _outputs(context.space))
+        shape = Wanted.of(context.space)
         found = data.load(context.data, shape, seed=context.seed, limit=_whole(context, "images", None))
         task = found.task
         if task.score_name != wanted:
@@ -184,16 +183,6 @@ EVALUATOR = TrainedKind()
 
 def _stem(arch: Archs) -> str:
     return "-".join(map(str, arch.tolist()))
-
-
-def _outputs(space: Space) -> int | None:
-    """Classes or tokens that networks tell apart, where a space, or the whole space of a restricted one, says so."""
-    for one in (space, getattr(space, "inner", None)):
-        for option in ("classes", "vocabulary"):
-            count = getattr(one, option, None)
-            if isinstance(count, int):
-                return count
-    return None
 
 
 def _recipe(context: Context) -> Recipe:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nas.spaces.protocol import Space
 from nas.weights.images import Images
+from nas.weights.sequences import Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ class GradientProblem:
     Attributes:
         space: of the search.
         supernet: gives the trained supernet; a strategy works on copies of it.
-        data: images; weights see `train`, architectures see `valid`.
+        data: images or sequences; weights see `train`, architectures see `valid`.
         cost: expected hardware cost, of the first predicted objective.
         budget: most architectures to yield.
         seed: of the search.
@@ -61,7 +62,7 @@ class GradientProblem:
 
     space: Space
     supernet: Callable[[], Any]
-    data: Callable[[], Images]
+    data: Callable[[], Images | Sequences]
     cost: DifferentiableCost
     budget: int
     seed: int

@@ -39,6 +39,7 @@ from nas.isolation.sandbox import AVAILABLE, Lost, Sandbox
 from nas.isolation.serving import raised, serve
 from nas.objectives import Objective, Values, at_confidence
 from nas.weights.images import Images
+from nas.weights.sequences import Sequences
 
 #: Seconds for a plug-in to open, to ask, or to be told, unless the setting `plugin_seconds` says otherwise.
 PLUGIN_SECONDS = 600.0
@@ -148,9 +149,9 @@ class ApartOwner(ApartTrained, OwnsWeights):
     """One whose networks share weights."""
 
     @property
-    def images(self) -> Images:
+    def images(self) -> Images | Sequences:
         """Of the evaluator."""
-        found: Images = self.here.images
+        found: Images | Sequences = self.here.images
         return found
 
     @property
@@ -161,10 +162,6 @@ class ApartOwner(ApartTrained, OwnsWeights):
     def require_mixed(self) -> None:
         """Of the evaluator."""
         self.here.require_mixed()
-
-    def test_accuracy(self, arch: Archs) -> float:
-        """Of the evaluator."""
-        return float(self.here.test_accuracy(arch))
 
 
 class ApartTrainedRepeatable(ApartRepeatable, ApartTrained):

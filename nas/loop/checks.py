@@ -57,7 +57,7 @@ def check_gradients(plan: SearchPlan, evaluators: tuple[Evaluator, ...], constra
         if not priced or not any(isinstance(evaluator, OwnsWeights) for evaluator in evaluators):
             raise UsageError(
                 f"strategy {name!r} needs an objective with shared weights and a predicted one",
-                hint="--objective accuracy --data digits --objective latency:DIR",
+                hint="--objective accuracy --data digits --objective latency:DIR, or perplexity of text and pairs.",
             )
         next(one for one in evaluators if isinstance(one, OwnsWeights)).require_mixed()
         if takes_all(gradient.REGISTRY.get(name)):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from nas.weights import going, supernets, trainers
 from nas.weights.data.protocol import Part
 from nas.weights.devices import device, device_of
 from nas.weights.images import Images, Split
+from nas.weights.sequences import Sequences
 from nas.weights.trainers import Turn
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A checkpoint is written after so many steps.
 CHECKPOINT_STEPS = 100
+#: What an optimiser's tensors are called in a checkpoint, where that is not as torch calls them.
+_KEPT = {"momentum_buffer": "momentum"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class TrainingPlan:
         clip: largest norm of a gradient.
         seed: of weights, batches and paths.
         trainer: which networks see a minibatch; one of `nas.weights.trainers`.
+        optimiser: of the weights: SGD of images, AdamW of tokens.
     """
 
     steps: int = 400
@@ -56,19 +60,21 @@ class TrainingPlan:
     clip: float = 5.0
     seed: int = 0
     trainer: str = "uniform"
+    optimiser: Literal["sgd", "adamw"] = "sgd"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of it; the trainer of before there were others is not named."""
+        """What a checkpoint says of it; what there was before there were others is not named."""
         found = asdict(self)
-        if self.trainer == TrainingPlan.trainer:
-            del found["trainer"]
+        for name in ("trainer", "optimiser"):
+            if found[name] == getattr(TrainingPlan, name):
+                del found[name]
         return found
 
 
 def train(
     space: Space,
-    data: Images,
+    data: Images | Sequences,
     plan: TrainingPlan,
     *,
     checkpoint: Path,
@@ -81,7 +87,7 @@ def train(
 
     Args:
         space: whose networks share weights.
-        data: images, or other data with `train`, `name`, `digest` and `loss(outputs, targets)`.
+        data: images or sequences, or other data with `train`, `name`, `digest` and `loss(outputs, targets)`.
         plan: how.
         checkpoint: a `.safetensors` file; its metadata hold the plan, the space and the data, which must agree.
         progress: told steps done, and of how many.
@@ -101,7 +107,7 @@ def train(
     identity = json.dumps(facts, sort_keys=True)
     torch.manual_seed(plan.seed)
     supernet: Any = supernets.of(space, seed=plan.seed).to(place)
-    optimiser = torch.optim.SGD([{"params": []}], plan.rate, plan.momentum, weight_decay=plan.decay)
+    optimiser = _optimiser(plan)
     done = _restore(checkpoint, supernet, optimiser, identity)
     supernet.train()
     for step in range(done, plan.steps):
@@ -129,6 +135,14 @@ def train(
     supernet.zero_grad(set_to_none=True)
     module: nn.Module = supernet
     return module
+
+
+def _optimiser(plan: TrainingPlan) -> Any:
+    import torch
+
+    if plan.optimiser == "adamw":
+        return torch.optim.AdamW([{"params": []}], plan.rate, weight_decay=plan.decay)
+    return torch.optim.SGD([{"params": []}], plan.rate, plan.momentum, weight_decay=plan.decay)
 
 
 def adopt(optimiser: Any, module: nn.Module) -> None:
@@ -165,7 +179,9 @@ def minibatch(split: Part, size: int, rng: np.random.Generator) -> tuple[Tensor,
     return split.inputs[rows], split.targets[rows]
 
 
-def inherit(supernet: Any, arch: Archs, data: Images, *, batches: int = 4, size: int = 64, seed: int = 0) -> nn.Module:
+def inherit(
+    supernet: Any, arch: Archs, data: Images | Sequences, *, batches: int = 4, size: int = 64, seed: int = 0
+) -> nn.Module:
     """The network of `(d,)` genes with shared weights and batch-norm statistics of its own, in eval mode.
 
     Source: recalibration of batch norm, Bender et al., ICML 2018, section 3.3; Guo et al., ECCV 2020, section 3.4.
@@ -204,12 +220,12 @@ def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _save(path: Path, supernet: Any, optimiser: Any, identity: str, step: int) -> None:
-    """Write weights and momentum, whole or not at all."""
+    """Write weights and what the optimiser knows of each, whole or not at all."""
     tensors = {f"weights.{name}": tensor for name, tensor in supernet.state_dict().items()}
     for number, parameter in enumerate(supernet.parameters()):
-        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{number}"] = momentum
+        for name, tensor in optimiser.state.get(parameter, {}).items():
+            if tensor is not None:
+                tensors[f"{_KEPT.get(name, name)}.{number}"] = tensor
     going.write(path, tensors, {"identity": identity, "step": str(step)})
 
 
@@ -224,9 +240,10 @@ def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
         supernet.load_state_dict(going.below("weights", tensors))
         adopt(optimiser, supernet)
         for number, parameter in enumerate(supernet.parameters()):
-            if f"momentum.{number}" in tensors:
-                momentum = tensors[f"momentum.{number}"].to(parameter.device)
-                optimiser.state[parameter]["momentum_buffer"] = momentum
+            for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
+                kept = tensors.get(f"{_KEPT.get(name, name)}.{number}")
+                if kept is not None:  # a count stays on the CPU, as torch keeps it
+                    optimiser.state[parameter][name] = kept if name == "step" else kept.to(parameter.device)
     except (RuntimeError, ValueError, KeyError, UsageError) as error:
         raise going.damaged(path, error) from error
     return done

@@ -124,25 +124,33 @@ def to_network(facts: Facts, tensors: Tensors, width: int) -> Network | None:
 
 
 def of_surface(surface: Surface) -> tuple[Facts, Tensors]:
-    """A surface without pairs as plain data."""
+    """A surface as plain data."""
     facts, tensors = of_network(surface.network)
     facts |= {"choices": list(surface.choices), "softness": surface.softness, "spread": surface.spread}
+    if len(surface.pairs):
+        tensors |= {"anchors": surface.anchors, "pairs": surface.pairs}
     return facts, tensors | {"effects": surface.effects}
 
 
 def to_surface(facts: Facts, tensors: Tensors) -> Surface:
-    """A surface without pairs from plain data.
+    """A surface from plain data.
 
     Raises:
         ValueError: the data make none.
     """
     choices = options(facts)
+    anchors, pairs = np.zeros((0, len(choices)), dtype=np.int64), np.zeros(0)
+    if "pairs" in tensors:
+        pairs = shaped(tensors, "pairs", (len(tensors["pairs"]),))
+        anchors = shaped(tensors, "anchors", (len(pairs), len(choices)))
+        if anchors.dtype.kind != "i" or (anchors < 0).any() or (anchors >= np.array(choices)).any():
+            raise ValueError("anchors are no architectures of the space")
     return Surface(
         choices,
         shaped(tensors, "effects", (1 + sum(choices),)),
         number(facts, "softness", 1e-300),
-        np.zeros((0, len(choices)), dtype=np.int64),
-        np.zeros(0),
+        anchors,
+        pairs,
         to_network(facts, tensors, sum(choices)),
         number(facts, "spread", 1e-300),
     )

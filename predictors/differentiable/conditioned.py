@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.errors import UsageError
+from predictors.architectures import Learned
 from predictors.differentiable import _files, _joint, _main_effects, _sources, _training
 from predictors.differentiable._prior import Prior, draw_scales
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values
 from predictors.differentiable.surface import Surface
-from predictors.prediction import Prediction
+from predictors.prediction import Prediction, check_missing
+from predictors.sealed import heard, said
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 #: 1: first (2026-11). 2: digests of both files (2026-11).
 SCHEMA = "hwnas.conditioned-cost/2"
 _FORM = _files.kind(SCHEMA, "hwnas.conditioned-cost/1")
+#: 1: first (2026-11).
+DEVICE_SCHEMA = "hwnas.device-cost/1"
+_OF_DEVICE = _files.kind(DEVICE_SCHEMA)
 #: References that are chosen where none are given.
 REFERENCES = 10
 #: Where the cost bends away from 0, as a share of the least latency that is believed on any source.
@@ -34,21 +39,31 @@ class DeviceCost:
 
     Attributes:
         surface: the function.
+        target: name of the device, or None if nobody said.
+        space: spec of the space, or None if nobody said.
     """
 
     surface: Surface
+    target: str | None = None
+    space: str | None = None
+
+    @property
+    def card(self) -> Learned:
+        """What it says of itself."""
+        return Learned("device-cost", "ms", self.choices, self.target, self.space)
 
     @property
     def choices(self) -> tuple[int, ...]:
         """Options per gene."""
         return self.surface.choices
 
-    def predict(self, archs: Archs) -> Prediction:
+    def predict(self, archs: Archs, *, missing: str = "guess") -> Prediction:
         """Latency of `(n, d)` architectures in ms, without intervals: a few references calibrate none.
 
         Raises:
             UsageError: the shape or a gene is outside of the space.
         """
+        check_missing(missing)
         value = self.surface.predict(archs)
         return Prediction(value, None, None, "ms", np.ones(len(value)), ((),) * len(value))
 
@@ -59,6 +74,33 @@ class DeviceCost:
             UsageError: the number of genes or of their options is another.
         """
         return self.surface(probabilities)
+
+    def differentiable(self) -> DeviceCost:
+        """Itself."""
+        return self
+
+    def require_target(self, target: str) -> None:
+        """Refuse to speak for another target than its own.
+
+        Raises:
+            ConditionMismatch: `target` is another one, or its own is not known.
+        """
+        self.card.require_target(target)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `cost.json` and `cost.safetensors` into a folder, which is made if it is not there."""
+        facts, tensors = _files.of_surface(self.surface)
+        _files.write(Path(folder), _OF_DEVICE, facts | said(self.target, self.space), tensors)
+
+    @staticmethod
+    def load(folder: str | Path) -> DeviceCost:
+        """Read what `save` wrote.
+
+        Raises:
+            SchemaMismatch: there is none, it is damaged, or it is of another schema.
+        """
+        with _files.reading(Path(folder), _OF_DEVICE) as (facts, tensors):
+            return DeviceCost(_files.to_surface(facts, tensors), **heard(facts))
 
 
 @dataclass(frozen=True)
@@ -147,11 +189,15 @@ class ConditionedCost:
         joint = _joint.learn(prior, found.archs[rows], devices, hidden=hidden, steps=steps, seed=seed)
         return ConditionedCost(prior, joint, _SOFT_SHARE * float(devices.floors.min()), found.devices, filled)
 
-    def for_device(self, latency_ms_of_references: Floats) -> DeviceCost:
+    def for_device(
+        self, latency_ms_of_references: Floats, *, target: str | None = None, space: str | None = None
+    ) -> DeviceCost:
         """The cost of a device, seen or not.
 
         Args:
             latency_ms_of_references: `(k,)`, in the order of `references`.
+            target: name of the device, if a search is to hold it against its own.
+            space: spec of the space, likewise.
 
         Raises:
             UsageError: there are more or fewer.
@@ -181,7 +227,9 @@ class ConditionedCost:
                 scale * pairs[0],
                 network,
                 scale * self.joint.spread,
-            )
+            ),
+            target,
+            space,
         )
 
     def predict(self, archs: Archs, latency_ms_of_references: Floats) -> Prediction:

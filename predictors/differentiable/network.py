@@ -11,10 +11,12 @@ import numpy as np
 
 from device_profiles.errors import InvalidTable
 from predictors import intervals
+from predictors.architectures import Learned
 from predictors.differentiable import _files, _main_effects, _training
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values, floor_of
 from predictors.differentiable.surface import Surface, above_zero
-from predictors.prediction import Prediction
+from predictors.prediction import Prediction, check_missing
+from predictors.sealed import heard, said
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,8 @@ class NetworkCost:
         error: the same of what is used.
         half_width: relative half-width of the 90 % interval, from the same architectures; None with fewer than 9.
         trained_on: number of rows that were fitted.
+        target: name of the target, or None if nobody said.
+        space: spec of the space, or None if nobody said.
     """
 
     surface: Surface
@@ -54,6 +58,13 @@ class NetworkCost:
     error: float
     half_width: float | None
     trained_on: int
+    target: str | None = None
+    space: str | None = None
+
+    @property
+    def card(self) -> Learned:
+        """What it says of itself."""
+        return Learned("network-cost", self.unit, self.choices, self.target, self.space)
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -75,6 +86,8 @@ class NetworkCost:
         seed: int = 0,
         hidden: int = 64,
         steps: int = 6000,
+        target: str | None = None,
+        space: str | None = None,
     ) -> NetworkCost:
         """Learn from measured architectures.
 
@@ -90,6 +103,8 @@ class NetworkCost:
             seed: of the split, the weights and the batches.
             hidden: units of each of the two hidden layers.
             steps: most steps of training, of 256 rows each.
+            target: name of the target that was measured, if a search is to hold it against its own.
+            space: spec of the space, likewise.
 
         Raises:
             UsageError: a gene is outside of the space.
@@ -132,14 +147,16 @@ class NetworkCost:
         surface = _with_network(surface, archs, values, (fitted, stopping), floor, hidden, steps, seed)
         found = surface.predict(archs[unseen])
         width = intervals.relative_half_width(np.abs(values[unseen] - found) / found)
-        return NetworkCost(surface, unit, linear_error, _error(found, values[unseen], floor), width, len(fitted))
+        error = _error(found, values[unseen], floor)
+        return NetworkCost(surface, unit, linear_error, error, width, len(fitted), target, space)
 
-    def predict(self, archs: Archs) -> Prediction:
-        """Cost of `(n, d)` architectures, with the 90 % interval where there is one.
+    def predict(self, archs: Archs, *, missing: str = "guess") -> Prediction:
+        """Cost of `(n, d)` architectures, with the 90 % interval where there is one; nothing is ever `missing`.
 
         Raises:
             UsageError: the shape or a gene is outside of the space.
         """
+        check_missing(missing)
         value = self.surface.predict(archs)
         low = high = None
         if self.half_width is not None:
@@ -154,6 +171,18 @@ class NetworkCost:
         """
         return self.surface(probabilities)
 
+    def differentiable(self) -> NetworkCost:
+        """Itself."""
+        return self
+
+    def require_target(self, target: str) -> None:
+        """Refuse to speak for another target than its own.
+
+        Raises:
+            ConditionMismatch: `target` is another one, or its own is not known.
+        """
+        self.card.require_target(target)
+
     def save(self, folder: str | Path) -> None:
         """Write `cost.json` and `cost.safetensors` into a folder, which is made if it is not there."""
         facts, tensors = self.to_tensors()
@@ -167,6 +196,7 @@ class NetworkCost:
             "error": self.error,
             "half_width": self.half_width,
             "trained_on": self.trained_on,
+            **said(self.target, self.space),
         }
         own, tensors = _files.of_surface(self.surface)
         return facts | own, tensors
@@ -196,6 +226,7 @@ class NetworkCost:
             _files.number(facts, "error"),
             None if facts["half_width"] is None else _files.number(facts, "half_width"),
             int(_files.number(facts, "trained_on")),
+            **heard(facts),
         )
 
 

@@ -20,9 +20,9 @@ from device_profiles.errors import InvalidTable
 from predictors import intervals
 from predictors.features import roofline_ms
 from predictors.models.protocol import DeviceFacts, KernelSamples
-from predictors.network import check_missing, kernel_counts, require_known
-from predictors.prediction import Prediction
-from predictors.samples import UNITS, NetworkSamples, require_costs
+from predictors.network import kernel_counts, require_known
+from predictors.prediction import UNITS, Prediction, check_missing
+from predictors.samples import NetworkSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
 from predictors.unseen import SLOW
 from profiler.catalogue import Catalogue

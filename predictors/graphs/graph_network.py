@@ -19,7 +19,7 @@ from predictors.graphs import _message_passing as passing
 from predictors.models.lightgbm import MODEL as KERNEL_MODEL
 from predictors.models.protocol import KernelSamples
 from predictors.network import NetworkModel
-from predictors.prediction import Prediction
+from predictors.prediction import Prediction, check_missing
 from predictors.samples import NetworkSamples
 from predictors.sealed import check_numbers, floats, read_json, read_tensors, understood
 from profiler.catalogue import Catalogue
@@ -114,7 +114,7 @@ class GraphNetwork:
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs; see `GraphPredictor.predict`."""
-        network.check_missing(missing)
+        check_missing(missing)
         catalogue, counts = network.kernel_counts(graphs)
         plain = self.base.predict_counts(catalogue, counts)
         if missing == "raise":

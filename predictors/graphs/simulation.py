@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from predictors import intervals
 from predictors.models.protocol import KernelSamples
-from predictors.network import check_missing, require_known
-from predictors.prediction import Prediction
+from predictors.network import require_known
+from predictors.prediction import Prediction, check_missing
 from predictors.samples import NetworkSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
 from profiler.catalogue import Catalogue

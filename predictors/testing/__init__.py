@@ -10,13 +10,14 @@ is, only that it answers in order, says what it guesses, and comes back from its
 """
 
 from predictors.testing.costs import check_differentiable_cost
-from predictors.testing.encodings import check_encoding
+from predictors.testing.encodings import check_encoding, check_encoding_predictor
 from predictors.testing.graphs import check_graph_predictor
 from predictors.testing.kernels import check_kernel_model, convolution, samples
 
 __all__ = [
     "check_differentiable_cost",
     "check_encoding",
+    "check_encoding_predictor",
     "check_graph_predictor",
     "check_kernel_model",
     "convolution",

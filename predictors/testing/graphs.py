@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from device_profiles.errors import InvalidTable, MissingKernel, UsageError
 from predictors.graphs.protocol import GraphPredictor, MakeGraphPredictor
 from predictors.models.protocol import KernelSamples
-from predictors.prediction import Prediction
-from predictors.samples import UNITS, NetworkSamples
+from predictors.prediction import UNITS, Prediction
+from predictors.samples import NetworkSamples
 from predictors.testing.files import check_damage, require, saved
 from predictors.testing.kernels import samples
 from profiler.catalogue import Catalogue

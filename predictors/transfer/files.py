@@ -1,6 +1,7 @@
 """A saved transfer predictor: `transfer.json` says what it is, `transfer.safetensors` holds its numbers.
 
-`transfer.json`: `choices`, `seed`, `sources` (names that count, or null before any were fitted).
+`transfer.json`: `choices`, `seed`, `sources` (names that count, or null before any were fitted), and, where somebody
+said them, `target` and `space`.
 `transfer.safetensors`: `mean` `(p,)` and `factors` `(k, p)` of the sources, `archs` `(n, d)` and `latency_ms` `(n,)` of
 the samples, and with structural features `probe` `(8, f)`: their values on eight genomes.
 """
@@ -14,7 +15,7 @@ import numpy as np
 
 from device_profiles.errors import SchemaMismatch
 from predictors.folders import replacing
-from predictors.sealed import Kind, floats, is_own, read_head, read_tensors, understood, write_head
+from predictors.sealed import Kind, floats, heard, is_own, read_head, read_tensors, said, understood, write_head
 from predictors.transfer.genes import Archs, Floats, Genes
 from predictors.transfer.sources import Prior, latencies
 
@@ -36,6 +37,8 @@ class State:
     archs: Archs
     ms: Floats
     probe: Floats | None
+    target: str | None = None
+    space: str | None = None
 
 
 def write(folder: Path, state: State) -> None:
@@ -58,6 +61,7 @@ def write(folder: Path, state: State) -> None:
         "choices": list(state.choices),
         "seed": state.seed,
         "sources": None if state.prior is None else list(state.prior.names),
+        **said(state.target, state.space),
     }
     with replacing(
         folder, "a transfer predictor", lambda place: is_own(place, _KIND), hint="Give another folder."
@@ -89,7 +93,7 @@ def read(folder: Path) -> State:
                 raise ValueError("the surfaces of the sources have other shapes")
         ms = latencies(floats(tensors, "latency_ms"), len(archs), "the samples")
         probe = floats(tensors, "probe") if "probe" in tensors else None
-        return State(genes.choices, seed, prior, archs, ms, probe)
+        return State(genes.choices, seed, prior, archs, ms, probe, **heard(facts))
 
 
 def check_widths(folder: Path, prior: Prior | None, width: int) -> None:

@@ -91,7 +91,7 @@ class Genes:
 
     def contrasts(self, archs: Archs) -> Floats:
         """Orthonormal contrasts of the genes' options, `(n, width)`: mean 0 and variance 1 over the whole space."""
-        columns = [table[archs[:, gene]] for gene, table in enumerate(self._tables) if table.shape[1]]
+        columns = [table[archs[:, gene]] for gene, table in enumerate(self.tables) if table.shape[1]]
         return np.concatenate(columns, axis=1) if columns else np.zeros((len(archs), 0))
 
     @cached_property
@@ -125,7 +125,8 @@ class Genes:
         return sums / self.free, (sums * sums - squares) / (self.free * (self.free - 1))
 
     @cached_property
-    def _tables(self) -> tuple[Floats, ...]:
+    def tables(self) -> tuple[Floats, ...]:
+        """Contrasts of each gene's options, `(options, options - 1)`."""
         return tuple(_helmert(c) for c in self.choices)
 
     @cached_property

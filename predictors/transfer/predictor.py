@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, UsageError
-from predictors.prediction import Prediction
+from predictors.architectures import Learned
+from predictors.prediction import Prediction, check_missing
 from predictors.transfer import choosing, files, mixture, sources
+from predictors.transfer.expected import TransferCost
 from predictors.transfer.genes import Archs, Features, Floats, Genes, Structure
 from predictors.transfer.mixture import Collapsed, Draws, Places
 
@@ -60,12 +62,22 @@ class TransferPredictor:
         choices: options per gene, `(d,)`.
         features: function from `(n, d)` architectures to `(n, f)` structural features, such as `space.features`.
         seed: of the draws and of the candidates that `choose` looks at.
+        target: name of the new device, if a search is to hold it against its own.
+        space: spec of the space, likewise.
 
     Raises:
         UsageError: a number of options or the seed is not an integer.
     """
 
-    def __init__(self, choices: Sequence[int], *, features: Features | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        choices: Sequence[int],
+        *,
+        features: Features | None = None,
+        seed: int = 0,
+        target: str | None = None,
+        space: str | None = None,
+    ) -> None:
         if features is not None and not callable(features):
             raise UsageError(
                 f"features must be a function of (n, d) architectures, got {type(features).__name__}",
@@ -79,6 +91,7 @@ class TransferPredictor:
         self._ms: Floats = np.zeros(0)
         self._draws: Draws | None = None
         self._fitted: tuple[Collapsed, Places] | None = None
+        self.card = Learned("transfer", "ms", self._genes.choices, target, space)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -160,15 +173,16 @@ class TransferPredictor:
             self._fit()
         return self
 
-    def predict(self, archs: Any) -> Prediction:
+    def predict(self, archs: Any, *, missing: str = "guess") -> Prediction:
         """Latency of `(n, d)` architectures on the new device, ms, with 90 % intervals of a measurement.
 
-        Without `LEAST` samples there are no intervals: `low` and `high` are None.
+        Without `LEAST` samples there are no intervals: `low` and `high` are None. Nothing is ever `missing`.
 
         Raises:
             UsageError: architectures do not fit the space.
             InvalidData: no sample was given, so the speed of the device is unknown.
         """
+        check_missing(missing)
         checked = self._genes.checked(archs)
         fitted, samples = self._fit()
         parts = [
@@ -182,6 +196,30 @@ class TransferPredictor:
         if len(self._ms) >= LEAST:
             low, high = fitted.scale_ms * _positive(mean - half), fitted.scale_ms * (bent + half)
         return Prediction(fitted.scale_ms * bent, low, high, "ms", np.ones(len(checked)), ((),) * len(checked))
+
+    def differentiable(self) -> TransferCost:
+        """The expected latency under independent choices, exact.
+
+        Raises:
+            InvalidData: no sample was given.
+            UsageError: it was made with structural features, whose expectation nobody knows.
+        """
+        if self._structure.features is not None:
+            raise UsageError(
+                "a transfer predictor with structural features has no expected latency",
+                hint="Make it without features, or learn a NetworkCost from what it predicts.",
+            )
+        fitted, samples = self._fit()
+        constant, effects, pairs = self._affine(fitted, samples)
+        return TransferCost(self._genes, constant, effects, samples.contrasts, pairs, fitted.scale_ms, _BEND)
+
+    def require_target(self, target: str) -> None:
+        """Refuse to speak for another device than its own.
+
+        Raises:
+            ConditionMismatch: `target` is another one, or its own is not known.
+        """
+        self.card.require_target(target)
 
     def suspects(self) -> tuple[Suspect, ...]:
         """The samples, most likely wrong first: measure the first two again, and begin anew with the better values.
@@ -202,8 +240,26 @@ class TransferPredictor:
             UsageError: the folder exists and is not such a predictor's.
         """
         probe = self._structure.raw(self._structure.probe) if self._structure.features is not None else None
-        state = files.State(self._genes.choices, self._seed, self._prior, self._archs, self._ms, probe)
+        state = files.State(
+            self._genes.choices,
+            self._seed,
+            self._prior,
+            self._archs,
+            self._ms,
+            probe,
+            self.card.target,
+            self.card.space,
+        )
         files.write(Path(folder), state)
+
+    @staticmethod
+    def has_features(folder: str | Path) -> bool:
+        """Whether one that was saved needs structural features.
+
+        Raises:
+            SchemaMismatch: it is none, of another version, or was cut short.
+        """
+        return files.read(Path(folder)).probe is not None
 
     @staticmethod
     def load(folder: str | Path, *, features: Features | None = None) -> TransferPredictor:
@@ -214,7 +270,9 @@ class TransferPredictor:
             UsageError: features are missing, or are not those it was made with.
         """
         state = files.read(Path(folder))
-        found = TransferPredictor(state.choices, features=features, seed=state.seed)
+        found = TransferPredictor(
+            state.choices, features=features, seed=state.seed, target=state.target, space=state.space
+        )
         if (state.probe is None) != (features is None):
             needed = "no features" if state.probe is None else "structural features"
             raise UsageError(
@@ -238,6 +296,17 @@ class TransferPredictor:
         if self._prior is None:
             self._prior = sources.Prior.none(self._width)
         return Places.of(archs, self._genes, self._structure, self._prior)
+
+    def _affine(self, fitted: Collapsed, samples: Places) -> tuple[float, Floats, Floats]:
+        """The mean as a constant, effects of contrasts `(width,)`, and weights of pairs `(n,)`; see `Collapsed`."""
+        prior, genes, count = self._prior, self._genes, len(samples)
+        assert prior is not None
+        (constant, surface), parts = fitted.linear[:2], fitted.linear[2:].reshape(5, count)
+        factors, shared, main, pairs, _ = parts
+        per_gene = np.concatenate([np.full(c - 1, 1.0 / max((c - 1) * genes.free, 1)) for c in genes.choices])
+        effects = surface * prior.mean + (factors @ samples.factors) @ prior.factors
+        effects = effects + genes.shared @ (shared @ samples.shared) + per_gene * (main @ samples.contrasts)
+        return float(constant + surface), effects, pairs
 
     def _hypotheses(self) -> Draws:
         if self._draws is None:

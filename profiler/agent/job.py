@@ -15,7 +15,7 @@ PROTOCOL_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """How blocks are taken.
 
     Attributes:
@@ -85,7 +85,7 @@ class Job:
     nonce: str
     runtime: str
     candidates: tuple[Candidate, ...]
-    plan: Plan = field(default_factory=Plan)
+    plan: JobPlan = field(default_factory=JobPlan)
     threads: int = 1
     precision: str = "fp32"
     optimisation: str = "all"
@@ -107,4 +107,4 @@ class Job:
             for candidate in data.pop("candidates")
         )
         affinity = tuple(data.pop("affinity"))
-        return Job(candidates=candidates, plan=Plan(**data.pop("plan")), affinity=affinity, **data)
+        return Job(candidates=candidates, plan=JobPlan(**data.pop("plan")), affinity=affinity, **data)

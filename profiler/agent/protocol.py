@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler.agent.job import Plan
+from profiler.agent.job import JobPlan
 from profiler.agent.sentinel import REFERENCE_QUANTILE
 
 Clock = Callable[[], int]
@@ -171,13 +171,13 @@ def warm_up(call: Call, clock: Clock) -> Warmup:
     return Warmup(calls, False)
 
 
-def work_of(call: Call, clock: Clock, plan: Plan, first_ns: int) -> Work:
+def work_of(call: Call, clock: Clock, plan: JobPlan, first_ns: int) -> Work:
     """How a candidate is measured: calls are doubled until a block lasts `min_block_ns` and 1000 ticks of the clock.
 
     Args:
         call: one inference.
         clock: nanoseconds.
-        plan: see `Plan`.
+        plan: see `JobPlan`.
         first_ns: time of a call that was timed before; a slow one is not called again to find out.
     """
     if first_ns >= LONG_BLOCK_NS:
@@ -198,7 +198,7 @@ def order(round_index: int, count: int, seed: int) -> list[int]:
     return permutation[shift:] + permutation[:shift]
 
 
-def blocks_wanted(works: Mapping[str, Work], guard_ns: float, plan: Plan) -> dict[str, int]:
+def blocks_wanted(works: Mapping[str, Work], guard_ns: float, plan: JobPlan) -> dict[str, int]:
     """Blocks of each candidate: as many as its share of the time allows, `min_rounds` at least and `rounds` at most."""
     share_ns = plan.seconds * 1e9 / max(len(works), 1)
     least = min(plan.min_rounds, plan.rounds)
@@ -212,7 +212,7 @@ def measure(
     works: Mapping[str, Work],
     guard: Call,
     meter: Meter,
-    plan: Plan,
+    plan: JobPlan,
     *,
     starting: Callable[[str, float], None] = lambda name, ns: None,
 ) -> Iterator[Block]:

@@ -504,7 +504,7 @@ def test_accuracy_is_that_of_the_network_that_is_exported(context):
     values = evaluator.evaluate(ARCHS[3:4])
     network = evaluator.network(ARCHS[3])
     assert not network.training
-    for split_, got in ((images.valid, values.value[0]), (images.test, evaluator.test_accuracy(ARCHS[3]))):
+    for split_, got in ((images.valid, values.value[0]), (images.test, evaluator.tested(ARCHS[3])["test_accuracy"])):
         with torch.no_grad():
             right = (network(split_.images).argmax(dim=1) == split_.labels).float().mean()
         assert got == pytest.approx(float(right))

@@ -305,5 +305,5 @@ class _Owner(OwnsWeights):
     def network(self, arch):
         raise NotImplementedError
 
-    def test_accuracy(self, arch):
+    def tested(self, arch):
         raise NotImplementedError

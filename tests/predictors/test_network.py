@@ -16,7 +16,7 @@ from predictors.models.roofline import Roofline
 from predictors.network import NetworkModel
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
-from predictors.unseen import Doubt
+from predictors.unseen import UnseenErrors
 from profiler.catalogue import Catalogue
 from profiler.graph_codes import to_wires
 from profiler.operators import Operator, Tensor
@@ -52,9 +52,9 @@ def half_known(kernels, chain):
     """A model that knows half of the pool, and two kernels that it does and does not know."""
     known, unknown = kernels.operators[0], kernels.operators[-1]
     own = kernels.take(range(36))
-    believed = Doubt(frozenset({"Conv"}), same_kind=np.log(1.8), other_kind=np.log(3.0))
+    believed = UnseenErrors(frozenset({"Conv"}), same_kind=np.log(1.8), other_kind=np.log(3.0))
     seen = dict.fromkeys((op.key for op in own.operators), 0.0)
-    model = NetworkModel(Lookup.fit(own), Composition(), half_width=0.05, doubt=believed, extra=seen)
+    model = NetworkModel(Lookup.fit(own), Composition(), half_width=0.05, unseen_errors=believed, extra=seen)
     return model, known, unknown
 
 
@@ -90,7 +90,9 @@ def test_kernels_of_other_kinds_are_doubted_more(half_known, chain):
     strange = Operator("", "Softplus", (), (image,), (image,))
     found = model.predict([chain([unknown]), chain([strange])])
     assert found.high / found.value - 1 == pytest.approx([0.05 + 0.8, 0.05 + 2.0])
-    shared = replace(model, doubt=replace(model.doubt, shared=0.25)).predict([chain([unknown]), chain([strange])])
+    shared = replace(model, unseen_errors=replace(model.unseen_errors, shared=0.25)).predict(
+        [chain([unknown]), chain([strange])]
+    )
     assert shared.high / shared.value - 1 == pytest.approx([0.05 + 0.2, 0.05 + 2.0]), "kernels of one kind err together"
 
 
@@ -103,7 +105,7 @@ def test_a_strange_kind_counts_by_what_its_work_may_cost(half_known, chain):
     """As local response normalisation was: guessed at little, in truth most of the network."""
     model, known, _ = half_known
     lrn = strange_kind("LRN", 600_000)
-    slow = replace(model, doubt=replace(model.doubt, slowest=(0.0, 5e-6)))
+    slow = replace(model, unseen_errors=replace(model.unseen_errors, slowest=(0.0, 5e-6)))
     guess, cost = model.kernels.predict([lrn]).cost[0], model.kernels.predict([known]).cost[0]
     found = slow.predict([chain([known] * 3 + [lrn]), chain([known] * 3)])
     assert found.coverage == pytest.approx([3 * cost / (3 * cost + 8 * 600_000 * 5e-6), 1.0])
@@ -113,7 +115,7 @@ def test_a_strange_kind_counts_by_what_its_work_may_cost(half_known, chain):
 
 def test_a_few_elements_of_a_strange_kind_hardly_matter(half_known, chain):
     model, known, _ = half_known
-    slow = replace(model, doubt=replace(model.doubt, slowest=(0.0, 5e-6)))
+    slow = replace(model, unseen_errors=replace(model.unseen_errors, slowest=(0.0, 5e-6)))
     found = slow.predict([chain([known] * 30 + [strange_kind("Odd", 8)])])
     assert 0.97 < found.coverage[0] < 1.0 and found.missing[0] == (strange_kind("Odd", 8).key,)
 
@@ -132,7 +134,7 @@ def test_strange_kinds_err_by_themselves_and_kernels_of_one_together(half_known,
 def test_a_strange_kind_may_cost_less_as_well(half_known, chain):
     """By its own tail downwards: at most all that it was guessed at."""
     model, _, _ = half_known
-    lower = replace(model, doubt=replace(model.doubt, other_less=np.log(4.0)))
+    lower = replace(model, unseen_errors=replace(model.unseen_errors, other_less=np.log(4.0)))
     found = lower.predict([chain([strange_kind("One", 1000)])])
     assert found.low / found.value == pytest.approx(0.95 * 0.25)
 
@@ -245,7 +247,7 @@ def test_intervals_cover_new_networks(kernels, drawn):
 def test_without_asking_for_intervals_there_are_none_and_the_values_are_the_same(kernels, drawn):
     networks = drawn(30, lambda sums, counts: 0.8 * sums + 0.02 * counts + 0.3)
     quick, whole = (network.fit(Lookup, kernels, networks, sure=sure) for sure in (False, True))
-    assert quick.half_width is None and quick.doubt == Doubt() and whole.half_width is not None
+    assert quick.half_width is None and quick.unseen_errors == UnseenErrors() and whole.half_width is not None
     assert quick.predict(networks.graphs).value.tolist() == whole.predict(networks.graphs).value.tolist()
 
 
@@ -273,7 +275,7 @@ def test_kernels_that_err_together_are_doubted_in_full_and_those_that_err_alone_
         blank = (None,) * 40
         networks = NetworkSamples(tuple(f"n{i}" for i in range(40)), blank, blank, graphs, true, np.zeros(40))
         make = Half if together else Lookup
-        shares.append(network.fit(make, kernels, networks).doubt.shared)
+        shares.append(network.fit(make, kernels, networks).unseen_errors.shared)
     assert shares[0] < 0.6 < 0.9 < shares[1] <= 1.0
 
 
@@ -335,7 +337,7 @@ def test_all_that_networks_said_comes_back_from_files(kernels, drawn, tmp_path):
     model = network.fit(Lookup, replace(kernels.take(range(60)), unit="mJ"), networks)
     model.save(tmp_path)
     back = network.load(tmp_path, Lookup)
-    for field in ("composition", "half_width", "doubt", "extra", "unit"):
+    for field in ("composition", "half_width", "unseen_errors", "extra", "unit"):
         assert getattr(back, field) == getattr(model, field)
     assert back.unit == "mJ" and len(back.extra) > 60
     found, expected = back.predict(networks.graphs), model.predict(networks.graphs)

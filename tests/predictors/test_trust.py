@@ -5,6 +5,7 @@ import pytest
 
 from predictors import trust
 from predictors.prediction import Prediction
+from profiler.operators import Node, Operator, OperatorGraph
 
 CONV = "Conv[group=1,kernel_shape=3/3](1x4x8x8,w4x4x3x3)->(1x4x8x8)"
 
@@ -25,12 +26,42 @@ def test_memory_is_simulated_so_more_measurements_do_not_help():
     assert trust.warning("memory", [0.2], cost="memory").endswith("measure it instead")
 
 
-def test_work_with_denormal_weights_is_not_covered_and_may_take_a_hundred_times_as_long():
-    value = np.array([2.0, 2.0])
-    found = Prediction(value, value * 0.9, value * 1.1, "ms", np.array([1.0, 0.8]), ((), (CONV,)))
-    doubted = trust.with_denormal(found, np.array([0.0, 0.5]))
-    np.testing.assert_array_equal(doubted.value, value)
-    np.testing.assert_allclose(doubted.high, [2.2, 2.2 * 50.5])
-    np.testing.assert_allclose(doubted.coverage, [1.0, 0.4])
-    assert doubted.missing == ((), (CONV, trust.DENORMAL))
-    assert trust.with_denormal(found, np.zeros(2)) is found
+def graph(*kinds):
+    nodes = [Node(Operator("", kind, (), (), ()), (), (), "") for kind in kinds]
+    return OperatorGraph(tuple(nodes), (), ())
+
+
+def told(value, graphs, denormal, unit="ms"):
+    value = np.array(value)
+    coverage = np.full(len(value), 0.8)
+    found = Prediction(value, value * 0.9, value * 1.1, unit, coverage, ((CONV,),) * len(value))
+    return trust.widened(found, graphs, np.array(denormal))
+
+
+def test_work_with_denormal_weights_is_not_covered_and_may_take_hundreds_of_times_as_long():
+    found = told([2.0, 2.0], [graph("Conv")] * 2, [0.0, 0.5])
+    assert found.value.tolist() == [2.0, 2.0]
+    np.testing.assert_allclose(found.low, 1.8)
+    np.testing.assert_allclose(found.high, [2.2, 2.2 * 150.5])
+    np.testing.assert_allclose(found.coverage, [0.8, 0.4])
+    assert found.missing == ((CONV,), (CONV, trust.DENORMAL))
+
+
+@pytest.mark.parametrize("kind", ["Loop", "Scan"])
+def test_a_body_runs_nobody_knows_how_often(kind):
+    found = told([2.0, 2.0], [graph("Conv", kind), graph("Conv", "If")], [0.0, 0.0])
+    np.testing.assert_allclose(found.high, [2.2 * 150, 2.2])
+
+
+def test_no_clock_tells_less_than_a_microsecond():
+    found = told([0.004, 0.004, 4.0], [graph("Relu"), graph(*["Relu"] * 16), graph(*["Relu"] * 16)], [0.0] * 3)
+    np.testing.assert_allclose(found.low, [0.002, 0.0, 3.6])
+    np.testing.assert_allclose(found.high, [0.006, 0.009, 4.4])
+    bytes_ = told([4.0], [graph("Relu")], [0.0], unit="bytes")
+    np.testing.assert_allclose([bytes_.low[0], bytes_.high[0]], [3.6, 4.4])
+
+
+def test_without_intervals_there_are_none():
+    value = np.array([2.0])
+    found = Prediction(value, None, None, "ms", np.ones(1), ((),))
+    assert trust.widened(found, [graph("Loop")], np.zeros(1)) == found

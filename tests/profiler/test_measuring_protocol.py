@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.agent import protocol
-from profiler.agent.job import Plan
+from profiler.agent.job import JobPlan
 from profiler.agent.protocol import (
     DISCARDED_CALLS,
     Block,
@@ -52,7 +52,7 @@ class Machine:
 
 
 def taken(
-    machine: Machine, costs: dict[str, float], guard: float | Sequence[float], plan: Plan, calls: int = 4
+    machine: Machine, costs: dict[str, float], guard: float | Sequence[float], plan: JobPlan, calls: int = 4
 ) -> list[Block]:
     works = {name: Work(machine.work(name, cost), calls, cost) for name, cost in costs.items()}
     return list(measure(works, machine.work("guard", guard), Meter(machine.clock), plan))
@@ -61,7 +61,7 @@ def taken(
 @given(cost=st.floats(500.0, 5e6), tick=st.sampled_from([1, 100, 5_000, 50_000]))
 def test_a_block_lasts_long_enough_for_the_clock_and_is_doubled_no_further(cost: float, tick: int) -> None:
     machine = Machine(tick_ns=tick, read_ns=20)
-    calls = work_of(machine.work("a", cost), machine.clock, Plan(), int(cost)).calls
+    calls = work_of(machine.work("a", cost), machine.clock, JobPlan(), int(cost)).calls
     floor = max(1_000_000, 1000 * max(tick, 20))
     assert calls * cost + tick >= floor
     assert calls == 4 or calls / 2 * cost <= floor + tick
@@ -70,12 +70,12 @@ def test_a_block_lasts_long_enough_for_the_clock_and_is_doubled_no_further(cost:
 
 def test_a_block_of_nothing_ends_too() -> None:
     machine = Machine(read_ns=1)
-    assert work_of(machine.work("a", 0.0), machine.clock, Plan(), 0).calls == 1 << 20
+    assert work_of(machine.work("a", 0.0), machine.clock, JobPlan(), 0).calls == 1 << 20
 
 
 def test_a_slow_call_is_not_made_again_to_find_how_many_a_block_needs() -> None:
     machine = Machine()
-    work = work_of(machine.work("a", 6e9), machine.clock, Plan(), int(6e9))
+    work = work_of(machine.work("a", 6e9), machine.clock, JobPlan(), int(6e9))
     assert (work.calls, work.call_ns, machine.log) == (1, 6e9, [])
     assert work.discarded == 0, "what is cold is a small part of six seconds"
     assert Work(machine.work("b", 1e5), 10, 1e5).discarded == DISCARDED_CALLS
@@ -84,7 +84,7 @@ def test_a_slow_call_is_not_made_again_to_find_how_many_a_block_needs() -> None:
 
 def test_a_slow_model_takes_part_in_few_rounds_and_leaves_the_others_theirs() -> None:
     machine = Machine()
-    plan = Plan(rounds=15, min_rounds=3, seconds=12.0)
+    plan = JobPlan(rounds=15, min_rounds=3, seconds=12.0)
     works = {
         "slow": Work(machine.work("slow", 6e9), 1, 6e9),
         "fast": Work(machine.work("fast", 2e4), 50, 2e4),
@@ -116,7 +116,7 @@ def test_sentinels_grow_with_the_block_and_have_a_middle(block: float, guard: fl
 def test_a_long_block_stands_between_sentinels_of_its_length() -> None:
     """A sentinel that fits inside of one slice of the scheduler says nothing of a block of many."""
     machine = Machine()
-    blocks = taken(machine, {"a": 1e8}, [1e6, *[1e6] * 3, 9e6, *[1e6] * 100], Plan(rounds=1, min_rounds=1), calls=1)
+    blocks = taken(machine, {"a": 1e8}, [1e6, *[1e6] * 3, 9e6, *[1e6] * 100], JobPlan(rounds=1, min_rounds=1), calls=1)
     assert blocks[0].sentinel_before_ns == blocks[0].sentinel_after_ns == 1_000_000, "the median, not the 9 ms"
     assert machine.log.count("guard") > 10
 
@@ -126,7 +126,7 @@ def test_blocks_tell_the_cpu_time_and_how_often_they_were_made_to_wait() -> None
     waits = iter([3, 5])
     works = {"a": Work(machine.work("a", 1e6), 4, 1e6)}
     meter = Meter(machine.clock, cpu=lambda: int(machine.now / 4), switches=lambda: next(waits))
-    (block,) = measure(works, machine.work("guard", 1.0), meter, Plan(rounds=1, min_rounds=1))
+    (block,) = measure(works, machine.work("guard", 1.0), meter, JobPlan(rounds=1, min_rounds=1))
     assert (block.ns, block.cpu_ns, block.switches) == (4_000_000, 1_000_000, 2)
 
 
@@ -165,7 +165,7 @@ def test_the_seed_decides_who_is_first() -> None:
 
 def test_every_block_is_bracketed_by_sentinels_and_begins_with_discarded_calls() -> None:
     machine = Machine()
-    blocks = taken(machine, {"a": 10.0, "b": 20.0, "c": 30.0}, 100.0, Plan(rounds=4), calls=5)
+    blocks = taken(machine, {"a": 10.0, "b": 20.0, "c": 30.0}, 100.0, JobPlan(rounds=4), calls=5)
     assert len(blocks) == 12
     log = machine.log
     assert log[:2] == ["guard", "guard"], "once to warm it, once measured"
@@ -186,7 +186,7 @@ def test_every_block_is_bracketed_by_sentinels_and_begins_with_discarded_calls()
 def test_a_slow_block_is_taken_again_and_both_are_kept() -> None:
     machine = Machine()
     # Each sentinel runs twice, once to warm it. The first ones are calm; both around the fourth block are slow.
-    blocks = taken(machine, {"a": 10.0}, [100.0] * 6 + [150.0] * 4 + [100.0], Plan(rounds=6))
+    blocks = taken(machine, {"a": 10.0}, [100.0] * 6 + [150.0] * 4 + [100.0], JobPlan(rounds=6))
     retries = [block for block in blocks if block.retry]
     assert [(block.round, block.retry) for block in retries] == [(3, 1)]
     slow = [block for block in blocks if min(block.sentinel_before_ns, block.sentinel_after_ns) > 110]
@@ -197,14 +197,14 @@ def test_a_slow_block_is_taken_again_and_both_are_kept() -> None:
 def test_a_block_with_one_calm_sentinel_is_not_slow() -> None:
     machine = Machine()
     blocks = taken(
-        machine, {"a": 10.0}, [100.0] * 4 + [150.0] * 2 + [100.0] * 2 + [150.0] * 2 + [100.0], Plan(rounds=6)
+        machine, {"a": 10.0}, [100.0] * 4 + [150.0] * 2 + [100.0] * 2 + [150.0] * 2 + [100.0], JobPlan(rounds=6)
     )
     assert len(blocks) == 6
 
 
 def test_within_a_tenth_of_the_reference_is_calm() -> None:
     for ratio, count in ((1.10, 5), (1.11, 5 + 1)):
-        plan = Plan(rounds=5, reference_ns=1000, retry_share=0.2)
+        plan = JobPlan(rounds=5, reference_ns=1000, retry_share=0.2)
         assert len(taken(Machine(), {"a": 10.0}, 1000 * ratio, plan)) == count
 
 
@@ -212,7 +212,7 @@ def test_within_a_tenth_of_the_reference_is_calm() -> None:
 def test_a_machine_that_stays_slow_spends_the_budget_of_retries_and_no_more(
     rounds: int, models: int, share: float
 ) -> None:
-    plan = Plan(rounds=rounds, min_rounds=1, retry_share=share, reference_ns=100)
+    plan = JobPlan(rounds=rounds, min_rounds=1, retry_share=share, reference_ns=100)
     blocks = taken(Machine(), dict.fromkeys("abc"[:models], 10.0), 200.0, plan)
     retries = [block.retry for block in blocks if block.retry]
     assert len(retries) == min(int(share * rounds * models), 2 * rounds * models)
@@ -221,16 +221,16 @@ def test_a_machine_that_stays_slow_spends_the_budget_of_retries_and_no_more(
 
 
 def test_the_reference_of_earlier_processes_counts() -> None:
-    plan = Plan(rounds=5)
+    plan = JobPlan(rounds=5)
     assert all(block.retry == 0 for block in taken(Machine(), {"a": 10.0}, 200.0, plan))
     assert any(block.retry for block in taken(Machine(), {"a": 10.0}, 200.0, replace(plan, reference_ns=100)))
 
 
 def test_time_ends_the_rounds_but_not_before_the_least() -> None:
-    plan = Plan(rounds=50, min_rounds=3, seconds=0.0)
+    plan = JobPlan(rounds=50, min_rounds=3, seconds=0.0)
     blocks = taken(Machine(), {"a": 10.0, "b": 10.0}, 1.0, plan)
     assert max(block.round for block in blocks) == 2 and len(blocks) == 6
-    second = taken(Machine(), {"a": 1e8}, 1.0, Plan(rounds=50, min_rounds=1, seconds=2.0), calls=4)
+    second = taken(Machine(), {"a": 1e8}, 1.0, JobPlan(rounds=50, min_rounds=1, seconds=2.0), calls=4)
     # A round takes 0.8 s, what is discarded included: the third begins before the time is up, the fourth would not.
     assert len(second) == 3
 
@@ -238,7 +238,7 @@ def test_time_ends_the_rounds_but_not_before_the_least() -> None:
 def test_blocks_come_as_they_are_taken() -> None:
     machine = Machine()
     works = {"a": Work(machine.work("a", 10.0), 4, 10.0)}
-    blocks = measure(works, machine.work("guard", 1.0), Meter(machine.clock), Plan(rounds=9))
+    blocks = measure(works, machine.work("guard", 1.0), Meter(machine.clock), JobPlan(rounds=9))
     next(blocks)
     assert machine.log.count("a") == DISCARDED_CALLS + 4, "the second block was not begun"
 

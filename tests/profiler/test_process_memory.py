@@ -13,7 +13,7 @@ from onnx import helper
 from device_profiles.errors import HwnasError
 from device_profiles.facts import Unavailable
 from profiler import Budget, Store, measure
-from profiler.agent.job import Candidate, Job, Plan
+from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.testing import convolution
 from profiler.transports.local import LocalTransport
 
@@ -29,7 +29,7 @@ def peaks(folder: Path, runtime: str, models: dict[str, bytes], root: Path = ROO
     for name, content in models.items():
         (folder / f"{name}.onnx").write_bytes(content)
     candidates = tuple(Candidate(name, f"{name}.onnx", memory=True) for name in models)
-    Job("nonce", runtime, candidates, plan=Plan(rounds=1, min_rounds=1, seconds=0.1)).write(folder / "job.json")
+    Job("nonce", runtime, candidates, plan=JobPlan(rounds=1, min_rounds=1, seconds=0.1)).write(folder / "job.json")
     lines = LocalTransport(root=root).run(folder, {"OMP_NUM_THREADS": "1"}, lambda: 300.0)
     events = [json.loads(line) for line in lines]
     return {event["id"]: event for event in events if event["event"] == "memory"}

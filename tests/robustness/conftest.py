@@ -18,11 +18,12 @@ import predictors
 from device_profiles.profile import load, to_plain
 from predictors import registry
 from predictors import tables as importing
-from predictors.card import UNITS, Card
+from predictors.card import Card
 from predictors.differentiable.conditioned import ConditionedCost
 from predictors.differentiable.network import NetworkCost
 from predictors.encoding import CostTable
 from predictors.encodings import Tabulated
+from predictors.prediction import UNITS
 from predictors.predictor import Predictor
 from predictors.sealed import Kind, write_head
 from predictors.tables import Column, Source, Table

@@ -15,7 +15,9 @@ from nas.arrays import Archs, Floats
 from nas.benchmark.problems.protocol import Problem
 
 #: Errors of the best and of the worst score, in percent.
-_BEST, _WORST = 5.0, 35.0
+BEST, WORST = 5.0, 35.0
+#: Architectures that the mean and the spread of a score are taken of.
+SAMPLED = 20_000
 
 
 def interactions(genes: int = 22, options: int = 9, pairs: int = 60, seed: int = 0) -> Problem:
@@ -39,13 +41,10 @@ def interactions(genes: int = 22, options: int = 9, pairs: int = 60, seed: int =
         )
     rng = np.random.default_rng([seed, genes])
     latency = rng.gamma(2.0, 1.0, size=(genes, options))
-    score = _score(latency, pairs, rng)
-    sample = score(rng.integers(0, options, size=(20_000, genes)))
-    centre, spread = sample.mean(), sample.std()
+    error = made_up_error(latency, pairs, rng, lambda: rng.integers(0, options, size=(SAMPLED, genes)))
 
     def costs(archs: Archs) -> Floats:
-        error = _BEST + (_WORST - _BEST) / (1 + np.exp(0.5 * (score(archs) - centre) / spread))
-        return np.stack([error, latency[np.arange(genes), archs].sum(axis=1)], axis=1)
+        return np.stack([error(archs), latency[np.arange(genes), archs].sum(axis=1)], axis=1)
 
     return Problem(
         f"interactions of {options}^{genes}, seed {seed}",
@@ -53,10 +52,27 @@ def interactions(genes: int = 22, options: int = 9, pairs: int = 60, seed: int =
         ("error", "latency"),
         costs,
         costs,
-        ideal=np.array([_BEST, latency.min(axis=1).sum()]),
-        nadir=np.array([_WORST, latency.max(axis=1).sum()]),
+        ideal=np.array([BEST, latency.min(axis=1).sum()]),
+        nadir=np.array([WORST, latency.max(axis=1).sum()]),
         known=(1,),
     )
+
+
+def made_up_error(
+    latency: Floats, pairs: int, rng: np.random.Generator, sample: Callable[[], Archs]
+) -> Callable[[Archs], Floats]:
+    """An error in percent of architectures `(n, d)`, `(n,)`, between `BEST` and `WORST`.
+
+    Args:
+        latency: `(d, options)`, what each option adds to it.
+        pairs: of genes that interact.
+        rng: of all effects.
+        sample: architectures `(n, d)` that its mean and spread are taken of.
+    """
+    score = _score(latency, pairs, rng)
+    scores = score(sample())
+    centre, spread = scores.mean(), scores.std()
+    return lambda archs: BEST + (WORST - BEST) / (1 + np.exp(0.5 * (score(archs) - centre) / spread))
 
 
 def _score(latency: Floats, pairs: int, rng: np.random.Generator) -> Callable[[Archs], Floats]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.sources import describe, digest
 from nas.spaces._module import structure
-from nas.spaces._module.plan import Pick, Piece, Plan, Row
+from nas.spaces._module.plan import ModulePlan, Pick, Piece, Row
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -39,7 +39,7 @@ class Cutter:
     names: dict[int, str]
     notes: list[str] = field(default_factory=list)
 
-    def cut(self, given: Any) -> Plan:
+    def cut(self, given: Any) -> ModulePlan:
         """The whole network, for an input with content."""
         import torch
 
@@ -49,16 +49,16 @@ class Cutter:
         with torch.no_grad():
             return self._plan("", self.root, (given,))
 
-    def _plan(self, path: str, module: nn.Module, given: Sequence[Any]) -> Plan:
+    def _plan(self, path: str, module: nn.Module, given: Sequence[Any]) -> ModulePlan:
         """A module with its path; what holds no choice is one block, but the root is cut all the same."""
         inputs = names_of_inputs(len(given))
         if _is_wire(module):
-            return Plan(inputs, (), inputs[0])
+            return ModulePlan(inputs, (), inputs[0])
         marked = self._marked(module)
         if path and not marked:
-            return Plan(inputs, (Piece("", structure.key(module), inputs, path),), "")
+            return ModulePlan(inputs, (Piece("", structure.key(module), inputs, path),), "")
         if id(module) in self.names:
-            return Plan(inputs, (self._mark("", path, module, inputs, given),), "")
+            return ModulePlan(inputs, (self._mark("", path, module, inputs, given),), "")
         try:
             return self._traced(path, module, given)
         except NotCut as why:
@@ -69,11 +69,11 @@ class Cutter:
         found = [self.names[id(part)] for part in module.modules() if id(part) in self.names]
         return list(dict.fromkeys(found))
 
-    def _whole(self, path: str, module: nn.Module, count: int, why: str) -> Plan:
+    def _whole(self, path: str, module: nn.Module, count: int, why: str) -> ModulePlan:
         self.notes.append(f"{path or 'the network'} is one block: {why}")
         inputs = names_of_inputs(count)
         name, chosen = "" if path else "network", tuple(self._marked(module))
-        return Plan(inputs, (Piece(name, structure.key(module), inputs, path, chosen=chosen),), name)
+        return ModulePlan(inputs, (Piece(name, structure.key(module), inputs, path, chosen=chosen),), name)
 
     def _mark(self, name: str, path: str, module: Any, inputs: tuple[str, ...], given: Sequence[Any]) -> Pick | Row:
         from nas.nn.choices import Choice
@@ -89,7 +89,7 @@ class Cutter:
             value = block(value)
         return Row(name, gene, inputs, tuple(rows))
 
-    def _traced(self, path: str, module: nn.Module, given: Sequence[Any]) -> Plan:
+    def _traced(self, path: str, module: nn.Module, given: Sequence[Any]) -> ModulePlan:
         from torch import fx
 
         graph = _trace(self, module)
@@ -123,7 +123,7 @@ class _Steps:
     named: Counter[str] = field(default_factory=Counter)
     owners: dict[str, Any] = field(default_factory=dict)
 
-    def plan(self) -> Plan:
+    def plan(self) -> ModulePlan:
         inputs: list[str] = []
         for node in self.graph.nodes:
             if node.op == "placeholder":
@@ -135,13 +135,13 @@ class _Steps:
                 self._step(node)
         raise NotCut("it gives nothing")
 
-    def _ended(self, node: Any, inputs: list[str]) -> Plan:
+    def _ended(self, node: Any, inputs: list[str]) -> ModulePlan:
         given = node.args[0]
         if given not in self.at:
             raise NotCut("it does not give one tensor of float32")
         if len(inputs) != len(self.given):
             raise NotCut(f"it takes {len(inputs)} inputs, and is given {len(self.given)}")
-        return Plan(tuple(inputs), tuple(self.steps), self.at[given])
+        return ModulePlan(tuple(inputs), tuple(self.steps), self.at[given])
 
     def _is_value(self, node: Any) -> bool:
         """Whether it gives what can pass from block to block."""

@@ -48,7 +48,7 @@ class Pick:
     name: str
     gene: str
     inputs: tuple[str, ...]
-    options: Mapping[str, Plan]
+    options: Mapping[str, ModulePlan]
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Row:
     name: str
     gene: str
     inputs: tuple[str, ...]
-    blocks: tuple[Plan, ...]
+    blocks: tuple[ModulePlan, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ModulePlan:
     """A network, or a part of one.
 
     Attributes:
@@ -76,7 +76,7 @@ class Plan:
     output: str
 
 
-def blocks(plan: Plan, values: Mapping[str, Any], make: Make) -> tuple[list[Block], str]:
+def blocks(plan: ModulePlan, values: Mapping[str, Any], make: Make) -> tuple[list[Block], str]:
     """The blocks of one network.
 
     Args:
@@ -92,7 +92,7 @@ def blocks(plan: Plan, values: Mapping[str, Any], make: Make) -> tuple[list[Bloc
 
 
 def _compose(
-    plan: Plan, given: tuple[str, ...], values: Mapping[str, Any], prefix: str, found: list[Block], make: Make
+    plan: ModulePlan, given: tuple[str, ...], values: Mapping[str, Any], prefix: str, found: list[Block], make: Make
 ) -> str:
     at = dict(zip(plan.inputs, given, strict=True))
     for step in plan.steps:

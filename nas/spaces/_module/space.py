@@ -21,7 +21,7 @@ from nas.spaces import live
 from nas.spaces._module import checks, genes, structure
 from nas.spaces._module.cutting import Cutter
 from nas.spaces._module.genes import Factory, Genes
-from nas.spaces._module.plan import Piece, Plan, blocks
+from nas.spaces._module.plan import ModulePlan, Piece, blocks
 from nas.spaces.product import Gene, ProductSpace
 from profiler.assembly import INPUT, INPUT_DTYPES, Assembly, Block
 
@@ -65,7 +65,7 @@ class ModuleSpace(ProductSpace):
     found: Genes
     mark: str
     notes: tuple[str, ...] = ()
-    plans: OrderedDict[tuple[Any, ...], Plan] = field(default_factory=OrderedDict)
+    plans: OrderedDict[tuple[Any, ...], ModulePlan] = field(default_factory=OrderedDict)
 
     name = "module"
 
@@ -154,7 +154,7 @@ class ModuleSpace(ProductSpace):
         found, output = blocks(self._plan(values), values, make)
         return (*found, Block("wire", "module wire", (INPUT,), _wire)) if output == INPUT else tuple(found)
 
-    def _plan(self, values: dict[str, Any]) -> Plan:
+    def _plan(self, values: dict[str, Any]) -> ModulePlan:
         at = tuple(values[name] for name in self.found.options)
         if at not in self.plans:
             self.plans[at], _ = plan(self.chosen_by(values), self.shape, self.dtype)
@@ -205,7 +205,7 @@ def from_module(
     return space
 
 
-def plan(module: nn.Module, shape: tuple[int, ...], dtype: str) -> tuple[Plan, list[str]]:
+def plan(module: nn.Module, shape: tuple[int, ...], dtype: str) -> tuple[ModulePlan, list[str]]:
     """How networks are cut into blocks, and what could not be cut."""
     from nas.nn.choices import found, name_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from device_profiles.errors import UsageError
 
@@ -107,6 +107,16 @@ class Wanted:
 
     input_shape: tuple[int, ...]
     outputs: int | None = None
+
+    @staticmethod
+    def of(space: Any) -> Wanted:
+        """By those of a space; how many outputs they have, it says as an option, or the whole of a restricted one."""
+        for one in (space, getattr(space, "inner", None)):
+            for option in ("classes", "vocabulary"):
+                count = getattr(one, option, None)
+                if isinstance(count, int):
+                    return Wanted(space.input_shape, count)
+        return Wanted(space.input_shape)
 
 
 class DataKind(Protocol):

@@ -12,7 +12,7 @@ from predictors.models.lookup import Lookup
 from predictors.models.protocol import DeviceFacts, KernelPrediction, KernelSamples
 from predictors.samples import NetworkSamples
 from predictors.testing import convolution
-from predictors.unseen import Doubt
+from predictors.unseen import UnseenErrors
 from profiler.operators import Operator, Tensor
 
 DEVICE = DeviceFacts(flops_per_s=2e10, bytes_per_s=1e10)
@@ -114,7 +114,7 @@ def test_few_kernels_tell_nothing(count):
 
 
 def test_other_kinds_are_wider_and_no_width_is_beyond_all_measure():
-    believed = Doubt(frozenset({"Conv"}), same_kind=0.2, other_kind=0.9)
+    believed = UnseenErrors(frozenset({"Conv"}), same_kind=0.2, other_kind=0.9)
     asked = (convolution(8, 8, 8), Operator("", "Add", (), (), (Tensor((1,)),)))
     found = KernelPrediction(np.ones(2), np.ones(2, dtype=bool))
     assert believed.half_widths(asked, found) == pytest.approx(np.expm1([0.2, 0.9]))
