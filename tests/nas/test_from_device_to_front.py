@@ -21,8 +21,11 @@ SEQUENCES = {
     "gpt": ("text", "gpt:layers=3,length=16,vocabulary=32,width=13"),
     "hat": ("pairs", "hat:encoder_layers=3,decoder_layers=1,length=8,vocabulary=32,width=5"),
 }
-#: These are tried each time.
-QUICK = ("chain", "mobilenetv3")
+#: These are tried each time, and are smaller still.
+QUICK = {
+    "chain": "chain:layers=1,width=25,resolution=16,classes=10",
+    "mobilenetv3": "mobilenetv3:stages=1,layers=2,width=25,resolution=16,smallest=8,step=8,classes=10",
+}
 EVALUATIONS = 10
 
 
@@ -38,7 +41,7 @@ def mixes(space):
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in nas.spaces.names()]
 )
 def test_a_space_goes_from_a_device_to_a_measured_front(name, fake, tmp_path):
-    data, spec = SEQUENCES.get(name, ("digits", SMALL.get(name, name) + TEN.get(name, "")))
+    data, spec = SEQUENCES.get(name, ("digits", QUICK.get(name) or SMALL.get(name, name) + TEN.get(name, "")))
     space = nas.spaces.load(spec)
     budget = profiler.Budget(max_processes=3, rounds=3, profile_runs=2, memory=False, spread=1.0)
     with profiler.Store(tmp_path / "measured.db") as store:
