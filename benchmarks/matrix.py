@@ -50,7 +50,7 @@ def shares_weights(space: Space) -> bool:
 def trains(space: Space) -> bool:
     """Whether a network can be trained alone, tried: its outputs depend on its parameters."""
     arch = space.canonical(space.sample(1, np.random.default_rng(0)))[0]
-    return bool(space.to_module(arch)(inputs_of(space.assembly(arch))).requires_grad)
+    return bool(space.to_module(arch).eval()(inputs_of(space.assembly(arch))).requires_grad)
 
 
 def mixes(space: Space) -> bool:
