@@ -88,8 +88,8 @@ class ProcessEstimate:
 
     @property
     def contended(self) -> bool:
-        """Whether what it stands for rests on blocks that others disturbed."""
-        return self.blocks - self.contended_blocks < LOWER * self.blocks
+        """Whether others disturbed most of its blocks: those in between find their caches emptied."""
+        return 2 * self.contended_blocks > self.blocks
 
 
 def process_estimate(

@@ -138,3 +138,36 @@ def test_rows_are_grouped_by_model_and_process() -> None:
         "b": {1: 2e5},
     }
     assert by_process([], 400.0) == {}
+
+
+# -- others take the CPU
+
+
+def contended(disturbed: int, of: int = 10, *, share: float = 0.5) -> list[BlockRow]:
+    """Blocks of 1 ms a call, some of which had the CPU for a share of twice that time."""
+    rows = []
+    for number in range(of):
+        taken = 2_000_000 if number < disturbed else 1_000_000
+        cpu = int(share * taken) if number < disturbed else taken
+        rows.append(BlockRow(1, "i", "a", 1, taken, 400, cpu, 3 if number < disturbed else 0))
+    return rows
+
+
+@pytest.mark.parametrize(("disturbed", "is_contended"), [(0, False), (5, False), (6, True), (10, True)])
+def test_a_process_is_contended_if_others_disturbed_most_of_its_blocks(disturbed: int, is_contended: bool) -> None:
+    found = by_process(contended(disturbed), 400.0)["a"][1]
+    assert (found.contended, found.contended_blocks) == (is_contended, disturbed)
+    assert found.best_ns == pytest.approx(1e6), "a block that had to wait stands with its CPU time"
+    latency = combine([found] * 3)
+    assert latency.causes == (("contention",) if is_contended else ())
+    calm = combine([by_process(contended(0), 400.0)["a"][1]] * 3)
+    assert (latency.high_ms - latency.value_ms > 2 * (calm.high_ms - calm.value_ms)) == is_contended
+
+
+def test_time_that_nobody_took_stands_as_it_is() -> None:
+    """A thread that sleeps by itself has less CPU time, and waits for nobody."""
+    rows = [row._replace(switches=0) for row in contended(10)]
+    found = by_process(rows, 400.0)["a"][1]
+    assert not found.contended and found.best_ns == pytest.approx(2e6)
+    unknown = by_process([row._replace(cpu_ns=None, switches=None) for row in contended(10)], 400.0)["a"][1]
+    assert not unknown.contended and unknown.best_ns == pytest.approx(2e6)
