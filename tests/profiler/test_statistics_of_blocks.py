@@ -159,7 +159,7 @@ def test_a_process_is_contended_if_others_disturbed_most_of_its_blocks(disturbed
     assert (found.contended, found.contended_blocks) == (is_contended, disturbed)
     assert found.best_ns == pytest.approx(1e6), "a block that had to wait stands with its CPU time"
     latency = combine([found] * 3)
-    assert latency.causes == (("contention",) if is_contended else ())
+    assert ("contention" in latency.causes) == is_contended
     calm = combine([by_process(contended(0), 400.0)["a"][1]] * 3)
     assert (latency.high_ms - latency.value_ms > 2 * (calm.high_ms - calm.value_ms)) == is_contended
 
