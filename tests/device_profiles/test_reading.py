@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from device_profiles.reading import DEEPEST, MOST_KEYS, parse_json, parse_toml
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within a second of computing, whatever else this machine does."""
+    """Within a second of computing, whatever else this machine does; ten where each line is counted."""
     start = time.process_time()
     yield
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < (1.0 if sys.gettrace() is None else 10.0)
 
 
 JSON = {

@@ -23,7 +23,8 @@ SEQUENCES = {
 }
 #: These are tried each time, and are smaller still.
 QUICK = {
-    "chain": "chain:layers=1,width=25,resolution=16,classes=10",
+    "chain": "chain:layers=1,width=25,resolution=16,classes=10"
+    + "".join(f"@layer{layer}=k3e1+k5e1+skip" for layer in range(1, 8)),
     "mobilenetv3": "mobilenetv3:stages=1,layers=2,width=25,resolution=16,smallest=8,step=8,classes=10",
 }
 EVALUATIONS = 10
