@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 #: Characters of a name that are shown and compared with known ones.
 _LONGEST_NAME = 100
+#: Characters of a message and of a hint.
+_LONGEST_TEXT = 1500
 
 
 class HwnasError(Exception):
@@ -23,13 +25,19 @@ class HwnasError(Exception):
     exit_code: ClassVar[int] = 3
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(_cut(message))
+        self.message = _cut(message)
+        self.hint = _cut(hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As it is, whatever its constructor asks for: errors come back from worker processes."""
         return _restored, (type(self), self.args, self.__dict__)
+
+
+def _cut(text: str) -> str:
+    """A text of a length that people read: whatever others wrote stands in messages, and may be of any."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"
 
 
 def _restored(kind: type[HwnasError], arguments: tuple[Any, ...], state: dict[str, Any]) -> HwnasError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import InvalidData, InvalidModel, UnsupportedOperator
+from device_profiles.errors import HwnasError, InvalidData, InvalidModel, UnsupportedOperator
 from device_profiles.reading import read_bytes
 from profiler.drawing import Arrays, draw, whole_inputs
 from profiler.free_dims import StillFree, Wanted, fix, without_shapes
@@ -96,9 +97,22 @@ def prepare(path: str | Path, asked: Asked | None = None) -> ModelFile:
     Raises:
         InvalidModel: the file is none, has dimensions that nobody said, or cannot be run; with the runtime's words.
     """
+    try:
+        return _prepared(Path(path), asked or Asked())
+    except (HwnasError, OSError):
+        raise
+    except Exception as error:  # what somebody's file does to us costs that file, and no other
+        if os.environ.get("HWNAS_TRACEBACK"):
+            raise
+        raise InvalidModel(
+            f"{Path(path).name} cannot be read: {type(error).__name__}: {error}",
+            hint="If ONNX Runtime runs it, please report it with what HWNAS_TRACEBACK=1 prints.",
+        ) from error
+
+
+def _prepared(path: Path, asked: Asked) -> ModelFile:
     import onnx
 
-    path, asked = Path(path), asked or Asked()
     name = path.name
     proto = onnx.ModelProto.FromString(embed(path))
     own = {value.name: asked.inputs[value.name] for value in proto.graph.input if value.name in asked.inputs}

@@ -192,7 +192,7 @@ def _inferable(proto: Any, known: Mapping[str, Tensor]) -> bool:
         if not missing:
             continue
         like_first = node.domain in ("", "ai.onnx") and node.op_type in LIKE_FIRST and missing == [node.output[0]]
-        if not node.domain.startswith(_OF_RUNTIME) and not (like_first and node.input[0] in hopeless):
+        if not node.domain.startswith(_OF_RUNTIME) and not (like_first and next(iter(node.input), "") in hopeless):
             return True
         hopeless.update(missing)
     return False

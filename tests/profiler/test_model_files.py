@@ -13,7 +13,7 @@ import pytest
 
 from device_profiles.errors import InvalidData, InvalidModel, UsageError
 from device_profiles.profile import load
-from profiler import runtimes
+from profiler import model_files, runtimes
 from profiler.free_dims import Wanted, parse_dim, parse_shape
 from profiler.fusing import fused_graph
 from profiler.model_files import Asked, ModelFile, prepare, read_inputs, value_class
@@ -324,6 +324,31 @@ def test_the_share_of_work_that_denormal_weights_do(write: Write) -> None:
     relu, conv = 3 * 8 * 8, 3 * 8 * 8 * 3 * 3 * 3
     assert shares[0] == 0.0
     np.testing.assert_allclose(shares[1:], [conv / (2 * conv + relu), 0.4 * conv / (2 * conv + relu)])
+
+
+def test_a_node_that_reads_nothing_writes_a_value_of_unknown_shape(tmp_path: Path) -> None:
+    """Two operators that copy a shape, the first of nothing: which ONNX itself refuses, and no code of ours minds."""
+    nodes = [onnx.helper.make_node("Relu", [], ["a"]), onnx.helper.make_node("Relu", ["a"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "g", [], [onnx.helper.make_tensor_value_info("y", 1, None)])
+    path = tmp_path / "nothing.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with pytest.raises(InvalidModel):
+        prepare(path)
+
+
+def test_a_fault_of_ours_costs_the_file_and_says_so(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("g (float[1, 4] x) => (float[1, 4] y) { y = Relu(x) }", "a.onnx")
+
+    def fault(proto: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(model_files, "known_shapes", fault)
+    with pytest.raises(InvalidModel, match=r"a\.onnx cannot be read: IndexError") as caught:
+        prepare(path)
+    assert "HWNAS_TRACEBACK=1" in caught.value.hint
+    monkeypatch.setenv("HWNAS_TRACEBACK", "1")
+    with pytest.raises(IndexError):
+        prepare(path)
 
 
 def test_a_model_whose_dead_branch_contradicts_its_shapes_keeps_them_free(write: Write, tmp_path: Path) -> None:
