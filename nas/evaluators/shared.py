@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,13 @@ from nas.weights.training import TrainingPlan
 
 #: Axes of a batch of images.
 _IMAGES = 4
+#: What an objective is judged on, and how to give it.
+_DATA = {
+    "accuracy": ("images", "--data digits, or --data FOLDER"),
+    "perplexity": ("text or pairs", "--data text for gpt, --data pairs for hat"),
+}
+#: Rate of AdamW at the start, as where networks of tokens are trained alone.
+_TOKENS_RATE = 0.001
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class SharedKind:
         """
         read_images = len(context.space.input_shape) == _IMAGES
         if context.data is None:
-            what, hint = ("images", "--data digits, or --data FOLDER") if spec == "accuracy" else _SEQUENCES
+            what, hint = _DATA[spec]
             raise UsageError(f"the objective {spec!r} needs {what}", hint=f"Give {hint}.")
         if read_images != (spec == "accuracy"):
             judged = "images" if spec == "accuracy" else "tokens"
@@ -181,17 +188,13 @@ class SharedKind:
         identity = images.listing(context.data)
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)
-        plan = TrainingPlan(seed=plan.seed, steps=steps, trainer=trainer, optimiser="adamw", rate=_TOKENS_RATE)
+        plan = replace(plan, optimiser="adamw", rate=_TOKENS_RATE)
         made = SharedPerplexity(Objective(name, "", False, "shared", spec), context, plan, identity=identity)
         _require_tokens(made)
         return made
 
 
 EVALUATOR = SharedKind()
-
-_SEQUENCES = ("text or pairs", "--data text for gpt, --data pairs for hat")
-#: Of AdamW at the start, as where networks are trained alone.
-_TOKENS_RATE = 0.001
 
 
 def _require_tokens(made: SharedPerplexity) -> None:
@@ -204,7 +207,7 @@ def _require_tokens(made: SharedPerplexity) -> None:
     if task.score_name != "perplexity":
         raise UsageError(
             f"{made.context.data} is judged by {task.score_name}, not by perplexity",
-            hint=f"Give {_SEQUENCES[1]}.",
+            hint=f"Give {_DATA['perplexity'][1]}.",
         )
     if wanted not in (None, task.outputs):
         raise UsageError(
