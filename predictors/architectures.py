@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,17 +121,27 @@ class Learned:
             )
         return _COSTS[self.unit]
 
+
+class LearnedFromArchitectures(ABC):
+    """A cost with such claims, which it keeps to."""
+
+    @property
+    @abstractmethod
+    def card(self) -> Learned:
+        """What it says of itself."""
+
     def require_target(self, target: str) -> None:
         """Refuse to speak for another target than its own.
 
         Raises:
             ConditionMismatch: `target` is another one, or its own is not known.
         """
-        if target != self.target:
+        own = self.card.target
+        if target != own:
+            speaks = "does not say of which target it speaks" if own is None else "speaks of another target"
             raise ConditionMismatch(
-                f"this {self.predictor} "
-                + ("does not say of which target it speaks" if self.target is None else "speaks of another target"),
-                expected={"target": self.target},
+                f"this {self.card.predictor} {speaks}",
+                expected={"target": own},
                 got={"target": target},
                 hint=f"Learn it from what was measured on {target}, and give target={target!r} with it.",
             )

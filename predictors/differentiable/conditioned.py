@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from device_profiles.errors import UsageError
-from predictors.architectures import Learned
+from predictors.architectures import Learned, LearnedFromArchitectures
 from predictors.differentiable import _files, _joint, _main_effects, _sources, _training
 from predictors.differentiable._prior import Prior, draw_scales
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values
@@ -34,7 +34,7 @@ _SOFT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class DeviceCost:
+class DeviceCost(LearnedFromArchitectures):
     """The cost of one device; a `DifferentiableCost` in ms.
 
     Attributes:
@@ -78,14 +78,6 @@ class DeviceCost:
     def differentiable(self) -> DeviceCost:
         """Itself."""
         return self
-
-    def require_target(self, target: str) -> None:
-        """Refuse to speak for another target than its own.
-
-        Raises:
-            ConditionMismatch: `target` is another one, or its own is not known.
-        """
-        self.card.require_target(target)
 
     def save(self, folder: str | Path) -> None:
         """Write `cost.json` and `cost.safetensors` into a folder, which is made if it is not there."""

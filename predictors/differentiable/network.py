@@ -11,7 +11,7 @@ import numpy as np
 
 from device_profiles.errors import InvalidTable
 from predictors import intervals
-from predictors.architectures import Learned
+from predictors.architectures import Learned, LearnedFromArchitectures
 from predictors.differentiable import _files, _main_effects, _training
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values, floor_of
 from predictors.differentiable.surface import Surface, above_zero
@@ -37,7 +37,7 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
-class NetworkCost:
+class NetworkCost(LearnedFromArchitectures):
     """Main effects by ridge regression, and a small network on what they leave; a `DifferentiableCost`.
 
     Attributes:
@@ -174,14 +174,6 @@ class NetworkCost:
     def differentiable(self) -> NetworkCost:
         """Itself."""
         return self
-
-    def require_target(self, target: str) -> None:
-        """Refuse to speak for another target than its own.
-
-        Raises:
-            ConditionMismatch: `target` is another one, or its own is not known.
-        """
-        self.card.require_target(target)
 
     def save(self, folder: str | Path) -> None:
         """Write `cost.json` and `cost.safetensors` into a folder, which is made if it is not there."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, UsageError
-from predictors.architectures import Learned
+from predictors.architectures import Learned, LearnedFromArchitectures
 from predictors.prediction import Prediction, check_missing
 from predictors.transfer import choosing, files, mixture, sources
 from predictors.transfer.expected import TransferCost
@@ -50,7 +50,7 @@ class Suspect:
     probability: float
 
 
-class TransferPredictor:
+class TransferPredictor(LearnedFromArchitectures):
     """Latency on a device from a few samples and from tables of other devices.
 
     Relative latency is a Gaussian process around the sources' mean surface. Its kernel adds the directions in which
@@ -91,7 +91,12 @@ class TransferPredictor:
         self._ms: Floats = np.zeros(0)
         self._draws: Draws | None = None
         self._fitted: tuple[Collapsed, Places] | None = None
-        self.card = Learned("transfer", "ms", self._genes.choices, target, space)
+        self._target, self._space = target, space
+
+    @property
+    def card(self) -> Learned:
+        """What it says of itself."""
+        return Learned("transfer", "ms", self._genes.choices, self._target, self._space)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -213,14 +218,6 @@ class TransferPredictor:
         constant, effects, pairs = self._affine(fitted, samples)
         return TransferCost(self._genes, constant, effects, samples.contrasts, pairs, fitted.scale_ms, _BEND)
 
-    def require_target(self, target: str) -> None:
-        """Refuse to speak for another device than its own.
-
-        Raises:
-            ConditionMismatch: `target` is another one, or its own is not known.
-        """
-        self.card.require_target(target)
-
     def suspects(self) -> tuple[Suspect, ...]:
         """The samples, most likely wrong first: measure the first two again, and begin anew with the better values.
 
@@ -247,8 +244,8 @@ class TransferPredictor:
             self._archs,
             self._ms,
             probe,
-            self.card.target,
-            self.card.space,
+            self._target,
+            self._space,
         )
         files.write(Path(folder), state)
 
