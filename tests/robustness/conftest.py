@@ -100,6 +100,19 @@ def _conditioned_cost(place: Path, seed: int) -> None:
     ConditionedCost.fit(CHOICES, tables, seed=seed).save(place)
 
 
+def _device_cost(place: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tables = {f"d{i}": (ARCHS, 1.0 + ARCHS @ rng.uniform(0.5, 2.0, 6)) for i in range(4)}
+    whole = ConditionedCost.fit(CHOICES, tables, seed=seed, steps=20, hidden=4)
+    whole.for_device(1.0 + whole.references.sum(axis=1), target="a board", space="six").save(place)
+
+
+def _loaded(place: Path) -> Answer:
+    found = predictors.load(place)
+    said = f"{found.card.target} {found.card.space}".encode()
+    return found.predict(ARCHS).value, np.frombuffer(said, dtype=np.uint8).astype(np.float64)
+
+
 def _ask_conditioned(place: Path) -> Answer:
     found = ConditionedCost.load(place)
     return (found.predict(ARCHS, 1.0 + found.references.sum(axis=1)).value,)
@@ -133,14 +146,15 @@ QUICK = {
     "roofline": _predictor("roofline"),
     "bayesian-linear": _predictor("bayesian-linear"),
     "simulation": _predictor("simulation"),
-    "network-cost": Folder("cost.json", _network_cost, lambda place: (NetworkCost.load(place).predict(ARCHS).value,)),
-    "transfer": Folder("transfer.json", _transfer, lambda place: (TransferPredictor.load(place).predict(ARCHS).value,)),
+    "network-cost": Folder("cost.json", _network_cost, _loaded),
+    "transfer": Folder("transfer.json", _transfer, _loaded),
     "table": Folder("table.json", _imported, _ask_imported),
 }
 SLOW = {
     "lightgbm": _predictor("lightgbm"),
     "graph-network": _predictor("graph-network"),
     "conditioned-cost": Folder("cost.json", _conditioned_cost, _ask_conditioned),
+    "device-cost": Folder("cost.json", _device_cost, _loaded),
 }
 
 
