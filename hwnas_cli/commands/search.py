@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,7 @@ def search(
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where weights are trained: cpu, cuda or auto.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
     restrict_from: Annotated[
         Path | None, typer.Option(help="A run whose proposed restrictions of the space are applied.")
@@ -87,7 +89,7 @@ def search(
                 seed=seed,
                 data=data,
                 target=chosen,
-                settings=dict(_setting(text) for text in settings or ()),
+                settings=_settings(settings or (), device),
                 again=again,
                 finalists=finalists,
                 store=store,
@@ -109,6 +111,26 @@ def search(
     with result.study.store:
         data_fields = fields(result)
         return Answer(data_fields, text(result, data_fields))
+
+
+def _settings(given: Sequence[str], device: str | None) -> dict[str, Any]:
+    """Settings of `--set`, and that of `--device`.
+
+    Raises:
+        UnknownName: there is no such device.
+        UsageError: one cannot be read, or the device is said in both ways.
+    """
+    from device_profiles.errors import UnknownName, UsageError
+    from nas.weights.devices import NAMES
+
+    found = dict(_setting(text) for text in given)
+    if device is None:
+        return found
+    if device not in NAMES:
+        raise UnknownName("device", device, NAMES)
+    if "device" in found:
+        raise UsageError("the device is said twice", hint="Give --device or --set device=, not both.")
+    return {**found, "device": device}
 
 
 def fields(result: SearchResult) -> dict[str, Any]:

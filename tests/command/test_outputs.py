@@ -100,6 +100,8 @@ def test_a_request_that_is_refused_makes_no_store(ask, made, tmp_path):
     table = f"table:{made}/t.csv:cost"
     for more in (
         ["--set", "nsga2.seed=5"],
+        ["--device", "tpu"],
+        ["--device", "cpu", "--set", "device=cpu"],
         ["--set", "evaluation_seconds=abc"],
         ["--set", "evaluation_seconds=nan"],
         ["--set", "evaluation_seconds=-1"],
