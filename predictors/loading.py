@@ -60,7 +60,7 @@ def _conditioned(place: Path, _: Features | None) -> EncodingPredictor:
 def _transfer(place: Path, features: Features | None) -> EncodingPredictor:
     from predictors.transfer import TransferPredictor
 
-    return TransferPredictor.load(place, features=features if TransferPredictor.has_features(place) else None)
+    return TransferPredictor.load(place, features=features, only_if_needed=True)
 
 
 _READERS: dict[str | None, Callable[[Path, Features | None], EncodingPredictor]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +84,8 @@ def _of_architectures(loaded: EncodingPredictor, store: Store, names: tuple[str,
         raise UsageError(
             f"a {loaded.card.predictor} cannot be fitted again to be compared", hint="Leave out --compare."
         )
-    return evaluate_architectures(loaded, store, lambda text: nas.spaces.load(str(loaded.card.space)).parse(text))
+    load = cache(nas.spaces.load)
+    return evaluate_architectures(loaded, store, lambda text: load(str(loaded.card.space)).parse(text))
 
 
 def _compared(

@@ -17,8 +17,8 @@ from device_profiles.profile import Target
 from nas.arrays import Archs
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
+from nas.weights.data.protocol import Data
 from nas.weights.images import Images
-from nas.weights.sequences import Sequences
 from profiler.store import Store
 
 
@@ -240,7 +240,7 @@ class OwnsWeights(OwnsNetworks):
 
     @property
     @abstractmethod
-    def images(self) -> Images | Sequences:
+    def images(self) -> Images | Data:
         """What they were trained and judged on."""
 
     @property

@@ -15,10 +15,9 @@ from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
 from nas.weights import alone, data, devices, images, supernets, trainers, training
 from nas.weights.alone import Score
-from nas.weights.data import Wanted
+from nas.weights.data import Data, Wanted
 from nas.weights.data.tasks import wilson
 from nas.weights.images import Images
-from nas.weights.sequences import Sequences
 from nas.weights.training import TrainingPlan
 
 #: Axes of a batch of images.
@@ -120,10 +119,10 @@ class SharedPerplexity(Shared):
     """Perplexity; the exponential of the mean loss of a token."""
 
     @cached_property
-    def images(self) -> Sequences:
+    def images(self) -> Data:
         """The data."""
         wanted, limit = Wanted.of(self.context.space), self.context.settings.get("images")
-        return Sequences(data.load(str(self.context.data), wanted, seed=self.context.seed, limit=limit))
+        return data.load(str(self.context.data), wanted, seed=self.context.seed, limit=limit)
 
     def score(self, arch: Archs) -> Score:
         """Of `(d,)` genes on the validation sequences."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.spaces.protocol import Space
+from nas.weights.data.protocol import Data
 from nas.weights.images import Images
-from nas.weights.sequences import Sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ class GradientProblem:
 
     space: Space
     supernet: Callable[[], Any]
-    data: Callable[[], Images | Sequences]
+    data: Callable[[], Images | Data]
     cost: DifferentiableCost
     budget: int
     seed: int

@@ -38,8 +38,8 @@ from nas.isolation.frames import Channel, Header
 from nas.isolation.sandbox import AVAILABLE, Lost, Sandbox
 from nas.isolation.serving import raised, serve
 from nas.objectives import Objective, Values, at_confidence
+from nas.weights.data.protocol import Data
 from nas.weights.images import Images
-from nas.weights.sequences import Sequences
 
 #: Seconds for a plug-in to open, to ask, or to be told, unless the setting `plugin_seconds` says otherwise.
 PLUGIN_SECONDS = 600.0
@@ -149,9 +149,9 @@ class ApartOwner(ApartTrained, OwnsWeights):
     """One whose networks share weights."""
 
     @property
-    def images(self) -> Images | Sequences:
+    def images(self) -> Images | Data:
         """Of the evaluator."""
-        found: Images | Sequences = self.here.images
+        found: Images | Data = self.here.images
         return found
 
     @property

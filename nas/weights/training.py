@@ -16,10 +16,9 @@ from nas.arrays import Archs
 from nas.spaces.protocol import Space
 from nas.streams import stream, torch_seed
 from nas.weights import going, supernets, trainers
-from nas.weights.data.protocol import Part
+from nas.weights.data.protocol import Data, Part
 from nas.weights.devices import device, device_of
 from nas.weights.images import Images, Split
-from nas.weights.sequences import Sequences
 from nas.weights.trainers import Turn
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class TrainingPlan:
 
 def train(
     space: Space,
-    data: Images | Sequences,
+    data: Images | Data,
     plan: TrainingPlan,
     *,
     checkpoint: Path,
@@ -180,7 +179,7 @@ def minibatch(split: Part, size: int, rng: np.random.Generator) -> tuple[Tensor,
 
 
 def inherit(
-    supernet: Any, arch: Archs, data: Images | Sequences, *, batches: int = 4, size: int = 64, seed: int = 0
+    supernet: Any, arch: Archs, data: Images | Data, *, batches: int = 4, size: int = 64, seed: int = 0
 ) -> nn.Module:
     """The network of `(d,)` genes with shared weights and batch-norm statistics of its own, in eval mode.
 

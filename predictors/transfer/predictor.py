@@ -250,23 +250,20 @@ class TransferPredictor(LearnedFromArchitectures):
         files.write(Path(folder), state)
 
     @staticmethod
-    def has_features(folder: str | Path) -> bool:
-        """Whether one that was saved needs structural features.
-
-        Raises:
-            SchemaMismatch: it is none, of another version, or was cut short.
-        """
-        return files.read(Path(folder)).probe is not None
-
-    @staticmethod
-    def load(folder: str | Path, *, features: Features | None = None) -> TransferPredictor:
+    def load(
+        folder: str | Path, *, features: Features | None = None, only_if_needed: bool = False
+    ) -> TransferPredictor:
         """Read what `save` wrote; `features` must be the function that the predictor was made with.
+
+        With `only_if_needed` they are left aside where it was made without any.
 
         Raises:
             SchemaMismatch: it is none, of another version, or was cut short.
             UsageError: features are missing, or are not those it was made with.
         """
         state = files.read(Path(folder))
+        if only_if_needed and state.probe is None:
+            features = None
         found = TransferPredictor(
             state.choices, features=features, seed=state.seed, target=state.target, space=state.space
         )

@@ -12,7 +12,6 @@ from nas import evaluators
 from nas.evaluators.protocol import Context
 from nas.weights import alone, data, training
 from nas.weights.data import Wanted
-from nas.weights.sequences import Sequences
 from nas.weights.training import TrainingPlan
 from profiler.store import Store
 
@@ -54,7 +53,7 @@ def test_networks_are_judged_by_what_they_inherit_and_learn(opened, space, name)
 def test_a_training_that_was_cut_ends_on_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 4)
     space = nas.spaces.load(GPT)
-    read = Sequences(data.load("text", Wanted.of(space), seed=0, limit=100))
+    read = data.load("text", Wanted.of(space), seed=0, limit=100)
     plan = TrainingPlan(steps=10, batch=8, optimiser="adamw", rate=0.001)
 
     def trained(path: Path, last=None):

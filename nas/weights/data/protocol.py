@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +31,13 @@ class Part:
 
     def __len__(self) -> int:
         return int(self.targets.shape[0])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of inputs and targets."""
+        found = hashlib.sha256(self.inputs.numpy().tobytes())
+        found.update(self.targets.numpy().tobytes())
+        return found.hexdigest()
 
 
 class Task(Protocol):
@@ -94,6 +102,15 @@ class Data:
     train: Part
     valid: Part
     test: Part
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what trains: shared weights are taken from a checkpoint only of the same."""
+        return self.train.digest
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar."""
+        return self.task.loss(outputs, targets)
 
 
 @dataclass(frozen=True)
