@@ -66,7 +66,7 @@ def beside(parts: list[NetworkSamples]) -> NetworkSamples:
         sum((part.archs for part in parts), ()),
         sum((part.graphs for part in parts), ()),
         np.concatenate([part.cost for part in parts]),
-        np.concatenate([part.noise for part in parts]),
+        np.concatenate([part.repeats for part in parts]),
     )
 
 

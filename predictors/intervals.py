@@ -31,6 +31,19 @@ def relative_half_width(errors: Floats) -> float | None:
     return float(np.sort(errors)[rank - 1])
 
 
+def repeated(half_width: float | None, repeats: Floats) -> float | None:
+    """Half-width for measurements of another campaign, from that of errors within one.
+
+    Networks of one campaign share its error, of which none of them knows: the machine's state, what the campaign took
+    for its best. How far a repeated measurement may be off tells it, and is independent of how well a model fits.
+
+    Args:
+        half_width: of errors within the campaign, relative; None stays None.
+        repeats: `(n,)`, relative half-widths of the intervals that repeated measurements fall into.
+    """
+    return half_width if half_width is None or not len(repeats) else float(np.hypot(half_width, np.median(repeats)))
+
+
 def around(
     value: Floats, half_width: float | None, guessed: Floats, less: Floats | None = None
 ) -> tuple[Floats | None, Floats | None]:

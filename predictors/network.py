@@ -237,7 +237,12 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
     width = intervals.relative_half_width(np.array(errors))
     fitted = replace(fitted, half_width=width)
     believed, folds = learn_unseen(make, kernels)
-    return replace(fitted, unseen_errors=replace(believed, shared=_shared(fitted, believed, folds, kernels, networks)))
+    shared = _shared(fitted, believed, folds, kernels, networks)
+    return replace(
+        fitted,
+        half_width=intervals.repeated(width, networks.repeats),
+        unseen_errors=replace(believed, shared=shared),
+    )
 
 
 def _shared(

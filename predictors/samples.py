@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
@@ -19,7 +20,7 @@ from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
-from profiler.summary import empty_call_ms, estimates, reference_ns
+from profiler.summary import empty_call_ms, latencies, reference_ns
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class NetworkSamples:
         archs: text form of each in its space, or None.
         graphs: fused graphs.
         cost: `(n,)`, measured, in `unit`: of latency, in the machine's best state.
-        noise: `(n,)`, relative standard error of each value, from its processes.
+        repeats: `(n,)`, relative half-width of the interval that a repeated measurement falls into; 0 where nothing
+            is known of it.
         unit: `ms`, `mJ` or `bytes`.
         call: what an empty call costs, part of every cost, in `unit`; None where that is not known.
     """
@@ -42,7 +44,7 @@ class NetworkSamples:
     archs: tuple[str | None, ...]
     graphs: tuple[OperatorGraph, ...]
     cost: NDArray[np.float64]
-    noise: NDArray[np.float64]
+    repeats: NDArray[np.float64]
     unit: str = "ms"
     call: float | None = None
 
@@ -55,7 +57,7 @@ class NetworkSamples:
             tuple(self.archs[i] for i in index),
             tuple(self.graphs[i] for i in index),
             self.cost[index],
-            self.noise[index],
+            self.repeats[index],
             self.unit,
             self.call,
         )
@@ -95,8 +97,8 @@ def networks(store: Store, conditions: Conditions, cost: str = "latency") -> Net
         tuple(models[model].space for model in ids),
         tuple(models[model].arch for model in ids),
         tuple(known.values()),
-        np.array([float(np.median(values[model])) for model in ids]),
-        np.array([_standard_error(np.array(values[model])) for model in ids]),
+        np.array([values[model][0] for model in ids]),
+        np.array([values[model][1] for model in ids]),
         UNITS[cost],
         _call_ms(store, conditions) if cost == "latency" else None,
     )
@@ -162,32 +164,39 @@ def _energies(store: Store, conditions: Conditions, found: dict[Operator, list[f
             found[kernel].extend(net_mj / rows[model].copies for net_mj in energies)
 
 
-def _latencies(store: Store, conditions: Conditions) -> dict[str, list[float]]:
-    found = estimates(store, conditions)
-    return {model: [process.best_ns / 1e6 for process in by_process.values()] for model, by_process in found.items()}
+def _latencies(store: Store, conditions: Conditions) -> dict[str, tuple[float, float]]:
+    return {model: (found.value_ms, found.spread) for model, found in latencies(store, conditions).items()}
 
 
-def _bytes(store: Store, conditions: Conditions) -> dict[str, list[float]]:
+def _energy(store: Store, conditions: Conditions) -> dict[str, tuple[float, float]]:
+    return {model: _repeated(np.array(net_mj)) for model, net_mj in store.energy(conditions).items()}
+
+
+def _repeated(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The median of processes, and how far a repeat may be off, which has an error of its own."""
+    centre = float(np.median(values))
+    if len(values) < 2 or centre <= 0:
+        return centre, 0.0
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return centre, float(stdtrit(len(values) - 1, 0.95) * np.sqrt(2.0) * error / centre)
+
+
+def _bytes(store: Store, conditions: Conditions) -> dict[str, tuple[float, float]]:
     found = {}
     for profile in store.profiles(conditions):
         graph = store.fused(profile.model, conditions)
         if profile.allocator_peak_bytes and graph is not None:
             held = sum(tensor.bytes for tensor in weights(graph).values())
-            found[profile.model] = [float(held + profile.allocator_peak_bytes)]
+            found[profile.model] = (float(held + profile.allocator_peak_bytes), 0.0)
     return found
 
 
-#: What is measured of a network under each cost, by the store's id: one value for each process.
-_VALUES: dict[str, Callable[[Store, Conditions], dict[str, list[float]]]] = {
+#: What is measured of a network under each cost, by the store's id: its value, and by how much a repeat may differ.
+_VALUES: dict[str, Callable[[Store, Conditions], dict[str, tuple[float, float]]]] = {
     "latency": _latencies,
-    "energy": lambda store, conditions: store.energy(conditions),
+    "energy": _energy,
     "memory": _bytes,
 }
-
-
-def _standard_error(values: NDArray[np.float64]) -> float:
-    """Relative; NaN for a single value."""
-    return float(values.std(ddof=1) / values.mean() / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def match(graph: OperatorGraph, profile: Sequence[Sequence[object]]) -> list[tuple[Operator, float]]:

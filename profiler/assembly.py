@@ -7,9 +7,9 @@ blocks make the module that is trained, so the network that is measured is the n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import InvalidModel
 
@@ -23,6 +23,22 @@ INPUT_DTYPES = ("float32", "int64")
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where the weights of a block come from when networks share them: they are cut out of those of a wider block.
+
+    Attributes:
+        key: of the wider block, which may be the block itself. Blocks of one name and one wider block have their
+            weights in common.
+        build: makes the wider module.
+        tensors: for each parameter of the block that is cut, the wider module's parameter and the index into it.
+    """
+
+    key: str
+    build: Callable[[], nn.Module]
+    tensors: Mapping[str, tuple[str, Any]]
+
+
+@dataclass(frozen=True)
 class Block:
     """One block of a network.
 
@@ -31,12 +47,14 @@ class Block:
         key: what it is, such as `"conv3x3 16->32 s2"`; equal keys build equal modules, whatever their weights.
         inputs: names of the blocks it reads, in the order of its forward's arguments; `INPUT` is the network's input.
         build: makes the module, called only when torch is needed.
+        cut: tells what its weights are cut out of where networks share them; None where it has weights of its own.
     """
 
     name: str
     key: str
     inputs: tuple[str, ...]
     build: Callable[[], nn.Module]
+    cut: Callable[[], Cut] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

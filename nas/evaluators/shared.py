@@ -184,7 +184,7 @@ class SharedKind:
         trainers.REGISTRY.get(trainer)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
         plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer)
-        identity = images.listing(context.data)
+        identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)
         plan = replace(plan, optimiser="adamw", rate=_TOKENS_RATE)

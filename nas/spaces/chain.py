@@ -208,7 +208,8 @@ class Chain(ProductSpace):
             name, entry, operator = f"l{number}", (parts[-1].name,), options[int(gene)]
             if operator != SKIP:
                 inverted = self._inverted(layer, operator)
-                parts.append(Block(name, f"chain {inverted.key}", entry, inverted.build))
+                cut = partial(inverted.shared, self._widest(layer), "chain ")
+                parts.append(Block(name, f"chain {inverted.key}", entry, inverted.build, cut))
             elif not layer.keeps:
                 key = f"chain projection {layer.before}->{layer.width} s{layer.stride} {act}"
                 project = partial(blocks.conv_norm, layer.before, layer.width, stride=layer.stride, activation=act)
@@ -257,7 +258,14 @@ class Chain(ProductSpace):
         return tuple(run for run in runs if len(run) > 1)
 
     def _inverted(self, layer: _Layer, operator: str) -> blocks.Inverted:
-        kernel, expansion, groups = self._macro.operators[operator]
+        return self._residual(layer, *self._macro.operators[operator])
+
+    def _widest(self, layer: _Layer) -> blocks.Inverted:
+        """What the weights of all operators of a layer are cut out of."""
+        kernels, expansions, _ = zip(*self._macro.operators.values(), strict=True)
+        return self._residual(layer, max(kernels), max(expansions), 1)
+
+    def _residual(self, layer: _Layer, kernel: int, expansion: int, groups: int) -> blocks.Inverted:
         hidden, activation = layer.before * expansion, self._macro.activation
         return blocks.Inverted(layer.before, layer.width, hidden, kernel, layer.stride, groups, activation=activation)
 

@@ -171,7 +171,10 @@ class MobileNetV3(ProductSpace):
             for layer in range(of[f"depth{stage + 1}"]):
                 name = f"{stage + 1}_{layer + 1}"
                 inverted = self._inverted(stage, layer, of[f"kernel{name}"], of[f"expansion{name}"])
-                parts.append(Block(f"s{name}", f"mobilenetv3 {inverted.key}", (parts[-1].name,), inverted.build))
+                widest = self._inverted(stage, layer, max(_KERNELS), max(_EXPANSIONS))
+                cut = partial(inverted.shared, widest, "mobilenetv3 ")
+                key = f"mobilenetv3 {inverted.key}"
+                parts.append(Block(f"s{name}", key, (parts[-1].name,), inverted.build, cut))
         sizes = (self._widths[-1], *map(self._wide, _HEAD), self.classes)
         key = f"mobilenetv3 head {'->'.join(map(str, sizes))}"
         parts.append(Block("head", key, (parts[-1].name,), partial(blocks.mixing_head, *sizes)))

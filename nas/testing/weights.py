@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def check_shared_weights(space: Space | str, *, mixed: bool = True) -> None:
     supernet = supernets.of(space).eval()
     for arch in space.sample(6, np.random.default_rng(3)):
         inputs = torch.cat([inputs_of(space.assembly(arch), seed) for seed in (1, 2, 3)])
+        awaken(supernet, inputs, arch)
         subnet = supernet.subnet(arch).eval()
         require(shapes(subnet) == shapes(space.to_module(arch)), "subnet", f"{arch.tolist()} is another network alone")
         with torch.no_grad():
@@ -50,6 +52,27 @@ def check_shared_weights(space: Space | str, *, mixed: bool = True) -> None:
             require(
                 torch.equal(supernet.forward_path(inputs, arch), path), "subnet", "its weights are no copy: both change"
             )
+
+
+def awaken(supernet: Any, inputs: Any, arch: Archs) -> None:
+    """Give batch norms of a network the weight 1, and statistics: residuals begin faint, and would not be seen.
+
+    Args:
+        supernet: in eval mode, and left in it.
+        inputs: `(batch, ...)`.
+        arch: genes, `(d,)`.
+    """
+    import torch
+
+    with torch.no_grad():
+        supernet.forward_path(inputs, arch)
+        for module in supernet.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # an average over all that was run
+                if module.weight is not None:
+                    module.weight.fill_(1.0)
+        supernet.train().forward_path(inputs, arch)
+        supernet.eval()
 
 
 def _genes(space: Space, arch: Archs) -> Iterator[tuple[int, int]]:

@@ -2,13 +2,15 @@
 
 Source: one-shot models share the weights of an operator at a place among all networks that have it there, Bender et
     al., "Understanding and simplifying one-shot architecture search", ICML 2018, section 3.1. Here the place is the
-    name of a block, and its kind the block's key.
+    name of a block, and its kind the block's key. Where a block says so, its weights are cut out of those of a wider
+    one, which many kinds at a place have in common (`nas.weights.cuts`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from nas.spaces.mixture import Place, Term, genes_of_shapes, one_hot
 from nas.spaces.protocol import Space
 from nas.streams import torch_seed
 from nas.weights import mixing
+from nas.weights.cuts import CutBlock
+from nas.weights.first_weights import fade_in
 from profiler.assembly import INPUT, Assembly, Block
 
 #: Most parameters of one supernet; in training each takes 12 bytes, with its gradient and momentum.
@@ -53,7 +57,7 @@ class AssembledSupernet(nn.Module):
         values = {INPUT: inputs}
         assembly = self._grow(arch)
         for block in assembly.blocks:
-            values[block.name] = self.blocks[_name(block)](*(values[name] for name in block.inputs))
+            values[block.name] = self.blocks[_name(block.name, block.key)](*(values[name] for name in block.inputs))
         return values[assembly.blocks[-1].name]
 
     def forward_mixed(self, inputs: Tensor, gates: Sequence[Tensor]) -> Tensor:
@@ -98,9 +102,9 @@ class AssembledSupernet(nn.Module):
         assembly = self.space.assembly(np.asarray(arch))
         network = assembly.to_module().to(self.here.device)
         for block in assembly.blocks:
-            name = _name(block)
-            module = self.blocks[name] if name in self.blocks else self._made(block)
-            network.blocks[block.name].load_state_dict(module.state_dict())  # type: ignore[index, union-attr]
+            module = self._module(block, keep=False)
+            state = module.tensors_alone() if isinstance(module, CutBlock) else module.state_dict()
+            network.blocks[block.name].load_state_dict(state)  # type: ignore[index, union-attr]
         return network.train(self.training)
 
     def get_extra_state(self) -> Tensor:
@@ -122,19 +126,29 @@ class AssembledSupernet(nn.Module):
             self.grown.append(tuple(int(gene) for gene in arch))
         return assembly
 
-    def _module(self, block: Block) -> nn.Module:
-        name = _name(block)
-        if name not in self.blocks:
-            made = self._made(block).to(self.here.device)
-            total = sum(parameter.numel() for one in (self, made) for parameter in one.parameters())
-            if total > MOST_PARAMETERS:
-                raise UsageError(
-                    f"shared weights of {self.space.spec} would be more than {MOST_PARAMETERS:,} parameters, with "
-                    f"{len(self.blocks)} blocks so far",
-                    hint="Use smaller options of the space, such as width, or restrict its genes.",
-                )
-            self.blocks[name] = made
-        return self.blocks[name]
+    def _module(self, block: Block, *, keep: bool = True) -> nn.Module:
+        """The block's module; one that is new has initial weights, and is kept or not."""
+        name = _name(block.name, block.key)
+        if name in self.blocks:
+            return self.blocks[name]
+        made, cut = self._made(block.name, block.key, block.build), block.cut and block.cut()
+        if cut and cut.key != block.key:
+            wider = replace(block, key=cut.key, build=cut.build, cut=None)
+            made = CutBlock(made, self._module(wider, keep=keep), cut.tensors).train(self.training)
+        return self._kept(name, made, keep)
+
+    def _kept(self, name: str, made: nn.Module, keep: bool) -> nn.Module:
+        if not keep:
+            return made
+        total = sum(parameter.numel() for one in (self, made) for parameter in one.parameters())
+        if total > MOST_PARAMETERS:
+            raise UsageError(
+                f"shared weights of {self.space.spec} would be more than {MOST_PARAMETERS:,} parameters, with "
+                f"{len(self.blocks)} blocks so far",
+                hint="Use smaller options of the space, such as width, or restrict its genes.",
+            )
+        self.blocks[name] = made
+        return made
 
     def _same(self, wanted: Block, block: Block | None) -> Block:
         """The block of the canonical network, if it is of the kind that the genes say."""
@@ -145,14 +159,14 @@ class AssembledSupernet(nn.Module):
             )
         return block
 
-    def _made(self, block: Block) -> nn.Module:
+    def _made(self, name: str, key: str, build: Callable[[], nn.Module]) -> nn.Module:
         """A module with initial weights of its own; torch's random numbers stay as they are."""
-        place = hashlib.sha256(f"{block.name}\0{block.key}".encode()).digest()
+        place = hashlib.sha256(f"{name}\0{key}".encode()).digest()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(
                 torch_seed(self.seed, "weights.blocks", int.from_bytes(place[:8], "little"))
             )
-            return block.build().train(self.training)
+            return fade_in(build()).train(self.training).to(self.here.device)
 
     def _summed(
         self, place: Place, found: list[tuple[Term, Tensor]], gates: Sequence[Tensor], numbers: Sequence[Floats]
@@ -180,9 +194,9 @@ def _numbers(gates: Sequence[Tensor]) -> list[Floats]:
     return [gate.detach().cpu().double().numpy() for gate in gates]
 
 
-def _name(block: Block) -> str:
-    """Of its weights; keys have characters that names of modules may not have."""
-    return f"{block.name}~{hashlib.sha256(block.key.encode()).hexdigest()[:12]}"
+def _name(block: str, key: str) -> str:
+    """Of a block's weights; keys have characters that names of modules may not have."""
+    return f"{block}~{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def _gene(space: Any, gene: int) -> str:

@@ -31,6 +31,15 @@ def of(space: Space, *, seed: int = 0) -> Any:
     return AssembledSupernet(space, seed)
 
 
+def form(space: Space) -> str:
+    """How weights are shared, as a part of a run's identity: values of two forms are not compared.
+
+    Of weights that are made of blocks, 1: each kind of block at a place has its own; 2: kinds that can are cut out of
+    one block, and residuals begin faint.
+    """
+    return "" if isinstance(space, SharesWeights) else "weights 2"
+
+
 def require_mixed(space: Space) -> None:
     """Refuse a space whose networks cannot be mixed by gates, as gradient strategies need it.
 

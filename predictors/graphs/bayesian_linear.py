@@ -92,7 +92,8 @@ class BayesianLinear:
             if len(rest) >= LEAST_NETWORKS:
                 guess = _fit(kernels.device, networks.take(rest)).predict([networks.graphs[i] for i in held]).value
                 errors.extend(np.abs(networks.cost[held] - guess) / guess)
-        return replace(found, half_width=intervals.relative_half_width(np.array(errors)))
+        width = intervals.relative_half_width(np.array(errors))
+        return replace(found, half_width=intervals.repeated(width, networks.repeats))
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs; see `GraphPredictor.predict`."""

@@ -110,7 +110,7 @@ class GraphNetwork:
         chosen = int(np.argmin(np.abs(logs).mean(axis=1)))
         found = replace(_train(base, networks), trust=TRUSTS[chosen])
         width = intervals.relative_half_width(np.abs(np.expm1(logs[chosen]))) if sure else None
-        return replace(found, half_width=width)
+        return replace(found, half_width=intervals.repeated(width, networks.repeats))
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs; see `GraphPredictor.predict`."""

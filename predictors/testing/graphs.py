@@ -86,7 +86,7 @@ def learned(cost: str, runtime: str) -> tuple[KernelSamples, NetworkSamples]:
         values = np.array([0.02 + 0.9 * sum(each[op] for op in graph.operators) for graph in found]) * noise
     blank = (None,) * _LEARNED
     ids = tuple(f"n{i:02}" for i in range(_LEARNED))
-    networks = NetworkSamples(ids, blank, blank, found, values, np.full(_LEARNED, 0.01), UNITS[cost])
+    networks = NetworkSamples(ids, blank, blank, found, values, np.zeros(_LEARNED), UNITS[cost])
     return replace(kernels, unit=UNITS[cost]), networks
 
 

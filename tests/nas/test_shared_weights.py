@@ -14,11 +14,15 @@ from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem
 from nas.loop.checks import check_gradients
 from nas.objectives import Objective
+from nas.spaces._parts.mobile import Inverted
 from nas.spaces.export import onnx_bytes
 from nas.study.plan import SearchPlan
 from nas.testing import check_shared_weights
+from nas.testing.weights import awaken
 from nas.weights import assembled, devices, supernets, trainers, training
 from nas.weights import images as data
+from nas.weights.cuts import CutBlock
+from nas.weights.first_weights import FAINT
 from nas.weights.trainers.fair import drawn
 from nas.weights.training import TrainingPlan
 from predictors.encoding import CostTable
@@ -142,7 +146,9 @@ def test_only_what_is_run_is_kept():
     first, other = CHAIN.sample(2, np.random.default_rng(0))
     supernet = supernets.of(CHAIN)
     supernet.forward_path(torch.zeros(2, *CHAIN.input_shape[1:]), first)
-    assert len(supernet.blocks) == len(CHAIN.assembly(first).blocks)
+    blocks = CHAIN.assembly(first).blocks
+    wider = {(block.name, block.cut().key) for block in blocks if block.cut}
+    assert len(supernet.blocks) == len(wider | {(block.name, block.key) for block in blocks})
     before = weights(supernet)
     alone = supernet.subnet(other)
     assert equal(weights(supernet), before), "a network that leaves brings nothing"
@@ -164,6 +170,79 @@ def test_too_many_weights_are_refused(monkeypatch):
     with pytest.raises(UsageError, match="more than 2,000 parameters") as caught:
         supernets.of(CHAIN).forward_path(torch.zeros(2, *CHAIN.input_shape[1:]), np.zeros(len(CHAIN.choices), int))
     assert "width" in caught.value.hint
+
+
+# -- weights that are cut out of those of a wider block
+
+
+def test_narrower_and_smaller_is_the_first_channels_and_the_middle():
+    wide, narrow = Inverted(4, 6, 12, 5, squeeze=True), Inverted(4, 6, 8, 3, squeeze=True)
+    whole = wide.build()
+    block = CutBlock(narrow.build(), whole, narrow.cut_from(wide))
+    cut = block.tensors_alone()
+    assert torch.equal(cut["depthwise.0.weight"], whole.depthwise[0].weight[:8, :, 1:4, 1:4])
+    assert torch.equal(cut["expand.0.weight"], whole.expand[0].weight[:8])
+    assert torch.equal(cut["project.0.weight"], whole.project[0].weight[:, :8])
+    assert torch.equal(cut["squeeze.weigh.3.bias"], whole.squeeze.weigh[3].bias[:8])
+    alone = narrow.build()
+    alone.load_state_dict(cut)
+    inputs = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(block(inputs), alone(inputs))
+    assert not list(block.parameters()), "it has no weights of its own"
+
+
+def test_groups_are_the_dense_block_without_what_they_do_not_connect():
+    """So that each channel between means the same, though groups are shuffled."""
+    wide, dense, grouped = Inverted(8, 12, 48, 5), Inverted(8, 12, 8, 3), Inverted(8, 12, 8, 3, groups=2)
+    whole = wide.build().eval()
+    connected = CutBlock(dense.build(), whole, dense.cut_from(wide)).tensors_alone()
+    # Channel 2 i + g of the shuffled ones was the i-th of group g, which reads the inputs of group g.
+    reads = torch.tensor([[channel % 2 == read // 4 for read in range(8)] for channel in range(8)])
+    gives = torch.tensor([[out // 6 == channel // 4 for channel in range(8)] for out in range(12)])
+    alone = dense.build().eval()
+    alone.load_state_dict(
+        connected
+        | {
+            "expand.0.weight": connected["expand.0.weight"] * reads[..., None, None],
+            "project.0.weight": connected["project.0.weight"] * gives[..., None, None],
+        }
+    )
+    inputs = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    found = CutBlock(grouped.build(), whole, grouped.cut_from(wide)).eval()(inputs)
+    assert found.std() > 0.01 and torch.allclose(found, alone(inputs), atol=1e-6)
+
+
+def test_what_one_operator_learns_the_others_of_its_layer_know():
+    supernet = supernets.of(CHAIN)
+    inputs = torch.randn(2, *CHAIN.input_shape[1:], generator=torch.Generator().manual_seed(0))
+    small, large = (CHAIN.parse(" ".join([name] * 7)) for name in ("k3e1", "k5e6"))
+    supernet.forward_path(inputs, small).square().sum().backward()
+    supernet.forward_path(inputs, large)
+    reached = {
+        name: float((parameter.grad != 0).float().mean())
+        for name, parameter in supernet.named_parameters()
+        if name.endswith("depthwise.0.weight")
+    }
+    assert len(reached) == 7, "one of a layer, for both operators"
+    assert all(0 < share <= 9 / 25 / 6 + 1e-6 for share in reached.values()), "the middle of the first sixth"
+
+
+def test_a_cut_of_another_shape_is_a_fault():
+    wide, narrow = Inverted(4, 6, 12, 5), Inverted(4, 6, 8, 3)
+    with pytest.raises(ValueError, match="cut out for it"):
+        CutBlock(Inverted(4, 6, 8, 5).build(), wide.build(), narrow.cut_from(wide))
+
+
+def test_residuals_begin_faint():
+    """Else paths of random blocks have so little in common that none of them learns."""
+    space = nas.spaces.load("chain:layers=2,width=25,resolution=16,classes=10")
+    supernet = supernets.of(space)
+    inputs = torch.randn(4, *space.input_shape[1:], generator=torch.Generator().manual_seed(0))
+    for arch in space.sample(4, np.random.default_rng(0)):
+        supernet.forward_path(inputs, arch)
+    norms = [module.core.project[1].weight for module in supernet.modules() if hasattr(module, "core")]
+    own = [weight for weight in norms if weight is not None]
+    assert own and all((weight == FAINT).all() for weight in own)
 
 
 # -- gates
@@ -188,7 +267,7 @@ def test_the_gradient_of_a_gate_is_that_of_a_finite_difference(name):
     supernet = supernets.of(space).eval()
     inputs = torch.randn(2, *space.input_shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     arch = space.sample(1, np.random.default_rng(2))[0]
-    supernet.forward_path(inputs.float(), arch)
+    awaken(supernet, inputs.float(), arch)
     supernet.double()
     gates = [gate.detach().double().requires_grad_() for gate in gates_of(space, arch)]
     supernet.forward_mixed(inputs, gates).sum().backward()
@@ -213,6 +292,8 @@ def test_soft_gates_lie_between(name):
     gates = [gate.detach() for gate in gates_of(space, np.zeros(len(space.choices), dtype=np.int64))]
     gates[gene][:2] = 0.5
     gates[gene].requires_grad_()
+    for option in (0, 1):
+        awaken(supernet, inputs, np.array([0] * gene + [option] + [0] * (len(gates) - gene - 1)))
     mixed = supernet.forward_mixed(inputs, gates)
     mixed.square().sum().backward()
     assert (gates[gene].grad[:2] != 0).all()

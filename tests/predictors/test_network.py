@@ -244,6 +244,17 @@ def test_intervals_cover_new_networks(kernels, drawn):
     assert 0.87 < np.mean(covered) < 0.97
 
 
+@pytest.mark.parametrize("make", [Lookup, Linear])
+def test_intervals_reckon_with_how_far_a_repeated_measurement_may_be_off(kernels, drawn, make):
+    """Networks of one campaign share its error: nothing that is learned within it knows of that."""
+    within = drawn(30, lambda sums, counts: 0.9 * sums + 0.3)
+    shaky = replace(within, repeats=np.linspace(0.02, 0.06, 30))
+    alone, both = (network.fit(make, kernels, each) for each in (within, shaky))
+    assert both.half_width == pytest.approx(np.hypot(alone.half_width, 0.04))
+    assert both.unseen_errors == alone.unseen_errors
+    assert both.predict(within.graphs).value.tolist() == alone.predict(within.graphs).value.tolist()
+
+
 def test_without_asking_for_intervals_there_are_none_and_the_values_are_the_same(kernels, drawn):
     networks = drawn(30, lambda sums, counts: 0.8 * sums + 0.02 * counts + 0.3)
     quick, whole = (network.fit(Lookup, kernels, networks, sure=sure) for sure in (False, True))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from device_profiles.errors import InvalidData
 from predictors import samples
@@ -9,6 +10,7 @@ from predictors.testing import convolution
 from profiler.meters.protocol import Energy
 from profiler.operators import Operator, Tensor
 from profiler.store import ModelRow, ProfileRow, Store
+from profiler.summary import latencies
 
 IMAGE = Tensor((1, 4, 6, 6))
 RELU = Operator("", "Relu", (), (IMAGE,), (IMAGE,))
@@ -107,23 +109,20 @@ def test_some_kernels_keep_their_rows(hand_made, conditions):
 
 def test_a_networks_time_is_the_median_over_its_processes(hand_made, conditions):
     latency = np.array([[2e6, 3e6, 7e6], [1e6, 1e6, 1e6]])
-    found = samples.networks(hand_made([[SMALL], [LARGE]], latency, lambda op: 1e6), conditions)
+    store = hand_made([[SMALL], [LARGE]], latency, lambda op: 1e6)
+    found = samples.networks(store, conditions)
     assert found.ids == ("n000", "n001")
     assert found.cost == pytest.approx([3.0, 1.0])
-    assert found.noise == pytest.approx([np.std([2, 3, 7], ddof=1) / 4 / np.sqrt(3), 0.0])
+    shown = latencies(store, conditions)
+    assert found.repeats.tolist() == [shown[name].spread for name in found.ids] and found.repeats[0] > found.repeats[1]
     assert [graph.operators for graph in found.graphs] == [(SMALL,), (LARGE,)]
-
-
-def test_one_process_tells_no_noise(hand_made, conditions):
-    found = samples.networks(hand_made([[SMALL]], [[2e6]], lambda op: 1e6), conditions)
-    assert np.isnan(found.noise).all()
 
 
 def test_some_networks_keep_their_rows(hand_made, conditions):
     store = hand_made([[SMALL], [LARGE], [RELU]], np.array([[1e6, 1e6], [2e6, 2e6], [3e6, 3e6]]), lambda op: 1e6)
     some = samples.networks(store, conditions).take([2, 0])
     assert some.ids == ("n002", "n000") and some.cost == pytest.approx([3.0, 1.0])
-    assert some.graphs[0].operators == (RELU,) and len(some.spaces) == len(some.archs) == len(some.noise) == 2
+    assert some.graphs[0].operators == (RELU,) and len(some.spaces) == len(some.archs) == len(some.repeats) == 2
 
 
 def test_kernels_alone_are_no_networks(hand_made, chain, conditions):
@@ -141,7 +140,7 @@ def test_a_store_without_blocks_has_no_networks(conditions):
     with Store("sqlite://") as store:
         store.bind("fake", "{}", conditions)
         found = samples.networks(store, conditions)
-    assert found.ids == () and found.cost.shape == found.noise.shape == (0,)
+    assert found.ids == () and found.cost.shape == found.repeats.shape == (0,)
 
 
 # -- energy and memory
@@ -156,7 +155,8 @@ def test_energy_is_of_networks_and_of_kernels_alone(hand_made, chain, conditions
             store.add_energy(process, model, Energy(2 * net_mj, net_mj, "made up", 1.0))
     found = samples.networks(store, conditions, "energy")
     assert found.ids == ("n000", "n002") and found.cost.tolist() == [4.0, 5.0] and found.unit == "mJ"
-    assert found.noise[0] == pytest.approx(np.std([2, 4, 9], ddof=1) / 5 / np.sqrt(3)) and np.isnan(found.noise[1])
+    error = np.std([2, 4, 9], ddof=1) / 4 / np.sqrt(3)
+    assert found.repeats == pytest.approx([stats.t.ppf(0.95, 2) * np.sqrt(2) * error, 0.0])
     kernels = samples.kernels(store, conditions, cost="energy")
     assert kernels.operators == (SMALL,) and kernels.cost.tolist() == [2.0], "of one copy"
     assert kernels.weights.tolist() == [3.0] and kernels.unit == "mJ"

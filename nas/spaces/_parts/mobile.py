@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from nas.spaces._parts.convolutions import convolution
 from nas.spaces._parts.image_sizes import divisible, reduced
 from nas.spaces._parts.residual import residual
+from profiler.assembly import Cut
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,7 +60,7 @@ class Inverted(NamedTuple):
         outer, inner = side**2, reduced(side, self.stride) ** 2
         first = self.before * self.hidden // self.groups * self.expand
         depthwise, last = self.kernel**2 * self.hidden, self.hidden * self.width // self.groups
-        narrow = divisible(self.hidden // 4) * self.squeeze
+        narrow = self._narrow * self.squeeze
         norms = 2 * (self.hidden * (1 + self.expand) + self.width)
         squeeze = 2 * narrow * self.hidden
         parameters = first + depthwise + last + norms + squeeze + narrow + self.hidden * self.squeeze
@@ -69,21 +71,85 @@ class Inverted(NamedTuple):
         from torch import nn
 
         groups, activation = self.groups, self.activation
-        parts: list[nn.Module] = []
+        parts: dict[str, nn.Module] = {}
         if self.expand:
-            parts.append(conv_norm(self.before, self.hidden, groups=groups, activation=activation, after_relu=False))
-        if groups > 1:
-            parts.append(nn.ChannelShuffle(groups))
-        parts.append(
-            conv_norm(
-                self.hidden, self.hidden, self.kernel, stride=self.stride, groups=self.hidden, activation=activation
+            parts["expand"] = conv_norm(
+                self.before, self.hidden, groups=groups, activation=activation, after_relu=False
             )
+        if groups > 1:
+            parts["shuffle"] = nn.ChannelShuffle(groups)
+        parts["depthwise"] = conv_norm(
+            self.hidden, self.hidden, self.kernel, stride=self.stride, groups=self.hidden, activation=activation
         )
         if self.squeeze:
-            parts.append(_classes()["squeeze"](self.hidden, divisible(self.hidden // 4)))
-        parts.append(conv_norm(self.hidden, self.width, groups=groups, activation=None))
-        core = nn.Sequential(*parts)
-        return residual(core) if self.stride == 1 and self.before == self.width else core
+            parts["squeeze"] = _classes()["squeeze"](self.hidden, self._narrow)
+        parts["project"] = conv_norm(self.hidden, self.width, groups=groups, activation=None)
+        core = nn.Sequential(OrderedDict(parts))
+        return residual(core) if self._adds else core
+
+    def cut_from(self, whole: Inverted) -> dict[str, tuple[str, tuple[Any, ...]]]:
+        """Each parameter of the module, and how it is cut out of that of a wider one: its name there, and the index.
+
+        The first channels between, and the middle of the kernel. Of groups, the parts of the dense matrices that
+        connect the same channels, so that the channels between mean what they mean without groups.
+
+        Source: channels and kernels, Cai et al., "Once-for-all: train one network and specialize it for efficient
+            deployment", ICLR 2020, section 3.3 (there, kernels are transformed too, and channels sorted).
+
+        Args:
+            whole: with as many channels of input and output or more, the same stride, and no groups.
+        """
+        some, edge = slice(self.hidden), (whole.kernel - self.kernel) // 2
+        middle = slice(edge, edge + self.kernel)
+        dense: dict[str, tuple[Any, ...]] = {"expand": (some, slice(self.before)), "project": (slice(self.width), some)}
+        first: Any = some
+        if self.groups > 1:
+            first = _before_shuffle(self.hidden, self.groups)
+            dense["expand"] = (first[:, None], _of_groups(self.hidden, self.before, self.groups))
+            dense["project"] = (np.arange(self.width)[:, None], _of_groups(self.width, self.hidden, self.groups))
+        found = {
+            "depthwise.0.weight": (some, slice(None), middle, middle),
+            "depthwise.1.weight": (some,),
+            "depthwise.1.bias": (some,),
+            "project.0.weight": dense["project"],
+            "project.1.weight": (slice(self.width),),
+            "project.1.bias": (slice(self.width),),
+        }
+        if self.expand:
+            found |= {"expand.0.weight": dense["expand"], "expand.1.weight": (first,), "expand.1.bias": (first,)}
+        if self.squeeze:
+            narrow = slice(self._narrow)
+            found |= {
+                "squeeze.weigh.1.weight": (narrow, some),
+                "squeeze.weigh.1.bias": (narrow,),
+                "squeeze.weigh.3.weight": (some, narrow),
+                "squeeze.weigh.3.bias": (some,),
+            }
+        own, wide = ("core." if module._adds else "" for module in (self, whole))
+        return {own + name: (wide + name, index) for name, index in found.items()}
+
+    def shared(self, whole: Inverted, prefix: str) -> Cut:
+        """What `cut_from` says, for a block with a key of this prefix."""
+        return Cut(f"{prefix}{whole.key}", whole.build, self.cut_from(whole))
+
+    @property
+    def _adds(self) -> bool:
+        return self.stride == 1 and self.before == self.width
+
+    @property
+    def _narrow(self) -> int:
+        return divisible(self.hidden // 4)
+
+
+def _before_shuffle(channels: int, groups: int) -> NDArray[np.int64]:
+    """Where a shuffle takes each channel, `(channels,)`."""
+    return np.arange(channels).reshape(channels // groups, groups).T.reshape(-1)
+
+
+def _of_groups(outputs: int, inputs: int, groups: int) -> NDArray[np.int64]:
+    """The inputs that each output of a convolution in groups reads, `(outputs, inputs / groups)`."""
+    each = inputs // groups
+    return (np.arange(outputs) // (outputs // groups) * each)[:, None] + np.arange(each)
 
 
 def conv_norm(

@@ -15,6 +15,11 @@ def residual(core: nn.Module) -> nn.Module:
     return module
 
 
+def is_residual(module: nn.Module) -> bool:
+    """Whether `residual` made it."""
+    return isinstance(module, _class())
+
+
 @cache
 def _class() -> Any:
     from torch import nn

@@ -91,17 +91,18 @@ def _supernet_class() -> Any:
             return logits
 
         def _cell(self, x: Tensor, prefix: str, options: dict[int, list[tuple[int, Tensor | None]]]) -> Tensor:
+            # A node that reads nothing is None: convolutions would make what their norms add of its zeros.
             nodes: list[Tensor | None] = [x, None, None, None]
+            nothing = x.new_zeros(())
             for edge, (source, target) in enumerate(EDGES):
                 value = nodes[source]
                 for code, gate in options.get(edge, ()):
-                    if value is None or code == NONE:
-                        if gate is not None and code == NONE:
-                            nodes[target] = self._added(nodes[target], torch.zeros_like(x) * gate)
-                        continue
-                    result = self._operator(value, prefix, edge, code)
-                    nodes[target] = self._added(nodes[target], result if gate is None else result * gate)
-            return torch.zeros_like(x) if nodes[3] is None else nodes[3]
+                    if code == NONE:
+                        nothing = nothing if gate is None else nothing + 0.0 * gate
+                    elif value is not None:
+                        result = self._operator(value, prefix, edge, code)
+                        nodes[target] = self._added(nodes[target], result if gate is None else result * gate)
+            return (torch.zeros_like(x) if nodes[3] is None else nodes[3]) + nothing
 
         def _operator(self, x: Tensor, prefix: str, edge: int, code: int) -> Tensor:
             if code == SKIP:
