@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from device_profiles.errors import InvalidModel
 
@@ -30,12 +30,12 @@ class Cut:
         key: of the wider block, which may be the block itself. Blocks of one name and one wider block have their
             weights in common.
         build: makes the wider module.
-        tensors: for each parameter of the block that is cut, the wider module's parameter and the index into it.
+        take: from the wider module's parameters, by name, the block's that come from them, by name.
     """
 
     key: str
     build: Callable[[], nn.Module]
-    tensors: Mapping[str, tuple[str, Any]]
+    take: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)

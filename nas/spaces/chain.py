@@ -213,7 +213,7 @@ class Chain(ProductSpace):
             elif not layer.keeps:
                 key = f"chain projection {layer.before}->{layer.width} s{layer.stride} {act}"
                 project = partial(blocks.conv_norm, layer.before, layer.width, stride=layer.stride, activation=act)
-                parts.append(Block(name, key, entry, project))
+                parts.append(Block(name, key, entry, project, partial(self._widest(layer).straight, "chain ")))
         last, wide = self._layers[-1].width, self._wide(macro.head)
         key = f"chain head {last}->{wide}->{self.classes} {act}"
         parts.append(Block("head", key, (parts[-1].name,), partial(blocks.head, last, wide, self.classes, act)))

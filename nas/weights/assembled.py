@@ -103,7 +103,7 @@ class AssembledSupernet(nn.Module):
         network = assembly.to_module().to(self.here.device)
         for block in assembly.blocks:
             module = self._module(block, keep=False)
-            state = module.tensors_alone() if isinstance(module, CutBlock) else module.state_dict()
+            state = module.state_alone() if isinstance(module, CutBlock) else module.state_dict()
             network.blocks[block.name].load_state_dict(state)  # type: ignore[index, union-attr]
         return network.train(self.training)
 
@@ -134,7 +134,7 @@ class AssembledSupernet(nn.Module):
         made, cut = self._made(block.name, block.key, block.build), block.cut and block.cut()
         if cut and cut.key != block.key:
             wider = replace(block, key=cut.key, build=cut.build, cut=None)
-            made = CutBlock(made, self._module(wider, keep=keep), cut.tensors).train(self.training)
+            made = CutBlock(made, self._module(wider, keep=keep), cut.take).train(self.training)
         return self._kept(name, made, keep)
 
     def _kept(self, name: str, made: nn.Module, keep: bool) -> nn.Module:

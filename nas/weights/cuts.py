@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +19,15 @@ class CutBlock(nn.Module):
     Args:
         module: the block's own.
         whole: the wider one; it is not a part of this module, which has no weights of it.
-        tensors: for each parameter of `module` that is cut, the parameter of `whole` and the index into it.
+        take: from the parameters of `whole`, by name, those of `module` that are cut, by name.
     """
 
-    def __init__(self, module: nn.Module, whole: nn.Module, tensors: Mapping[str, tuple[str, Any]]) -> None:
+    def __init__(
+        self, module: nn.Module, whole: nn.Module, take: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    ) -> None:
         super().__init__()
         self.module = module
-        self.tensors = tensors
+        self.take = take
         self._whole = (whole,)
         for name, tensor in self.cut().items():
             owner, attribute = self._place(name)
@@ -38,25 +40,26 @@ class CutBlock(nn.Module):
     def cut(self) -> dict[str, Tensor]:
         """The parameters that are cut, by the module's names; gradients of them reach the wider module's."""
         (whole,) = self._whole
-        return {name: whole.get_parameter(source)[index] for name, (source, index) in self.tensors.items()}
+        return self.take(dict(whole.named_parameters()))
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the module with them."""
         with self._lent():
             return self.module(*inputs)
 
-    def tensors_alone(self) -> dict[str, Tensor]:
+    def state_alone(self) -> dict[str, Tensor]:
         """The state of the same module alone."""
         return {**self.module.state_dict(), **self.cut()}
 
     @contextmanager
     def _lent(self) -> Iterator[None]:
-        for name, tensor in self.cut().items():
+        lent = self.cut()
+        for name, tensor in lent.items():
             setattr(*self._place(name), tensor)
         try:
             yield
         finally:
-            for name in self.tensors:
+            for name in lent:
                 setattr(*self._place(name), None)
 
     def _place(self, name: str) -> tuple[nn.Module, str]:

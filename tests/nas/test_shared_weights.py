@@ -14,7 +14,7 @@ from nas.gradient import gdas
 from nas.gradient.protocol import GradientProblem
 from nas.loop.checks import check_gradients
 from nas.objectives import Objective
-from nas.spaces._parts.mobile import Inverted
+from nas.spaces._parts.mobile import Inverted, conv_norm
 from nas.spaces.export import onnx_bytes
 from nas.study.plan import SearchPlan
 from nas.testing import check_shared_weights
@@ -178,8 +178,8 @@ def test_too_many_weights_are_refused(monkeypatch):
 def test_narrower_and_smaller_is_the_first_channels_and_the_middle():
     wide, narrow = Inverted(4, 6, 12, 5, squeeze=True), Inverted(4, 6, 8, 3, squeeze=True)
     whole = wide.build()
-    block = CutBlock(narrow.build(), whole, narrow.cut_from(wide))
-    cut = block.tensors_alone()
+    block = CutBlock(narrow.build(), whole, narrow.shared(wide, "").take)
+    cut = block.state_alone()
     assert torch.equal(cut["depthwise.0.weight"], whole.depthwise[0].weight[:8, :, 1:4, 1:4])
     assert torch.equal(cut["expand.0.weight"], whole.expand[0].weight[:8])
     assert torch.equal(cut["project.0.weight"], whole.project[0].weight[:, :8])
@@ -195,7 +195,7 @@ def test_groups_are_the_dense_block_without_what_they_do_not_connect():
     """So that each channel between means the same, though groups are shuffled."""
     wide, dense, grouped = Inverted(8, 12, 48, 5), Inverted(8, 12, 8, 3), Inverted(8, 12, 8, 3, groups=2)
     whole = wide.build().eval()
-    connected = CutBlock(dense.build(), whole, dense.cut_from(wide)).tensors_alone()
+    connected = CutBlock(dense.build(), whole, dense.shared(wide, "").take).state_alone()
     # Channel 2 i + g of the shuffled ones was the i-th of group g, which reads the inputs of group g.
     reads = torch.tensor([[channel % 2 == read // 4 for read in range(8)] for channel in range(8)])
     gives = torch.tensor([[out // 6 == channel // 4 for channel in range(8)] for out in range(12)])
@@ -208,7 +208,7 @@ def test_groups_are_the_dense_block_without_what_they_do_not_connect():
         }
     )
     inputs = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
-    found = CutBlock(grouped.build(), whole, grouped.cut_from(wide)).eval()(inputs)
+    found = CutBlock(grouped.build(), whole, grouped.shared(wide, "").take).eval()(inputs)
     assert found.std() > 0.01 and torch.allclose(found, alone(inputs), atol=1e-6)
 
 
@@ -227,10 +227,25 @@ def test_what_one_operator_learns_the_others_of_its_layer_know():
     assert all(0 < share <= 9 / 25 / 6 + 1e-6 for share in reached.values()), "the middle of the first sixth"
 
 
+def test_a_projection_is_the_widest_block_without_what_bends_it():
+    wide = Inverted(4, 6, 12, 5, stride=2, activation="Identity")
+    whole = wide.build().eval()
+    with torch.no_grad():
+        edges = torch.ones(5, 5)
+        edges[2, 2] = 0
+        whole.depthwise[0].weight *= 1 - edges
+    project = CutBlock(conv_norm(4, 6, stride=2, activation=None), whole, wide.straight("").take).eval()
+    inputs = torch.randn(2, 4, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(project(inputs), whole(inputs), atol=1e-3)
+    skips = CHAIN.parse(" ".join(["k3e1", *["skip"] * 6]))
+    blocks = [block for block in CHAIN.assembly(skips).blocks if "projection" in block.key]
+    assert blocks and all(block.cut().key.startswith("chain inverted") for block in blocks)
+
+
 def test_a_cut_of_another_shape_is_a_fault():
     wide, narrow = Inverted(4, 6, 12, 5), Inverted(4, 6, 8, 3)
     with pytest.raises(ValueError, match="cut out for it"):
-        CutBlock(Inverted(4, 6, 8, 5).build(), wide.build(), narrow.cut_from(wide))
+        CutBlock(Inverted(4, 6, 8, 5).build(), wide.build(), narrow.shared(wide, "").take)
 
 
 def test_residuals_begin_faint():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,7 +131,15 @@ class Inverted(NamedTuple):
 
     def shared(self, whole: Inverted, prefix: str) -> Cut:
         """What `cut_from` says, for a block with a key of this prefix."""
-        return Cut(f"{prefix}{whole.key}", whole.build, self.cut_from(whole))
+        return Cut(f"{prefix}{whole.key}", whole.build, partial(_indexed, self.cut_from(whole)))
+
+    def straight(self, prefix: str) -> Cut:
+        """A 1x1 convolution with batch norm in place of a module that adds nothing, for a key of this prefix.
+
+        Its matrix is what is left of the module without activations, norms between, and all but the middle of the
+        kernel: so it gives about what the module gives, and what is behind both need not tell them apart.
+        """
+        return Cut(f"{prefix}{self.key}", self.build, _straight)
 
     @property
     def _adds(self) -> bool:
@@ -139,6 +148,21 @@ class Inverted(NamedTuple):
     @property
     def _narrow(self) -> int:
         return divisible(self.hidden // 4)
+
+
+def _indexed(places: Mapping[str, tuple[str, tuple[Any, ...]]], wide: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: wide[source][index] for name, (source, index) in places.items()}
+
+
+def _straight(wide: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    expand, depthwise, project = (wide[f"{name}.0.weight"] for name in ("expand", "depthwise", "project"))
+    middle = depthwise[:, 0, depthwise.shape[2] // 2, depthwise.shape[3] // 2]
+    matrix = (project[:, :, 0, 0] * middle) @ expand[:, :, 0, 0]
+    return {
+        "0.weight": matrix[:, :, None, None],
+        "1.weight": wide["project.1.weight"],
+        "1.bias": wide["project.1.bias"],
+    }
 
 
 def _before_shuffle(channels: int, groups: int) -> NDArray[np.int64]:
