@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, InvalidTable
@@ -177,6 +176,8 @@ def _repeated(values: NDArray[np.float64]) -> tuple[float, float]:
     centre = float(np.median(values))
     if len(values) < 2 or centre <= 0:
         return centre, 0.0
+    from scipy.special import stdtrit
+
     error = values.std(ddof=1) / np.sqrt(len(values))
     return centre, float(stdtrit(len(values) - 1, 0.95) * np.sqrt(2.0) * error / centre)
 
