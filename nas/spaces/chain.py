@@ -20,7 +20,7 @@ from nas.arrays import Archs
 from nas.spaces._parts import mobile as blocks
 from nas.spaces._parts.image_sizes import divisible, reduced
 from nas.spaces.product import Gene, ProductSpace
-from profiler.assembly import INPUT, Assembly, Block
+from profiler.assembly import INPUT, Assembly, Block, Cut
 
 SKIP = "skip"
 _LETTER = re.compile(r"[a-z]")
@@ -208,12 +208,12 @@ class Chain(ProductSpace):
             name, entry, operator = f"l{number}", (parts[-1].name,), options[int(gene)]
             if operator != SKIP:
                 inverted = self._inverted(layer, operator)
-                cut = partial(inverted.shared, self._widest(layer), "chain ")
+                cut = partial(self._cut, layer, inverted)
                 parts.append(Block(name, f"chain {inverted.key}", entry, inverted.build, cut))
             elif not layer.keeps:
                 key = f"chain projection {layer.before}->{layer.width} s{layer.stride} {act}"
                 project = partial(blocks.conv_norm, layer.before, layer.width, stride=layer.stride, activation=act)
-                parts.append(Block(name, key, entry, project, partial(self._widest(layer).straight, "chain ")))
+                parts.append(Block(name, key, entry, project, partial(self._cut, layer, None)))
         last, wide = self._layers[-1].width, self._wide(macro.head)
         key = f"chain head {last}->{wide}->{self.classes} {act}"
         parts.append(Block("head", key, (parts[-1].name,), partial(blocks.head, last, wide, self.classes, act)))
@@ -260,10 +260,11 @@ class Chain(ProductSpace):
     def _inverted(self, layer: _Layer, operator: str) -> blocks.Inverted:
         return self._residual(layer, *self._macro.operators[operator])
 
-    def _widest(self, layer: _Layer) -> blocks.Inverted:
-        """What the weights of all operators of a layer are cut out of."""
+    def _cut(self, layer: _Layer, inverted: blocks.Inverted | None) -> Cut:
+        """All operators of a layer, and its projection, which is None, are cut out of the widest."""
         kernels, expansions, _ = zip(*self._macro.operators.values(), strict=True)
-        return self._residual(layer, max(kernels), max(expansions), 1)
+        widest = self._residual(layer, max(kernels), max(expansions), 1)
+        return inverted.shared(widest, "chain ") if inverted else widest.straight("chain ")
 
     def _residual(self, layer: _Layer, kernel: int, expansion: int, groups: int) -> blocks.Inverted:
         hidden, activation = layer.before * expansion, self._macro.activation

@@ -20,7 +20,7 @@ from nas.arrays import Archs
 from nas.spaces._parts import mobile as blocks
 from nas.spaces._parts.image_sizes import divisible, reduced, resized, resolutions
 from nas.spaces.product import Gene, ProductSpace
-from profiler.assembly import INPUT, Assembly, Block
+from profiler.assembly import INPUT, Assembly, Block, Cut
 
 
 class _Stage(NamedTuple):
@@ -171,9 +171,7 @@ class MobileNetV3(ProductSpace):
             for layer in range(of[f"depth{stage + 1}"]):
                 name = f"{stage + 1}_{layer + 1}"
                 inverted = self._inverted(stage, layer, of[f"kernel{name}"], of[f"expansion{name}"])
-                widest = self._inverted(stage, layer, max(_KERNELS), max(_EXPANSIONS))
-                cut = partial(inverted.shared, widest, "mobilenetv3 ")
-                key = f"mobilenetv3 {inverted.key}"
+                cut, key = partial(self._cut, stage, layer, inverted), f"mobilenetv3 {inverted.key}"
                 parts.append(Block(f"s{name}", key, (parts[-1].name,), inverted.build, cut))
         sizes = (self._widths[-1], *map(self._wide, _HEAD), self.classes)
         key = f"mobilenetv3 head {'->'.join(map(str, sizes))}"
@@ -207,6 +205,10 @@ class MobileNetV3(ProductSpace):
         before, stride = (width, 1) if layer else (self._widths[stage], of.stride)
         settings: dict[str, Any] = {"activation": of.activation, "squeeze": of.squeeze}
         return blocks.Inverted(before, width, before * expansion, kernel, stride, **settings)
+
+    def _cut(self, stage: int, layer: int, inverted: blocks.Inverted) -> Cut:
+        """All kinds of a layer are cut out of the widest, with the largest kernel."""
+        return inverted.shared(self._inverted(stage, layer, max(_KERNELS), max(_EXPANSIONS)), "mobilenetv3 ")
 
     def _live(self, archs: Archs) -> NDArray[np.bool_]:
         """`(n, stages, layers)`: which are there."""

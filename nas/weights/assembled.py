@@ -9,7 +9,7 @@ Source: one-shot models share the weights of an operator at a place among all ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,7 @@ class AssembledSupernet(nn.Module):
         values = {INPUT: inputs}
         assembly = self._grow(arch)
         for block in assembly.blocks:
-            values[block.name] = self.blocks[_name(block.name, block.key)](*(values[name] for name in block.inputs))
+            values[block.name] = self.blocks[_name(block)](*(values[name] for name in block.inputs))
         return values[assembly.blocks[-1].name]
 
     def forward_mixed(self, inputs: Tensor, gates: Sequence[Tensor]) -> Tensor:
@@ -128,18 +128,18 @@ class AssembledSupernet(nn.Module):
 
     def _module(self, block: Block, *, keep: bool = True) -> nn.Module:
         """The block's module; one that is new has initial weights, and is kept or not."""
-        name = _name(block.name, block.key)
+        name = _name(block)
         if name in self.blocks:
             return self.blocks[name]
-        made, cut = self._made(block.name, block.key, block.build), block.cut and block.cut()
+        made, cut = self._made(block), block.cut and block.cut()
         if cut and cut.key != block.key:
             wider = replace(block, key=cut.key, build=cut.build, cut=None)
             made = CutBlock(made, self._module(wider, keep=keep), cut.take).train(self.training)
-        return self._kept(name, made, keep)
+        if keep:
+            self._keep(name, made)
+        return made
 
-    def _kept(self, name: str, made: nn.Module, keep: bool) -> nn.Module:
-        if not keep:
-            return made
+    def _keep(self, name: str, made: nn.Module) -> None:
         total = sum(parameter.numel() for one in (self, made) for parameter in one.parameters())
         if total > MOST_PARAMETERS:
             raise UsageError(
@@ -148,7 +148,6 @@ class AssembledSupernet(nn.Module):
                 hint="Use smaller options of the space, such as width, or restrict its genes.",
             )
         self.blocks[name] = made
-        return made
 
     def _same(self, wanted: Block, block: Block | None) -> Block:
         """The block of the canonical network, if it is of the kind that the genes say."""
@@ -159,14 +158,14 @@ class AssembledSupernet(nn.Module):
             )
         return block
 
-    def _made(self, name: str, key: str, build: Callable[[], nn.Module]) -> nn.Module:
+    def _made(self, block: Block) -> nn.Module:
         """A module with initial weights of its own; torch's random numbers stay as they are."""
-        place = hashlib.sha256(f"{name}\0{key}".encode()).digest()
+        place = hashlib.sha256(f"{block.name}\0{block.key}".encode()).digest()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(
                 torch_seed(self.seed, "weights.blocks", int.from_bytes(place[:8], "little"))
             )
-            return fade_in(build()).train(self.training).to(self.here.device)
+            return fade_in(block.build()).train(self.training).to(self.here.device)
 
     def _summed(
         self, place: Place, found: list[tuple[Term, Tensor]], gates: Sequence[Tensor], numbers: Sequence[Floats]
@@ -194,9 +193,9 @@ def _numbers(gates: Sequence[Tensor]) -> list[Floats]:
     return [gate.detach().cpu().double().numpy() for gate in gates]
 
 
-def _name(block: str, key: str) -> str:
-    """Of a block's weights; keys have characters that names of modules may not have."""
-    return f"{block}~{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+def _name(block: Block) -> str:
+    """Of its weights; keys have characters that names of modules may not have."""
+    return f"{block.name}~{hashlib.sha256(block.key.encode()).hexdigest()[:12]}"
 
 
 def _gene(space: Any, gene: int) -> str:

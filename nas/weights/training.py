@@ -103,8 +103,8 @@ def train(
     place = device(device_name)
     trainer = trainers.REGISTRY.get(plan.trainer)
     facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": plan.facts}
-    if supernets.form(space):
-        facts["form"] = supernets.form(space)
+    if form := supernets.form(space):
+        facts["form"] = form
     identity = json.dumps(facts, sort_keys=True)
     torch.manual_seed(plan.seed)
     supernet: Any = supernets.of(space, seed=plan.seed).to(place)
