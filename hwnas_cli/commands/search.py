@@ -185,7 +185,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "resolved": [_pair(pair, objectives) for pair in sure.neighbours],
         "effective_dimension": sure.effective_dimension,
         "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
-        "as_measured": None if again is None else _as_measured(again, space),
+        "as_measured": None if again is None else _as_measured(again, space, objectives),
         "warnings": trust.warnings(study, points),
         "path": str(result.folder),
     }
@@ -198,13 +198,15 @@ def _value(point: Point, objective: Objective) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, **about}
 
 
-def _as_measured(again: AsMeasured, space: Space) -> dict[str, Any]:
+def _as_measured(again: AsMeasured, space: Space, objectives: tuple[Objective, ...]) -> dict[str, Any]:
     """The front with what was measured in place of predictions, by the text of its architectures."""
     import numpy as np
 
+    from nas.certainty import of_study
+
     parts = {"front": again.front, "stay": again.stay, "leave": again.leave, "enter": again.enter}
     named = {name: [space.format(np.array(point.arch)) for point in points] for name, points in parts.items()}
-    return {**named, "text": again.sentence(space)}
+    return {**named, "text": of_study.sentence(again, space, objectives)}
 
 
 def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]:

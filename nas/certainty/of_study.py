@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from nas.certainty import dependence, replication
 from nas.objectives import Objective
 from nas.pareto import noise
+from nas.spaces.protocol import Space
 from nas.streams import stream
+from nas.study.as_measured import AsMeasured
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point, Result
 
@@ -71,6 +74,27 @@ def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certa
         effective_dimension=dimension,
         alike=alike,
     )
+
+
+def apart(points: Sequence[Point], objectives: tuple[Objective, ...]) -> NDArray[np.bool_]:
+    """Which points are told apart in every objective, by the 90 % intervals of their differences, `(n, n)`.
+
+    Errors count as independent, and values without an interval as exact.
+    """
+    known = _from_intervals(list(points), objectives)
+    first, second = (grid.ravel() for grid in np.indices((len(points), len(points))))
+    _, low, high = noise.differences(known, first, second)
+    return np.asarray(noise.resolved(low, high).all(axis=1).reshape(len(points), len(points)))
+
+
+def sentence(again: AsMeasured, space: Space, objectives: tuple[Objective, ...]) -> str:
+    """What became of the measured finalists, and how many neighbours among those that stay are told apart."""
+    stay = {point.arch for point in again.stay}
+    known = _from_intervals([point for point in again.front if point.arch in stay], objectives)
+    pairs = noise.neighbours(known)
+    told = sum(bool(pair.resolved.all()) for pair in pairs)
+    more = f"; {told} of {len(pairs)} neighbours among these are told apart" if pairs else ""
+    return again.sentence(space) + more
 
 
 def warning(pair: tuple[str, str, float]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError, UsageError
+from nas.certainty import of_study
 from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
@@ -87,14 +88,18 @@ def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsNetworks
 def choose(study: Study, count: int) -> list[Point]:
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
+    Those that are told apart from all that were chosen come first: of two that are not, one may well dominate the
+    other, and measuring both teaches less.
+
     Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
     """
     front = study.front()
     reference = np.array(study.fact("reference"), dtype=np.float64)
-    costs = costs_of([point.result for point in front], study.objectives())
+    costs, apart = costs_of([p.result for p in front], study.objectives()), of_study.apart(front, study.objectives())
     kept: list[int] = []
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
+        rest = [i for i in rest if apart[i, kept].all()] or rest
         gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
         kept.append(rest[int(np.argmax(gains))])
     return [front[i] for i in sorted(kept)]

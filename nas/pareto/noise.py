@@ -306,7 +306,12 @@ class Neighbours:
         Each interval stands for itself: of many pairs that are equal in truth, a share of `1 - confidence` is told
         apart by chance.
         """
-        return np.asarray((self.low > 0) | (self.high < 0) | (self.low == self.high))
+        return resolved(self.low, self.high)
+
+
+def resolved(low: Floats, high: Floats) -> NDArray[np.bool_]:
+    """Whether intervals of differences say which is lower, or that both are exactly equal; of any shape."""
+    return np.asarray((low > 0) | (high < 0) | (low == high))
 
 
 def neighbours(

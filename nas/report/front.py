@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.profile import from_plain
+from nas.certainty import of_study as certainty
 from nas.report import front_figure, front_tables, kernels, pages, trust
 from nas.report.pages import COLOURS, Section
 from nas.report.view import View, of_study
@@ -62,7 +63,7 @@ def _front_section(view: View) -> Section:
     said = [f"<p class='warning'>{html.escape(line)}</p>" for line in trust.warnings(view.study, view.front)]
     again = as_measured.judge_again(view.study)
     if again is not None:
-        sentence = again.sentence(view.space)
+        sentence = certainty.sentence(again, view.space, view.objectives)
         said.append(f"<p>{html.escape(sentence[0].upper() + sentence[1:])}.</p>")
     figure = front_figure.front_figure(view)
     below = front_tables.values(view) + front_tables.certainty(view)

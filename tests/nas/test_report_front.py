@@ -12,7 +12,9 @@ import sqlalchemy as sa
 import nas
 from device_profiles.errors import SchemaMismatch
 from hwnas_cli.commands import search
+from nas.certainty import of_study
 from nas.loop import guard
+from nas.loop.finalists import choose
 from nas.objectives import Objective, Values
 from nas.report import front
 from nas.report.pages import COLOURS
@@ -218,6 +220,40 @@ def test_a_finalist_that_breaks_a_constraint_as_measured_leaves(run):
         ).verdict
         == "no interval"
     )
+
+
+@pytest.mark.parametrize("error", [0.05, 3.0, 60.0])
+def test_finalists_are_told_apart_from_all_others_while_there_are_such(run, error):
+    study = run(error=error).study
+    points, objectives = study.front(), study.objectives()
+    apart = of_study.apart(points, objectives)
+    assert (apart == apart.T).all() and apart.diagonal().sum() == 0
+    for i, one in enumerate(points):
+        for j, other in enumerate(points):
+            gaps = [abs(one.result[o][0] - other.result[o][0]) for o in ("error", "latency")]
+            assert apart[i, j] == (gaps[0] > 2**0.5 * error and gaps[1] > 2**0.5 * 0.2)
+    before, sets = set(), []
+    for count in range(1, len(points) + 1):
+        now = {points.index(point) for point in choose(study, count)}
+        (new,) = now - before
+        rest = [i for i in range(len(points)) if i not in before]
+        free = [i for i in rest if apart[i, sorted(before)].all()]
+        assert new in (free or rest)
+        before = now
+        sets.append(bool(free))
+    assert sets == sorted(sets, reverse=True) and sum(sets) == (1 if error == 60.0 else sum(sets))
+    assert error == 60.0 or sum(sets) > 2
+
+
+def test_of_measured_finalists_that_stay_it_is_said_how_many_are_told_apart(run):
+    result = run()
+    study, space = result.study, result.context.space
+    levels = [p for p in unequal(result) if p.result["error"][0] > 3][:3]
+    for point in levels:
+        measure(result, point, point.result["latency"][0] - 0.1)
+    said = of_study.sentence(as_measured.judge_again(study), space, study.objectives())
+    assert said.endswith("; 2 of 2 neighbours among these are told apart")
+    assert search.fields(result)["as_measured"]["text"] == said
 
 
 # -- the page in a browser
