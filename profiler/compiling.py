@@ -54,7 +54,7 @@ def compiled(
     blocks = _block_cache(cache)
     export_blocks(assemblies, cache=cache, workers=workers)
     spans = [assemblies[start : start + span] for start in range(0, len(assemblies), span)]
-    yield from _forked(lambda number: make(_graphs(spans[number], target, blocks)), len(spans), workers)
+    yield from forked(lambda number: make(_graphs(spans[number], target, blocks)), len(spans), workers)
 
 
 def kept_at(
@@ -97,7 +97,7 @@ def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, 
         for read, (block, dtypes) in groups[number].items():
             blocks.get(block, read, dtypes)
 
-    list(_forked(export, len(groups), workers))
+    list(forked(export, len(groups), workers))
 
 
 def block_shapes(folder: Path | None = None) -> Shapes:
@@ -146,8 +146,14 @@ def _run(number: int) -> Any:
     return _INHERITED.work(number)
 
 
-def _forked(work: Callable[[int], Made], count: int, workers: int | None) -> Iterator[Made]:
-    """Results of numbers from 0 on, in order, in forked processes where there are several."""
+def forked(work: Callable[[int], Made], count: int, workers: int | None = None) -> Iterator[Made]:
+    """Results of numbers from 0 on, in order, in forked processes where there are several.
+
+    Args:
+        work: of a number; what it holds need not be picklable, what it returns must be.
+        count: of numbers.
+        workers: processes; one for each CPU if None.
+    """
     workers = max(1, min(workers or os.cpu_count() or 1, count))
     if workers == 1 or not hasattr(os, "fork"):
         yield from map(work, range(count))

@@ -11,6 +11,7 @@ from device_profiles.errors import ConditionMismatch, UsageError
 from nas.arrays import Archs
 from nas.evaluators.protocol import Context, Traits, digest
 from nas.objectives import Objective, Values
+from predictors import searched
 from predictors.architectures import EncodingPredictor
 
 _COSTS = ("latency", "energy", "memory")
@@ -77,6 +78,7 @@ class PredictedKind:
                 got={"choices": context.space.choices},
                 hint="Fit it again for " + context.space.spec,
             )
+        searched.remember(context.space.spec, context.space)
         if context.target is not None:
             predictor.require_target(context.target.name)
         return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor, digest(Path(folder)))

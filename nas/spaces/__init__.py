@@ -25,6 +25,7 @@ from nas.spaces.protocol import Mixes, SharesWeights, Space, Supernet
 from nas.spaces.registry import REGISTRY
 from nas.spaces.restricted import Restricted
 from nas.spaces.table import from_choices
+from predictors import searched
 
 __all__ = [
     "REGISTRY",
@@ -92,3 +93,6 @@ def _made(spec: str, options: dict[str, Any]) -> Space:
         if option not in known:
             raise UnknownName(f"option of space {name}", option, known)
     return make(**{**given, **options})
+
+
+searched.register(load)

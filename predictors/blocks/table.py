@@ -163,12 +163,10 @@ class BlockTable:
         """
         of = self.contexts.entries
         guesses = np.zeros((len(of), self.columns.shape[1]))
-        whole = self.columns.mean(axis=0) if len(self.columns) else np.zeros(self.columns.shape[1])
+        whole = guess(self.columns)
         for code, own in enumerate(of):
             seen = own[own != UNSEEN]
-            guesses[code] = self.columns[seen].mean(axis=0) if len(seen) else whole
-        guesses[:, _UNKNOWN] += guesses[:, _KNOWN]
-        guesses[:, _KNOWN] = 0.0
+            guesses[code] = guess(self.columns[seen]) if len(seen) else whole
         return np.concatenate([self.columns, guesses, np.zeros((1, self.columns.shape[1]))])
 
     def _missing_of(self, entries: Codes) -> list[tuple[str, ...]]:
@@ -184,6 +182,14 @@ class BlockTable:
         """Which rows of `padded` stand on kernels that are not known."""
         guesses = [True] * len(self.contexts.entries)
         return np.array([*map(bool, self.missing), *guesses, False], dtype=np.bool_)
+
+
+def guess(columns: Floats) -> Floats:
+    """What a block may add up to of which nothing is known, `(q,)`: the mean of others, `(n, q)`."""
+    found = columns.mean(axis=0) if len(columns) else np.zeros(columns.shape[1])
+    found[_UNKNOWN] += found[_KNOWN]
+    found[_KNOWN] = 0.0
+    return np.asarray(found)
 
 
 def to_tensors(table: BlockTable) -> tuple[dict[str, Any], Mapping[str, Any]]:

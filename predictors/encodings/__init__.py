@@ -1,7 +1,8 @@
 """Predictions of a space's architectures at search speed: what a fitted predictor of graphs says of integer vectors.
 
 A small space is a table (`tabulated`), one whose blocks decide their kernels with their neighbours is a sum over blocks
-(`blockwise`), any other is learned from some hundred networks that were compiled (`distilled`). `choose` tells which.
+(`blockwise`), any other is learned from some thousand networks that were compiled or walked block by block
+(`distilled`), or is itself walked (`walked`). `choose` tells which.
 """
 
 from __future__ import annotations
@@ -14,13 +15,25 @@ from predictors.encodings.blockwise import Blockwise
 from predictors.encodings.distilled import Distilled
 from predictors.encodings.protocol import Encoding, Fidelity, Progress, SearchedSpace
 from predictors.encodings.tabulated import TABLE_LIMIT, Tabulated
+from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
 
-__all__ = ["FILES", "Blockwise", "Distilled", "Encoding", "Fidelity", "SearchedSpace", "Tabulated", "choose", "load"]
+__all__ = [
+    "FILES",
+    "Blockwise",
+    "Distilled",
+    "Encoding",
+    "Fidelity",
+    "SearchedSpace",
+    "Tabulated",
+    "Walked",
+    "choose",
+    "load",
+]
 
-_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Distilled]] = {
-    kind.kind: kind for kind in (Tabulated, Blockwise, Distilled)
+_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Distilled] | type[Walked]] = {
+    kind.kind: kind for kind in (Tabulated, Blockwise, Distilled, Walked)
 }
 
 #: Files of encodings, beside those of the model.
@@ -48,6 +61,10 @@ def choose(
     if isinstance(model, NetworkModel):
         try:
             return Blockwise.fit(model, space, target, progress=progress)
+        except NotLocal as error:
+            why = str(error)
+        try:
+            return Distilled.of_blocks(model, space, target, unit, why, progress=progress)
         except NotLocal as error:
             why = str(error)
     return Distilled.fit(model, space, target, unit, why, progress=progress)

@@ -13,13 +13,22 @@ from predictors import intervals
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
 from predictors.encodings.protocol import Archs, Fidelity, Progress, SearchedSpace
+from predictors.encodings.walked import Walked, largest
 from predictors.graphs.protocol import GraphPredictor
+from predictors.network import NetworkModel
 from predictors.prediction import Prediction
 from predictors.sealed import check_numbers
 from profiler.catalogue import compile_all
+from profiler.compiling import forked
 
 #: Networks that are learned from, and that it is held against.
 TAUGHT, HELD = 1_200, 60
+#: Networks that are walked to learn from, at most, blocks that these have together, and networks in one process.
+WALKED, STEPS, SPAN = 30_000, 8_000_000, 200
+#: It serves in place of walking where it deviates by no more, at the median and at most,
+MOST_MEDIAN, MOST_WORST = 0.015, 0.08
+#: or by no more than so many times as much as walking does: it is a thousand times faster.
+MOST_TIMES = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,38 @@ class Distilled:
             own = float(np.median(taught.high / taught.value - 1.0))
             width = (1.0 + own) * (1.0 + cost.half_width) - 1.0
         return Distilled(cost, width, float(taught.coverage.mean())), fidelity
+
+    @staticmethod
+    def of_blocks(
+        model: NetworkModel, space: SearchedSpace, target: Target, unit: str, why: str, *, progress: Progress
+    ) -> tuple[Distilled | Walked, Fidelity]:
+        """Learn what blocks cost, and from networks that were walked block by block what architectures do.
+
+        Returns:
+            What was learned of architectures, or, where that is much worse, how to walk them.
+
+        Raises:
+            NotLocal: a kernel belongs to no block.
+        """
+        walked, walking, (archs, alone) = Walked.fit(model, space, target, why, progress=progress)
+        more = space.sample(min(WALKED, STEPS // largest(space)), np.random.default_rng([0, 6]))
+        spans = [more[start : start + SPAN] for start in range(0, len(more), SPAN)]
+        told = np.concatenate(list(forked(lambda number: walked.predict(spans[number]).value, len(spans))))
+        rows = walking.compiled
+        cost = NetworkCost.fit(
+            space.choices, np.concatenate([archs[:rows], more]), np.concatenate([alone[:rows], told]), unit=unit
+        )
+        found = cost.predict(archs[rows:]).value
+        fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
+        near = fidelity.median <= MOST_MEDIAN and fidelity.worst <= MOST_WORST
+        if not near and fidelity.median > MOST_TIMES * walking.median:
+            return walked, walking
+        sure = walked.predict(more[:SPAN])
+        own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
+        width = None
+        if sure.high is not None and own is not None:
+            width = (1.0 + float(np.median(sure.high / sure.value - 1.0))) * (1.0 + own) - 1.0
+        return Distilled(cost, width, float(sure.coverage.mean())), fidelity
 
     def predict(self, archs: Archs) -> Prediction:
         """Predictions of `(n, d)` architectures."""

@@ -89,7 +89,11 @@ class Encoding(Protocol):
         """
 
     def differentiable(self) -> DifferentiableCost:
-        """The expected cost under independent choices."""
+        """The expected cost under independent choices.
+
+        Raises:
+            UsageError: it has none, and why.
+        """
 
     def save(self, folder: Path) -> None:
         """Write its files into an existing folder."""
