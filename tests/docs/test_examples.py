@@ -34,6 +34,12 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PACKAGES = ("device_profiles", "profiler", "predictors", "nas", "hwnas_cli")
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+#: These take long, and what they show is tested elsewhere, too.
+SLOW = {
+    "docs/how-to/search-your-own-text.md",
+    "docs/reference/predictors/graph-network.md",
+    "docs/reference/predictors/lightgbm.md",
+}
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
@@ -103,7 +109,10 @@ def registries(monkeypatch):
         monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=name(page), marks=[pytest.mark.slow] if name(page) in SLOW else []) for page in PAGES],
+)
 def test_what_a_page_shows_works(page, tmp_path, monkeypatch, capsys, registries):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}

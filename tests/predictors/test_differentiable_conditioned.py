@@ -304,6 +304,7 @@ def test_a_posterior_nearly_passes_through_what_was_measured():
 # -- public data
 
 
+@pytest.mark.slow
 def test_on_public_data_an_unseen_device_is_ranked_better_than_by_the_mean_of_sources(data):
     with gzip.open(data / "nasbench201.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))

@@ -86,7 +86,7 @@ def test_too_few_rows_give_no_interval():
     assert found.low is None and found.high is None
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, pytest.param(1e6, marks=pytest.mark.slow)])
 def test_the_unit_does_not_matter(scale, crossed):
     archs, value = made_up(1500, pairs=0.4)
     other = NetworkCost.fit(CHOICES, archs, scale * value, steps=2000)
@@ -243,6 +243,7 @@ def test_tensors_of_another_cost_are_refused(crossed, additive, tmp_path):
 # -- public data, and speed
 
 
+@pytest.mark.slow
 def test_on_public_data_it_beats_its_main_effects(data):
     with gzip.open(data / "nasbench201.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))

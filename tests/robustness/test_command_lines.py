@@ -26,9 +26,9 @@ def fuzzed(count, seed, cache):
 
 
 def test_no_command_line_breaks_a_promise(cache):
-    found = fuzzed(500, 0, cache)
+    found = fuzzed(200, 0, cache)
     assert found["broken"] == []
-    assert sum(found["codes"].values()) == 500 and {"0", "2", "4"} <= found["codes"].keys()
+    assert sum(found["codes"].values()) == 200 and {"0", "2", "4"} <= found["codes"].keys()
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_no_command_line_of_many_breaks_a_promise(cache):
 
 def test_lines_are_drawn_from_all_that_is_registered_and_from_the_seed_alone():
     drawn = fuzzer.lines(3000, 0)
-    assert drawn[:500] == fuzzer.lines(500, 0) != fuzzer.lines(500, 1)
+    assert drawn[:200] == fuzzer.lines(200, 0) != fuzzer.lines(200, 1)
     words = {word.partition("=")[0] for line in drawn for word in line}
     from hwnas_cli.app import command
 
