@@ -176,7 +176,10 @@ def learn(space: SampledSpace, seed: int = 0) -> Places:
                 if here.get(name, NONE) != there.get(name, NONE):
                     genes[name].add(gene)
     for name in names:
+        _require_few(space, name, genes[name])
+    for name in names:
         _complete(book, pool, rows, name, genes[name])
+        _require_few(space, name, genes[name])
     places = tuple(Place(name, tuple(sorted(genes[name])), _table(book, pool, name, genes[name])) for name in names)
     found = Places(tuple(book.numbers), places, book.chained)
     _hold(book, found, space.sample(_POOL // 2, rng))
@@ -271,12 +274,17 @@ def _decisive(book: _Book, one: Archs, other: Archs, name: str, genes: set[int])
     raise NotLocal(f"what stands at {name!r} depends on more than single genes")
 
 
+def _require_few(space: SampledSpace, name: str, genes: set[int]) -> None:
+    """Refuse a place whose genes have too many combinations of options, before any table is made."""
+    count = prod(space.choices[gene] for gene in genes)
+    if count > _LARGEST:
+        raise NotLocal(f"what stands at {name!r} depends on genes {sorted(genes)}, {count} combinations of options")
+
+
 def _table(book: _Book, pool: Archs, name: str, genes: set[int]) -> Codes:
     """What stands at a place for all options of its genes; `NONE` where no genome has them."""
     own = sorted(genes)
     options = tuple(book.space.choices[gene] for gene in own)
-    if prod(options) > _LARGEST:
-        raise NotLocal(f"what stands at {name!r} depends on genes {own}, {prod(options)} combinations of options")
     unknown = NONE - 1
     codes = np.full(options, unknown, dtype=np.int32)
     for key, row in book.rows.items():
