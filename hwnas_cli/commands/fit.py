@@ -53,7 +53,7 @@ def fit(
             target=chosen,
             space=opened_space,
             cost=cost,
-            progress=lambda done, total: live("compiling the space", done, total),
+            progress=lambda done, total: live("networks of the space", done, total),
         )
         fitted.save(output)
     card = fitted.card

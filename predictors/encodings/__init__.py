@@ -50,7 +50,7 @@ def choose(
         space: of any size.
         target: whose runtime compiles its networks.
         unit: of the cost.
-        progress: told how many networks are compiled, and of about how many.
+        progress: told how many networks are compiled, then how many are walked, and of about how many.
 
     Raises:
         UsageError: no kind serves the space; each is named with why.

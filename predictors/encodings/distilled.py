@@ -90,7 +90,10 @@ class Distilled:
         walked, walking, (archs, alone) = Walked.fit(model, space, target, why, progress=progress)
         more = space.sample(min(WALKED, STEPS // largest(space)), np.random.default_rng([0, 6]))
         spans = [more[start : start + SPAN] for start in range(0, len(more), SPAN)]
-        told = np.concatenate(list(forked(lambda number: walked.predict(spans[number]).value, len(spans))))
+        told = np.empty(0)
+        for part in forked(lambda number: walked.predict(spans[number]).value, len(spans)):
+            told = np.concatenate([told, part])
+            progress(len(told), len(more))
         rows = walking.compiled
         cost = NetworkCost.fit(
             space.choices, np.concatenate([archs[:rows], more]), np.concatenate([alone[:rows], told]), unit=unit
