@@ -40,6 +40,6 @@ def find(spec: str) -> SampledSpace:
     if spec not in _KNOWN:
         raise UsageError(
             f"this predictor asks the space {spec} for its networks, and nobody knows it: {why}",
-            hint="import nas; or, for a space of your own, make it first.",
+            hint="import nas; or, for a space of your own, predictors.searched.remember(space.spec, space).",
         )
     return _KNOWN[spec]

@@ -7,7 +7,6 @@ ones have none. Some more, which nothing was learned from, are held against it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,8 +28,8 @@ Floats = NDArray[np.float64]
 
 #: Random networks among which those with new blocks or contexts are looked for.
 _POOL = 4_000
-#: Networks for a processor that are compiled before what they tell is looked at.
-_ROUND = 12
+#: Networks that are compiled before what they tell is looked at; whatever the machine, they are the same.
+_ROUND = 24
 #: Most networks that are compiled for new contexts; what is then still unseen lowers the coverage of who has it.
 MOST_COMPILED = 600
 #: Networks that are compiled to hold the table against.
@@ -120,7 +119,7 @@ def build(
             learned = contexts.averaged(networks, kinds)
             break
         table = BlockTable(tuple(space.choices), found, learned, np.zeros((len(learned.kernels), 4)), ())
-        more = _of_new_contexts(table, pool, _ROUND * (os.cpu_count() or 1))
+        more = _of_new_contexts(table, pool, _ROUND)
         if not len(more) or len(work.seen) >= MOST_COMPILED:
             break
         work.compile(more)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -127,15 +127,8 @@ class Walks:
                     row[number[at]] = share
         ridge = RidgeCV(alphas=_PENALTIES).fit(rows, more)
         places = {at: float(ridge.coef_[i]) for at, i in number.items()}
-        return Walks(
-            self.blocks,
-            self.columns,
-            self.missing,
-            places,
-            float(ridge.intercept_),
-            float(more.min()),
-            float(more.max()),
-        )
+        least, most = float(more.min()), float(more.max())
+        return replace(self, places=places, constant=float(ridge.intercept_), least=least, most=most)
 
     def _shares(self, one: Bag) -> dict[tuple[str, str], float]:
         """What blocks at places cost, of what all blocks do."""
