@@ -129,12 +129,13 @@ def _from_intervals(points: list[Point], objectives: tuple[Objective, ...]) -> n
     """Costs with the low and high ends of their intervals."""
     results: list[Result] = [point.result for point in points]
     table = np.array([[result[o.name] for o in objectives] for result in results], dtype=np.float64)
+    table = table.reshape(len(points), len(objectives), 3)
     ends = np.stack([o.cost(table[:, i]) for i, o in enumerate(objectives)], axis=1)
     return noise.from_intervals(_archs(points), ends[:, :, 0], ends[:, :, 1:].min(axis=2), ends[:, :, 1:].max(axis=2))
 
 
 def _archs(points: list[Point]) -> NDArray[np.int64]:
-    return np.array([point.arch for point in points], dtype=np.int64)
+    return np.array([point.arch for point in points], dtype=np.int64).reshape(len(points), -1 if points else 0)
 
 
 def _rivals(known: noise.Replicates, front: int) -> NDArray[np.int64]:

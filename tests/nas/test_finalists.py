@@ -181,7 +181,10 @@ def test_an_export_that_computes_something_else_is_refused(search, tmp_path, mon
 def pretended(costs, reference):
     """A study with a front of such costs."""
     objectives = [nas.objectives.Objective(name, "", False, "table", "") for name in "ab"]
-    points = [SimpleNamespace(arch=(i,), result=dict(zip("ab", zip(row), strict=True))) for i, row in enumerate(costs)]
+    points = [
+        SimpleNamespace(arch=(i,), result={name: (value, None, None) for name, value in zip("ab", row, strict=True)})
+        for i, row in enumerate(costs)
+    ]
     return SimpleNamespace(front=lambda: points, objectives=lambda: objectives, fact=lambda key: list(reference))
 
 

@@ -256,6 +256,17 @@ def test_of_measured_finalists_that_stay_it_is_said_how_many_are_told_apart(run)
     assert search.fields(result)["as_measured"]["text"] == said
 
 
+def test_where_no_measured_finalist_stays_no_neighbours_are_spoken_of(run, tmp_path):
+    result = run()
+    slow = unequal(result)[0]
+    measure(result, slow, max(trial.value("latency") for trial in result.study.trials()) + 1)
+    said = search.fields(result)["as_measured"]["text"]
+    assert (
+        said.startswith("judged again as measured: 0 of 1 measured finalists stay on the front") and "apart" not in said
+    )
+    assert said[1:] in front.write(result.study, tmp_path / "front.html").read_text()
+
+
 # -- the page in a browser
 
 
