@@ -56,14 +56,13 @@ def one(spec: str, networks: int) -> dict[str, Any]:
     alone = model.predict_catalogue(compile_all([space.assembly(arch) for arch in archs], target)).value
     deviation = np.abs(encoding.predict(archs).value / alone - 1.0)
     found |= {"networks": networks, "median": float(np.median(deviation)), "worst": float(deviation.max())}
-    asked = WALKS if fidelity.kind == "walked" else ENCODINGS
-    many = np.random.default_rng(1).integers(0, space.choices, size=(asked, len(space.choices)))
-    if fidelity.kind == "walked":
-        many = space.sample(asked, np.random.default_rng(1))
+    walked, rng = fidelity.kind == "walked", np.random.default_rng(1)
+    drawn = space.sample if walked else lambda n, rng: rng.integers(0, space.choices, size=(n, len(space.choices)))
+    many = drawn(WALKS if walked else ENCODINGS, rng)
     start = time.perf_counter()
     encoding.predict(many)
-    found["encodings_per_s"] = asked / (time.perf_counter() - start)
-    return found if fidelity.kind == "walked" else found | _gradients(encoding, archs)
+    found["encodings_per_s"] = len(many) / (time.perf_counter() - start)
+    return found if walked else found | _gradients(encoding, archs)
 
 
 def _gradients(encoding: Any, archs: Any) -> dict[str, Any]:

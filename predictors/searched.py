@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from device_profiles.errors import HwnasError, UsageError
-from predictors.blocks.places import SampledSpace
+
+if TYPE_CHECKING:
+    from predictors.blocks.places import SampledSpace
 
 _LOADERS: list[Callable[[str], SampledSpace]] = []
 _KNOWN: dict[str, SampledSpace] = {}
@@ -32,14 +35,14 @@ def find(spec: str) -> SampledSpace:
         UsageError: nobody knows it.
     """
     why = "no package of spaces was imported"
-    for load in () if spec in _KNOWN else _LOADERS:
+    if spec in _KNOWN:
+        return _KNOWN[spec]
+    for load in _LOADERS:
         try:
-            _KNOWN[spec] = load(spec)
+            return _KNOWN.setdefault(spec, load(spec))
         except HwnasError as error:
             why = error.message
-    if spec not in _KNOWN:
-        raise UsageError(
-            f"this predictor asks the space {spec} for its networks, and nobody knows it: {why}",
-            hint="import nas; or, for a space of your own, predictors.searched.remember(space.spec, space).",
-        )
-    return _KNOWN[spec]
+    raise UsageError(
+        f"this predictor asks the space {spec} for its networks, and nobody knows it: {why}",
+        hint="import nas; or, for a space of your own, predictors.searched.remember(space.spec, space).",
+    )

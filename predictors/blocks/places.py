@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import prod
 from typing import Protocol
 
@@ -132,6 +133,7 @@ class _Book:
         return self.rows[key]
 
 
+@lru_cache(maxsize=1 << 16)
 def text(key: str, shapes: tuple[tuple[int, ...], ...]) -> str:
     """A block with the shapes that it reads, as one line."""
     return f"{key}({';'.join('x'.join(map(str, shape)) for shape in shapes)})"

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.blocks.places import text
 from predictors.blocks.table import GUESSED, guess
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
@@ -50,7 +51,7 @@ class Walk:
 
 def names(assembly: Assembly, shapes: Shapes) -> list[str]:
     """What each block is: its key, and the shapes that it reads."""
-    return [f"{b.key} {read}" for b, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True)]
+    return [text(b.key, read) for b, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True)]
 
 
 def bag(assembly: Assembly, shapes: Shapes) -> Bag:

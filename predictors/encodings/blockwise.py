@@ -15,14 +15,21 @@ from predictors.blocks.expected import ExpectedBlocks
 from predictors.blocks.places import NotLocal
 from predictors.blocks.table import BlockTable, of_tensors, to_tensors
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Fidelity, Floats, Progress, SearchedSpace
+from predictors.encodings.protocol import (
+    MOST_MEDIAN,
+    MOST_WORST,
+    Archs,
+    Fidelity,
+    Floats,
+    Progress,
+    SearchedSpace,
+    widened,
+)
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
 from predictors.sealed import check_numbers
 
-#: Means over contexts serve where networks deviate by no more, at the median and at most.
-MOST_MEDIAN, MOST_WORST = 0.015, 0.08
 #: Random networks whose mean stands for those with a context that was never seen, where gradients are wanted.
 _SAMPLES = 2_000
 
@@ -80,10 +87,7 @@ class Blockwise:
 
     def predict(self, archs: Archs) -> Prediction:
         """Predictions of `(n, d)` architectures, as of their graphs."""
-        found = self.model.of_totals(*self.table.totals(archs))
-        if not self.error or found.low is None or found.high is None:
-            return found
-        return replace(found, low=found.low * (1.0 - self.error), high=found.high * (1.0 + self.error))
+        return widened(self.model.of_totals(*self.table.totals(archs)), self.error)
 
     def differentiable(self) -> ExpectedBlocks:
         """The expected cost under independent choices."""

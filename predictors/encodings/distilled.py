@@ -12,8 +12,8 @@ from device_profiles.profile import Target
 from predictors import intervals
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Fidelity, Progress, SearchedSpace
-from predictors.encodings.walked import Walked, largest
+from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace
+from predictors.encodings.walked import SPAN, Walked, largest
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
@@ -23,11 +23,10 @@ from profiler.compiling import forked
 
 #: Networks that are learned from, and that it is held against.
 TAUGHT, HELD = 1_200, 60
-#: Networks that are walked to learn from, at most, blocks that these have together, and networks in one process.
-WALKED, STEPS, SPAN = 30_000, 8_000_000, 200
-#: It serves in place of walking where it deviates by no more, at the median and at most,
-MOST_MEDIAN, MOST_WORST = 0.015, 0.08
-#: or by no more than so many times as much as walking does: it is a thousand times faster.
+#: Networks that are walked to learn from, at most, and blocks that these have together.
+WALKED, STEPS = 30_000, 8_000_000
+#: It serves in place of walking where it is near, or deviates by no more than so many times as much as walking does: it
+#: is a thousand times faster.
 MOST_TIMES = 2.0
 
 
@@ -69,11 +68,7 @@ class Distilled:
         held = archs[rows.stop :]
         told = cost.predict(held).value
         fidelity = Fidelity.of(Distilled.kind, rows.stop, told, taught.value[rows.stop :], why)
-        width = None
-        if taught.high is not None and cost.half_width is not None:
-            own = float(np.median(taught.high / taught.value - 1.0))
-            width = (1.0 + own) * (1.0 + cost.half_width) - 1.0
-        return Distilled(cost, width, float(taught.coverage.mean())), fidelity
+        return Distilled(cost, _width(taught, cost.half_width), float(taught.coverage.mean())), fidelity
 
     @staticmethod
     def of_blocks(
@@ -105,10 +100,7 @@ class Distilled:
             return walked, walking
         sure = walked.predict(more[:SPAN])
         own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
-        width = None
-        if sure.high is not None and own is not None:
-            width = (1.0 + float(np.median(sure.high / sure.value - 1.0))) * (1.0 + own) - 1.0
-        return Distilled(cost, width, float(sure.coverage.mean())), fidelity
+        return Distilled(cost, _width(sure, own), float(sure.coverage.mean())), fidelity
 
     def predict(self, archs: Archs) -> Prediction:
         """Predictions of `(n, d)` architectures."""
@@ -138,3 +130,10 @@ class Distilled:
         if coverage > 1:
             raise ValueError(f"coverage must be in 0..1, got {coverage}")
         return Distilled(cost, None if width is None else float(width), float(coverage))
+
+
+def _width(told: Prediction, own: float | None) -> float | None:
+    """Half-width of the predictions that were learned from and of one's own error, one after the other."""
+    if told.high is None or own is None:
+        return None
+    return (1.0 + float(np.median(told.high / told.value - 1.0))) * (1.0 + own) - 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -17,6 +17,9 @@ from predictors.prediction import Prediction
 Archs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
+
+#: What is not exact serves where networks deviate by no more, at the median and at most.
+MOST_MEDIAN, MOST_WORST = 0.015, 0.08
 
 
 class SearchedSpace(SampledSpace, Protocol):
@@ -66,6 +69,13 @@ class Fidelity:
         return Fidelity(
             kind, compiled, len(deviation), float(np.median(deviation)), float(deviation.max(initial=0.0)), why
         )
+
+
+def widened(found: Prediction, error: float) -> Prediction:
+    """Predictions whose intervals reckon with a relative deviation from compiling network by network, too."""
+    if not error or found.low is None or found.high is None:
+        return found
+    return replace(found, low=found.low * (1.0 - error), high=found.high * (1.0 + error))
 
 
 class Encoding(Protocol):

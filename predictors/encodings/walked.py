@@ -19,7 +19,7 @@ from predictors.blocks.places import NotLocal
 from predictors.blocks.walks import Walk, Walks
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Fidelity, Floats, Progress, SearchedSpace
+from predictors.encodings.protocol import Archs, Fidelity, Floats, Progress, SearchedSpace, widened
 from predictors.genes import checked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import Additive, NetworkModel
@@ -82,10 +82,11 @@ class Walked:
         shapes = block_shapes()
         taught = min(TAUGHT, BLOCKS // largest(space))
         archs = space.canonical(space.sample(taught + HELD, np.random.default_rng([0, 4])))
-        rare = _with_rare_blocks(space, archs[:taught], shapes)
+        assemblies = [space.assembly(arch) for arch in archs]
+        rare = _with_rare_blocks(space, assemblies[:taught], shapes)
         archs = np.concatenate([rare, archs])
         taught += len(rare)
-        assemblies = [space.assembly(arch) for arch in archs]
+        assemblies = [*map(space.assembly, rare), *assemblies]
         catalogue = compile_and_cut(assemblies, target, progress=progress)
         shares = model.additive(catalogue.kernels)
         plain = _blocks(assemblies[:taught], catalogue, shares, shapes)
@@ -113,10 +114,7 @@ class Walked:
         if new:
             self._keep(archs[new])
         found = self.walks.predict([self._walks[arch.tobytes()] for arch in archs], self.model)
-        if found.low is None or found.high is None:
-            return found
-        low, high = found.low * (1.0 - self.error), found.high * (1.0 + self.error)
-        return Prediction(found.value, low, high, found.unit, found.coverage, found.missing)
+        return widened(found, self.error)
 
     def differentiable(self) -> DifferentiableCost:
         """There is none.
@@ -132,19 +130,17 @@ class Walked:
     def save(self, folder: Path) -> None:
         """Write `walked.safetensors`."""
         of = self.walks
-        blocks, places = list(of.blocks), list(of.places)
-        numbers = {block: number for number, block in enumerate(blocks)}
         tensors = {
             "columns": of.columns,
-            "shares": np.array([of.places[at] for at in places], dtype=np.float64),
-            "owners": np.array([numbers.get(block, -1) for block, _ in places], dtype=np.int64),
+            "shares": np.array(list(of.places.values()), dtype=np.float64),
+            "owners": np.array([of.blocks[block] for block, _ in of.places], dtype=np.int64),
         }
         facts = {
             "space": self.space,
             "error": self.error,
-            "blocks": blocks,
+            "blocks": list(of.blocks),
             "missing": of.missing,
-            "places": [place for _, place in places],
+            "places": [place for _, place in of.places],
             "corrections": [of.constant, of.least, of.most],
         }
         _files.write(folder / self.file, tensors, facts)
@@ -218,15 +214,15 @@ def _blocks(assemblies: Sequence[Assembly], catalogue: BlockCatalogue, shares: A
     return Walks(numbers, columns, tuple(tuple(sorted(lacking[block])) for block in sums), {})
 
 
-def _with_rare_blocks(space: SearchedSpace, archs: Archs, shapes: Shapes) -> Archs:
-    """Genomes, `(n, d)`, with blocks that others have not, if there may be such: if some block is in one of them alone.
+def _with_rare_blocks(space: SearchedSpace, assemblies: Sequence[Assembly], shapes: Shapes) -> Archs:
+    """Genomes, `(n, d)`, with blocks that networks have not, if there may be such: if one of these has a block alone.
 
     Source: what was never seen has about the share of what was seen once; Good, "The population frequencies of species
         and the estimation of population parameters", Biometrika 40, 1953.
     """
-    seen = Counter(block for arch in archs for block in set(walks.names(space.assembly(arch), shapes)))
+    seen = Counter(block for assembly in assemblies for block in set(walks.names(assembly, shapes)))
     if not any(count == 1 for count in seen.values()):
-        return archs[:0]
+        return np.empty((0, len(space.choices)), dtype=np.int64)
     pool = space.canonical(space.sample(POOL, np.random.default_rng([0, 7])))
     spans = [pool[start : start + SPAN] for start in range(0, len(pool), SPAN)]
 
@@ -239,4 +235,4 @@ def _with_rare_blocks(space: SearchedSpace, archs: Archs, shapes: Shapes) -> Arc
         if blocks - known and len(chosen) < RARE:
             chosen.append(arch)
             known |= blocks
-    return np.array(chosen, dtype=np.int64).reshape(-1, archs.shape[1])
+    return np.array(chosen, dtype=np.int64).reshape(-1, len(space.choices))

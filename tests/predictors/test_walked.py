@@ -117,7 +117,7 @@ def test_a_network_is_a_bag_of_its_blocks_alone_and_where_they_stand():
         return Block(name, key, inputs, lambda: conv(3, 3, 1))
 
     assembly = Assembly((block("a", "c", INPUT), block("b", "c", "a"), block("d", "c", "a")), (1, 3, 8, 8))
-    own = "c ((1, 3, 8, 8),)"
+    own = "c(1x3x8x8)"
     assert walks.bag(assembly, block_shapes()) == Counter(
         {(own, ""): 3, (own, "reads input"): 1, (own, "reads c"): 2, (own, "read by c"): 1, (own, "read by "): 2}
     )
@@ -170,9 +170,10 @@ def test_networks_with_blocks_that_were_seen_once_are_joined_by_those_with_furth
     shapes = block_shapes()
     rows = SPACE.canonical(SPACE.everything)
     narrow = rows[rows[:, 0] == 0]
-    assert len(walked._with_rare_blocks(SPACE, np.concatenate([narrow, narrow]), shapes)) == 0, "nothing is rare"
+    twice = [*map(SPACE.assembly, narrow)] * 2
+    assert len(walked._with_rare_blocks(SPACE, twice, shapes)) == 0, "nothing is rare"
     one_wide = np.concatenate([narrow, rows[rows[:, 0] == 1][:1]])
-    more = walked._with_rare_blocks(SPACE, one_wide, shapes)
+    more = walked._with_rare_blocks(SPACE, [*map(SPACE.assembly, one_wide)], shapes)
     seen = {name for arch in [*one_wide, *more] for name in walks.names(SPACE.assembly(arch), shapes)}
     assert seen == {name for arch in rows for name in walks.names(SPACE.assembly(arch), shapes)}
     assert 0 < len(more) <= 3
