@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine
-from device_profiles.conditions import Conditions
+from device_profiles.conditions import Conditions, Cpu
 from profiler import Budget, Store, schema
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
 from profiler.outstanding import outstanding
@@ -26,9 +26,9 @@ from profiler.summary import latencies, measurements
 MODELS, PROCESSES, BLOCKS = 300, 4, 15
 GUARD_NS = 400_000
 CONDITIONS = Conditions(
-    device="made up", machine="none", cpu_flags="", cores=1, kernel="0", governor="none", runtime="fake",
-    runtime_version="0", numpy="0", threads=1, affinity=(0,), precision="fp32", optimisation="all", batch=1,
-    cache_state="network", options=(), protocol=1,
+    device="made up", own=Cpu("none", "", cores=1, kernel="0", governor="none", numpy="0", threads=1, affinity=(0,)),
+    runtime="fake", runtime_version="0", precision="fp32", optimisation="all", cache_state="network", options=(),
+    batch=1, protocol=1,
 )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ class Loop:
 def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> Loop | str:
     """A loop over the file as it ships, in fresh processes; or why plain ONNX Runtime cannot run it."""
     import device_profiles
-    from profiler.conditions import pinned_cpus
+    from profiler.conditions import conditions_of
     from profiler.trial import save_inputs
 
     target = device_profiles.load(TARGET)
@@ -175,7 +175,7 @@ def plain_loop(path: Path, processes: int = 3, seconds: float = LOOP_S) -> Loop 
         save_inputs(inputs, as_run(path).inputs)
         runs = []
         for _ in range(processes):
-            cpus = ",".join(map(str, pinned_cpus(target)))
+            cpus = ",".join(map(str, conditions_of(target).own.affinity))
             command = ["taskset", "-c", cpus, sys.executable, "-c", _LOOP, str(path), str(inputs), str(seconds)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:

@@ -95,6 +95,10 @@ class UnsupportedOperator(InvalidModel):
     """The runtime of the target lacks an operator of the model."""
 
 
+class WrongPrecision(InvalidModel):
+    """Kernels of a model ran in another precision, or on another provider, than the target asks for."""
+
+
 class ConstantNetwork(InvalidModel):
     """The output does not depend on the input: a runtime deletes such a network, and its latency means nothing."""
 

@@ -6,10 +6,11 @@ import os
 import platform
 from pathlib import Path
 
+from device_profiles import machine
 from device_profiles.facts import Unavailable, Unknown
 from device_profiles.profile import Fact, Target, load
 
-ROOT = Path("/")
+ROOT = machine.ROOT
 
 
 def host_facts(root: Path = ROOT) -> dict[str, Fact | Unknown]:
@@ -18,17 +19,19 @@ def host_facts(root: Path = ROOT) -> dict[str, Fact | Unknown]:
     Args:
         root: where `/proc` and `/sys` are; another folder in tests.
     """
-    cpuinfo = _cpuinfo(root / "proc/cpuinfo")
+    known = machine.cpuinfo(root)
+    model = machine.cpu_model(known)
+    named = known.keys() & {"model name", "Model"}
     cpufreq = root / "sys/devices/system/cpu/cpu0/cpufreq"
     caches = root / "sys/devices/system/cpu/cpu0/cache"
     return {
-        "cpu_model": cpuinfo.get("model name") or cpuinfo.get("Model") or _platform_processor(),
-        "cpu_flags": cpuinfo.get("flags") or cpuinfo.get("Features") or Unknown("/proc/cpuinfo lists no flags"),
+        "cpu_model": _fact(model, "/proc/cpuinfo" if named else "platform.processor"),
+        "cpu_flags": _fact(machine.cpu_flags(known), "/proc/cpuinfo"),
         "cpus": Fact(value=os.cpu_count() or 1, source="os.cpu_count"),
         "machine": Fact(value=platform.machine(), source="platform.machine"),
         "system": Fact(value=f"{platform.system()} {platform.release()}", source="platform.uname"),
         "memory_bytes": _memory(),
-        "governor": _read(cpufreq / "scaling_governor"),
+        "governor": _fact(machine.governor(root), str(cpufreq / "scaling_governor")),
         "max_frequency_khz": _read(cpufreq / "cpuinfo_max_freq"),
         **{
             f"{name}_cache": _read(caches / index / "size")
@@ -63,19 +66,6 @@ def detect() -> Target:
     return base.model_copy(update={"name": "local", "description": f"This machine: {model}", "hardware": known})
 
 
-def _cpuinfo(path: Path) -> dict[str, Fact]:
-    try:
-        text = path.read_text(errors="replace")
-    except OSError:
-        return {}
-    found: dict[str, Fact] = {}
-    for line in text.splitlines():
-        key, colon, value = line.partition(":")
-        if colon and value.strip():
-            found.setdefault(key.strip(), Fact(value=value.strip(), source="/proc/cpuinfo"))
-    return found
-
-
 def _chip(reading: Path) -> str:
     """Name of the hwmon chip that gives a reading: any chip has voltages, few measure power with them."""
     try:
@@ -84,16 +74,12 @@ def _chip(reading: Path) -> str:
         return ""
 
 
-def _platform_processor() -> Fact | Unknown:
-    name = platform.processor()
-    return Fact(value=name, source="platform.processor") if name else Unknown("/proc/cpuinfo names no model")
+def _fact(found: str | Unknown, source: str) -> Fact | Unknown:
+    return found if isinstance(found, Unknown) else Fact(value=found, source=source)
 
 
 def _read(path: Path) -> Fact | Unknown:
-    try:
-        return Fact(value=path.read_text().strip(), source=str(path))
-    except OSError as error:
-        return Unknown(f"{path}: {error.strerror or error}")
+    return _fact(machine.read(path), str(path))
 
 
 def _memory() -> Fact | Unknown:

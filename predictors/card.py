@@ -127,7 +127,7 @@ def _check(card: Card) -> None:
         raise ValueError(f"encoding must say its kind, got {card.encoding!r}")
     profile, conditions = from_plain(card.profile), Conditions.from_plain(card.conditions)
     said = {"target": card.target, "runtime": profile.runtime.name, "threads": profile.runtime.threads}
-    meant = {"target": profile.name, "runtime": conditions.runtime, "threads": conditions.threads}
+    meant = {"target": profile.name, "runtime": conditions.runtime, "threads": conditions.own.threads}
     for name, value in said.items():
         if value != meant[name]:
             raise ValueError(f"it contradicts itself: {name} is {value!r} and {meant[name]!r}")

@@ -15,7 +15,6 @@ from device_profiles.errors import InvalidData, InvalidTable
 from device_profiles.facts import Unavailable
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.prediction import UNITS
-from profiler.agent.sentinel import GEMM_PRODUCTS, GEMM_SIZE, MEMORY_BYTES
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
@@ -224,6 +223,10 @@ def match(graph: OperatorGraph, profile: Sequence[Sequence[object]]) -> list[tup
 _MADE_UP = re.compile(r"_token_\d+$")
 
 
+#: Work of sentinels that do not state it, in stores of before 2026-12: 12 products of 96x96, a copy of 8 MiB.
+_WORK_BEFORE = {"gemm": {"operations": 2.0 * 12 * 96**3}, "memory": {"bytes": 2.0 * (8 << 20)}}
+
+
 def device_facts(store: Store, conditions: Conditions) -> DeviceFacts:
     """Speed of light of the device, from the best sentinels its workers reported.
 
@@ -237,7 +240,10 @@ def device_facts(store: Store, conditions: Conditions) -> DeviceFacts:
     ]
     if not states:
         raise InvalidData("the store has no sentinels of this device", hint="Profile some networks first.")
+    work = next((state["work"] for state in reversed(states) if "work" in state), _WORK_BEFORE)
     gemm_ns = min(float(state["gemm_ns"]) for state in states)
     memory_ns = min(float(state["memory_ns"]) for state in states)
-    flops = 2.0 * GEMM_PRODUCTS * GEMM_SIZE**3
-    return DeviceFacts(flops_per_s=flops / gemm_ns * 1e9, bytes_per_s=2.0 * MEMORY_BYTES / memory_ns * 1e9)
+    return DeviceFacts(
+        flops_per_s=float(work["gemm"]["operations"]) / gemm_ns * 1e9,
+        bytes_per_s=float(work["memory"]["bytes"]) / memory_ns * 1e9,
+    )

@@ -16,14 +16,15 @@ from pathlib import Path
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, as_target, to_plain
-from profiler import events, meters, reference, transports
+from profiler import compilers, events, meters, reference, runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
-from profiler.conditions import conditions_of, pinned_cpus, worker_environment
-from profiler.fusing import as_it_is, fused_graph
+from profiler.conditions import conditions_of, worker_environment
+from profiler.fusing import as_it_is, fused_graph, runtime_options
 from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
+from profiler.proofs import require_precision
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
@@ -113,7 +114,8 @@ def measure(
     for subject in subjects:
         unique.setdefault(subject.id, subject)
     with device_lock(device_of(target, store), wait=wait), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
-        accepted, refused = _compile(unique, target, store, conditions, Path(folder))
+        compiled = _Compiled(target, Path(folder))
+        accepted, refused = _compile(unique, compiled, store, conditions)
         for failure in refused:
             listener(events.ModelFailed(failure.model, failure.name, failure.reason))
         if not accepted:
@@ -126,7 +128,7 @@ def measure(
             store.add_fused(subject.id, conditions, graph)
         store.forget_failures(conditions, accepted, only_transient=not retry)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
-        campaign.run({name: unique[name] for name in accepted}, Path(folder))
+        campaign.run({name: unique[name] for name in accepted}, compiled)
     enough = campaign.budget.min_processes
     found = measurements(store, conditions, list(accepted), min_processes=enough)
     failed = failures(store, conditions, list(accepted), min_processes=enough)
@@ -134,25 +136,17 @@ def measure(
 
 
 def _compile(
-    subjects: dict[str, Subject], target: Target, store: Store, conditions: Conditions, folder: Path
+    subjects: dict[str, Subject], compiled: _Compiled, store: Store, conditions: Conditions
 ) -> tuple[dict[str, OperatorGraph], tuple[Failure, ...]]:
-    """Fused graphs of what the runtime takes, by id, and failures of what it refuses; the store is not changed.
-
-    The models that are new to the store are written into the folder.
-    """
+    """Fused graphs of what the runtime takes, by id, and failures of what it refuses; the store is not changed."""
     accepted: dict[str, OperatorGraph] = {}
     refused = []
     store.fused_graphs(conditions, subjects)  # all at once, into its memory
     for subject in subjects.values():
         graph = store.fused(subject.id, conditions)
         if graph is None:
-            path = folder / f"{subject.id}.onnx"
-            path.write_bytes(subject.onnx())
             try:
-                compiled_for = target if subject.kernel is None else as_it_is(target)
-                graph = fused_graph(
-                    path, compiled_for, captured=subject.graph, inputs=subject.inputs, foreign=subject.foreign
-                )
+                graph = compiled.graph(subject)
             except UsageError:  # the target asks for what its runtime does not have
                 raise
             except HwnasError as error:
@@ -161,6 +155,54 @@ def _compile(
                 continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
+
+
+class _Compiled:
+    """What is sent to the device, made once of each subject, in a folder."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        self.target = target
+        self.folder = folder
+        self._files: dict[str, Path] = {}
+
+    def file(self, subject: Subject) -> Path:
+        """What travels of a subject; kernels are compiled already.
+
+        Raises:
+            InvalidModel: the compiler refuses it.
+        """
+        if subject.id not in self._files:
+            path = self.folder / f"{subject.id}{subject.suffix}"
+            path.write_bytes(subject.onnx())
+            calibration = None if subject.inputs is None else [subject.inputs]
+            self._files[subject.id] = path if subject.kernel is not None else self._compile(path, calibration)
+        return self._files[subject.id]
+
+    def empty(self) -> str:
+        """The file of the model whose time is what a call costs; empty if calls cost nothing."""
+        if not runtimes.REGISTRY.get(self.target.runtime.name).traits.calls_cost:
+            return ""
+        path = self.folder / "empty.onnx"
+        path.write_bytes(compilers.empty_model())
+        return self._compile(path).name
+
+    def graph(self, subject: Subject) -> OperatorGraph:
+        """The fused kernels of a subject.
+
+        Raises:
+            InvalidModel: the compiler or the runtime refuses it, or runs it in another precision than is asked.
+        """
+        target, own, inputs = self.target, subject.graph, subject.inputs
+        if subject.suffix != ".onnx":
+            return replace(own, runtime=target.runtime.name)
+        if subject.kernel is not None:
+            return fused_graph(self.file(subject), as_it_is(target), captured=own, inputs=inputs)
+        graph = fused_graph(self.file(subject), target, captured=own, inputs=inputs, foreign=subject.foreign)
+        require_precision(graph, target.runtime.precision, own, subject.name)
+        return graph
+
+    def _compile(self, path: Path, calibration: compilers.Calibration | None = None) -> Path:
+        return compilers.load(self.target.runtime.name).compile(path, runtime_options(self.target), calibration)
 
 
 def _one_each(
@@ -203,20 +245,23 @@ class _Campaign:
         self.spent_s = 0.0
         self.processes = 0
         self.inputs: dict[str, tuple[str, ...]] = {}
+        self.files: dict[str, str] = {}
+        self.empty = ""
         self.limit_s = 0.0
         self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
 
-    def run(self, subjects: dict[str, Subject], folder: Path) -> None:
+    def run(self, subjects: dict[str, Subject], compiled: _Compiled) -> None:
+        folder = compiled.folder
         pending = self._pending(subjects)
         limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
         self.limit_s = limit
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
+        self.empty = compiled.empty()
         for name in pending:
-            path, subject = folder / f"{name}.onnx", subjects[name]
-            if not path.exists():
-                path.write_bytes(subject.onnx())
+            subject = subjects[name]
+            self.files[name] = compiled.file(subject).name
             if subject.inputs is not None:
                 save_inputs(folder / f"{name}.npz", subject.inputs)
                 self.inputs[name] = tuple(subject.inputs)
@@ -249,7 +294,7 @@ class _Campaign:
         candidates = tuple(
             Candidate(
                 id=name,
-                file=f"{name}.onnx",
+                file=self.files[name],
                 profile_runs=0 if name in profiled else self.budget.profile_runs,
                 memory=self.budget.memory and name not in weighed,
                 optimisation=as_it_is(self.target).runtime.optimisation if name in alone else None,
@@ -274,7 +319,8 @@ class _Campaign:
             precision=self.target.runtime.precision,
             optimisation=self.target.runtime.optimisation,
             options=dict(self.target.runtime.options),
-            affinity=pinned_cpus(self.target),
+            affinity=self.conditions.own.affinity,
+            empty=self.empty,
         )
         job.write(folder / "job.json")
         self.processes += 1

@@ -19,12 +19,11 @@ from typing import Any, TypeVar
 
 from device_profiles.cache import cache_folder
 from device_profiles.profile import Target
-from profiler import runtimes
+from profiler import compilers, runtimes
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.block_traces import Shapes
 from profiler.capture import BlockCache, stitch_for_compiling
-from profiler.fusing import runtime_options
-from profiler.onnx_graph import read_graph
+from profiler.fusing import read_fused, runtime_options
 from profiler.operators import OperatorGraph
 from profiler.pieces import Shape
 
@@ -120,15 +119,16 @@ def _block_cache(cache: Path | None) -> BlockCache:
 
 
 def _graphs(assemblies: Sequence[Assembly], target: Target, blocks: BlockCache) -> Compiled:
-    runtime, options = runtimes.load(target.runtime.name), runtime_options(target)
+    name, options = target.runtime.name, runtime_options(target)
+    compiler, runtime = compilers.load(name), runtimes.load(name)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
     with tempfile.TemporaryDirectory(dir=memory) as place:
         path = Path(place) / "network.onnx"
         for assembly in assemblies:
             model = stitch_for_compiling(assembly, blocks)
             path.write_bytes(model)
-            fused = runtime.fuse(path, options)
-            yield assembly, read_graph(model if fused is None else fused, runtime=target.runtime.name)
+            fused = runtime.fuse(compiler.compile(path, options), options)
+            yield assembly, read_fused(model if fused is None else fused, name)
 
 
 @dataclass

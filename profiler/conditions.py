@@ -1,25 +1,11 @@
-"""The conditions of a target, as they are now."""
+"""The conditions of a target, as its device tells them now."""
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
-
-from device_profiles.conditions import Conditions
-from device_profiles.facts import Unknown
-from device_profiles.host import host_facts
+from device_profiles.conditions import Conditions, Cpu
 from device_profiles.profile import Target
-from profiler import runtimes
+from profiler import transports
 from profiler.agent.job import PROTOCOL_VERSION
-
-
-def pinned_cpus(target: Target) -> tuple[int, ...]:
-    """The CPUs that workers are pinned to: the last ones allowed, away from CPU 0, which handles most interrupts."""
-    if not hasattr(os, "sched_getaffinity"):
-        return ()
-    allowed = sorted(os.sched_getaffinity(0))
-    return tuple(allowed[-target.runtime.threads :])
 
 
 def worker_environment(target: Target, process: int) -> dict[str, str]:
@@ -34,37 +20,25 @@ def worker_environment(target: Target, process: int) -> dict[str, str]:
 
 
 def conditions_of(target: Target) -> Conditions:
-    """What numbers measured on this target now have in common.
+    """What numbers measured on this target now have in common; the device is asked.
+
+    Workers are pinned to the last CPUs that are allowed, away from CPU 0, which handles most interrupts.
 
     Raises:
-        DeviceError: the runtime is not installed.
+        DeviceError: the runtime is not installed there.
     """
-    import hashlib
-
-    facts = host_facts()
-
-    def fact(name: str) -> str:
-        found = facts.get(name)
-        return f"unknown: {found.reason}" if isinstance(found, Unknown) else str(found.value) if found else "unknown"
-
-    flags = fact("cpu_flags")
-    runtime = target.runtime
+    runtime, access = target.runtime, target.access
+    facts = dict(transports.load(access.transport, access.address, dict(access.options)).facts(runtime.name))
+    device, version, allowed = facts.pop("device"), facts.pop("runtime_version"), facts.pop("allowed")
     return Conditions(
-        device=fact("cpu_model"),
-        machine=platform.machine(),
-        cpu_flags=hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:12],
-        cores=os.cpu_count() or 1,
-        kernel=platform.release(),
-        governor=fact("governor"),
+        device=device,
+        own=Cpu(**facts, threads=runtime.threads, affinity=tuple(allowed[-runtime.threads :])),
         runtime=runtime.name,
-        runtime_version=runtimes.load(runtime.name).version,
-        numpy=version("numpy"),
-        threads=runtime.threads,
-        affinity=pinned_cpus(target),
+        runtime_version=version,
         precision=runtime.precision,
         optimisation=runtime.optimisation,
-        batch=target.batch,
         cache_state="network",
         options=tuple(sorted((name, str(value)) for name, value in runtime.options.items())),
+        batch=1,
         protocol=PROTOCOL_VERSION,
     )

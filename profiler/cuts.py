@@ -14,7 +14,7 @@ from profiler.assembly import Assembly
 from profiler.operators import Node, OperatorGraph
 
 #: Kernels that only change the layout of a tensor: what crosses between blocks is what is before and behind them.
-CONVERSIONS = frozenset({"ReorderInput", "ReorderOutput"})
+CONVERSIONS = frozenset({"ReorderInput", "ReorderOutput", "Reorder"})
 #: How finely a crossing value may be told by the kernel that writes or reads it: not at all, by the set of operators
 #: that it is of (a layout has one of its own), by its operator, by its operator with its attributes.
 LEVELS = 4

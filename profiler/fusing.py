@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidModel
 from device_profiles.profile import Target, as_target
-from profiler import runtimes, trial
+from profiler import compilers, runtimes, trial
 from profiler.drawing import draw
 from profiler.free_dims import Wanted, fix
 from profiler.onnx_graph import deciding, known_shapes, read_graph
 from profiler.operators import OperatorGraph
+from profiler.proofs import require_precision
 from profiler.runtimes.protocol import RuntimeOptions
 
 if TYPE_CHECKING:
     from profiler.model_files import ModelFile
+
+
+#: How the JSON of an operator graph begins; no ONNX does.
+_JSON = b"{"
 
 
 def runtime_options(target: Target) -> RuntimeOptions:
@@ -42,7 +47,7 @@ def fused_graph(
     `profiler.operators.UNKNOWN`.
 
     Args:
-        model: an ONNX file.
+        model: what the target's compiler made of an ONNX file, or such a file where its runtime reads that.
         target: whose runtime is asked; its options matter.
         captured: the model's own graph, if it was read before.
         inputs: what it runs with; drawn if None.
@@ -62,6 +67,8 @@ def fused_graph(
     if fused is None:
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)
+    if fused.startswith(_JSON):
+        return OperatorGraph.from_json(fused.decode())
     proto = onnx.ModelProto.FromString(fused)
     if inputs is not None:  # the file may have been compiled with free dimensions
         proto, _ = fix(proto, Wanted({key: array.shape for key, array in inputs.items()}), model.name)
@@ -76,17 +83,27 @@ def fused_graph(
     return read_graph(proto, runtime=name, shapes=found.tensors, unknown=[], values=values)
 
 
+def read_fused(content: bytes, runtime: str) -> OperatorGraph:
+    """What `Runtime.fuse` gave, or the operators of an ONNX model."""
+    return (
+        OperatorGraph.from_json(content.decode()) if content.startswith(_JSON) else read_graph(content, runtime=runtime)
+    )
+
+
 def compiled(file: ModelFile, target: Target) -> OperatorGraph:
     """The fused kernels of a file that was made ready.
 
     Raises:
-        InvalidModel: the target's runtime refuses it.
+        InvalidModel: the target's compiler or its runtime refuses it, or runs it in another precision.
     """
     folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = Path(place) / file.name
         path.write_bytes(file.content)
-        return fused_graph(path, target, captured=file.graph, inputs=file.inputs)
+        compiled_to = compilers.load(target.runtime.name).compile(path, runtime_options(target), [file.inputs])
+        graph = fused_graph(compiled_to, target, captured=file.graph, inputs=file.inputs)
+        require_precision(graph, target.runtime.precision, file.graph, file.name)
+        return graph
 
 
 def _deciding(graph: OperatorGraph) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
 from device_profiles.profile import Target
-from profiler import runtimes
+from profiler import compilers
 from profiler.drawing import Arrays, draw
 from profiler.measurement import Latency
 from profiler.onnx_check import parse
@@ -36,21 +36,42 @@ def kernel_subjects(operators: Iterable[Operator], target: Target, nodes: Iterab
         target: whose runtime replays them.
         nodes: uses of them, whose small whole inputs (axes, sizes, indices) are those that they are replayed with.
     """
-    runtime = runtimes.load(target.runtime.name)
+    compiler = compilers.load(target.runtime.name)
     values = {node.operator: dict(node.values) for node in nodes if node.values}
     found = []
     for operator in dict.fromkeys(operators):
         copies = rotated_copies(operator)
-        content = runtime.kernel_model(operator_to_plain(operator), copies, values.get(operator))
-        if content is not None:
-            graph = read_graph(content)
-            inputs = _whole(content, graph, values.get(operator, {}))
-            found.append(
-                Subject(
-                    graph.digest, str(operator), graph, _given(content), kernel=operator, copies=copies, inputs=inputs
-                )
+        model = compiler.kernel_model(operator_to_plain(operator), copies, values.get(operator))
+        if model is None:
+            continue
+        is_onnx = model.suffix == ".onnx"
+        graph = read_graph(model.content) if is_onnx else _alike(operator, copies)
+        found.append(
+            Subject(
+                graph.digest,
+                str(operator),
+                graph,
+                _given(model.content),
+                kernel=operator,
+                copies=copies,
+                suffix=model.suffix,
+                inputs=_whole(model.content, graph, values.get(operator, {})) if is_onnx else None,
             )
+        )
     return found
+
+
+def _alike(operator: Operator, copies: int) -> OperatorGraph:
+    """Some kernels side by side that read the same values."""
+    reads = tuple("" if tensor is None else f"in{i}" for i, tensor in enumerate(operator.inputs))
+    inputs = tuple(
+        (name, tensor)
+        for name, tensor in zip(reads, operator.inputs, strict=True)
+        if tensor is not None and not tensor.constant
+    )
+    writes = [tuple(f"out{i}_{copy}" for i in range(len(operator.outputs))) for copy in range(copies)]
+    nodes = tuple(Node(operator, reads, written) for written in writes)
+    return OperatorGraph(nodes, inputs, tuple(name for written in writes for name in written))
 
 
 def _whole(content: bytes, graph: OperatorGraph, values: Mapping[int, Sequence[int | float]]) -> Arrays | None:

@@ -26,11 +26,12 @@ class Subject:
             (`profiler.model_files`): equal ids are one model.
         name: for people.
         graph: what it asks for.
-        onnx: makes the file's content, called once.
+        onnx: makes the file's content, called once; in the format of `suffix`.
         space: spec of the space it comes from, or None.
         arch: its text form there, or None.
         kernel: the one kernel that it replays, or None for a network.
         copies: how often it does.
+        suffix: `.onnx`, or the format of the target's runtime, of a kernel that is compiled already.
         inputs: what it is run with, by name, or None for what a runtime draws.
         foreign: made by somebody else: it is compiled in a process of its own, since that can end the process.
         notes: what was assumed of it, for people.
@@ -44,6 +45,7 @@ class Subject:
     arch: str | None = None
     kernel: Operator | None = None
     copies: int = 1
+    suffix: str = ".onnx"
     inputs: Mapping[str, NDArray[Any]] | None = None
     foreign: bool = False
     notes: tuple[str, ...] = ()

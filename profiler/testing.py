@@ -12,79 +12,144 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from device_profiles.errors import DeviceError, InvalidModel
+from device_profiles.conditions import Cpu
+from device_profiles.errors import DeviceError, HwnasError, InvalidModel, UsageError, WrongPrecision
 from device_profiles.facts import Unavailable
-from profiler import meters, runtimes, transports
+from profiler import compilers, meters, runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
+from profiler.fusing import read_fused
 from profiler.onnx_graph import read_graph
-from profiler.runtimes.protocol import RuntimeOptions
+from profiler.operators import OperatorGraph, operator_to_plain
+from profiler.proofs import require_precision
+from profiler.runtimes.protocol import Runtime, RuntimeOptions
+from profiler.work import graph_work
 
 _SHAPE = (1, 3, 8, 8)
 
+#: How far outputs may be from those of ONNX's own evaluator, as a share of the largest, by precision.
+DEVIATIONS = {"fp64": 1e-4, "fp32": 1e-4, "tf32": 5e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 
-def check_runtime(name: str, options: Mapping[str, Any] | None = None, *, computes: bool = True) -> None:
-    """Hold a registered runtime to `profiler.runtimes.protocol.Runtime`.
+
+def check_runtime(name: str, options: Mapping[str, Any] | None = None, *, precision: str = "fp32") -> None:
+    """Hold a registered runtime and its compiler to `profiler.runtimes.protocol` and `profiler.compilers.protocol`.
 
     Args:
         name: of the runtime.
         options: settings that it needs.
-        computes: False for runtimes that simulate: they have no outputs, and take files that are no models.
+        precision: one of those that it has; outputs are held to ONNX's own within what that precision allows.
 
     Raises:
         AssertionError: it breaks a rule; the message says which.
     """
-    runtime = runtimes.load(name)
-    chosen = RuntimeOptions(options=dict(options or {}))
+    made = runtimes.REGISTRY.get(name)
+    runtime, compiler, traits = runtimes.load(name), compilers.load(name), made.traits
+    assert precision in traits.precisions, f"its traits have no precision {precision}"
+    chosen = RuntimeOptions(precision=precision, options=dict(options or {}))
     assert isinstance(runtime.version, str) and runtime.version, "a version is part of every number's conditions"
     clock = runtime.clock
     ticks = [clock() for _ in range(100)]
     assert ticks == sorted(ticks) and all(isinstance(tick, int) for tick in ticks), "the clock is whole ns, monotonic"
     guards = runtime.sentinels()
-    assert guards is None or "gemm" in guards, "sentinels of its own include the guard"
+    assert guards is None or guards["gemm"].operations > 0, "the guard is among its own sentinels, and states its work"
+    assert guards is None or guards["memory"].bytes > 0, "so does what shows the memory"
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "model.onnx"
         path.write_bytes(convolution())
-        session = runtime.load(path, chosen)
+        compiled = compiler.compile(path, chosen)
+        assert compiled.parent == path.parent and compiled.is_file(), "what travels lies beside the model"
+        graph = _kernels(runtime, name, compiled, chosen, path)
+        if not traits.simulated:
+            try:
+                require_precision(graph, precision, read_graph(path), name)
+            except WrongPrecision:
+                return  # this device does not have it, and no number is called so
+        _runs(runtime, compiled, chosen, path)
+        if traits.replay:
+            _replays(runtime, compiler, graph, chosen, Path(place))
+        if traits.calls_cost:
+            (Path(place) / "empty.onnx").write_bytes(compilers.empty_model())
+            runtime.load(compiler.compile(Path(place) / "empty.onnx", chosen), chosen).call()
+        if not traits.simulated:
+            _refusals(runtime, compiler, chosen, Path(place))
+        lacks = RuntimeOptions(precision="fp3", options=dict(options or {}))
+        _refuses(lambda: runtime.load(compiler.compile(path, lacks), lacks), "a precision that nobody has", UsageError)
+
+
+def _runs(runtime: Runtime, compiled: Path, chosen: RuntimeOptions, path: Path) -> None:
+    """It runs what was compiled, computes what ONNX defines, and times what it says it times."""
+    clock, traits = runtime.clock, runtime.traits
+    session = runtime.load(compiled, chosen)
+    for work in (session.run, session.call):
         start = clock()
-        session.run()
+        work()
         assert clock() > start, "time passes while a model runs"
-        start = clock()
-        session.call()
-        assert clock() > start, "what is timed is an inference"
-        outputs = session.outputs()
-        if computes:
-            expected = _reference(path)
-            assert len(outputs) == 1, "all outputs are given"
-            assert np.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5), "it computes what ONNX defines"
-        profile = session.profile(3)
-        if profile is not None:
-            assert profile.kernels, "a profile has kernels"
-            assert all(kernel.mean_ns >= 0 and kernel.runs == 3 for kernel in profile.kernels), "kernel times are means"
-        fused = runtime.fuse(path, chosen)
-        graph = read_graph(path if fused is None else fused, runtime=name)
-        assert graph.nodes and graph.runtime == name, "what it makes of a model can be read"
-        if profile is not None:
-            types = {node.operator.op_type for node in graph.nodes}
-            assert {kernel.op_type for kernel in profile.kernels} <= types, "its profile speaks of its own kernels"
-        session.close()
-        empty = runtime.empty_model()
-        if empty is not None:
-            (Path(place) / "empty.onnx").write_bytes(empty)
-            runtime.load(Path(place) / "empty.onnx", chosen).call()
-        if computes:
-            given = np.full(_SHAPE, 0.25, dtype=np.float32)
-            outputs = runtime.load(path, chosen, {"x": given}).outputs()
+    if not traits.simulated:
+        for given in (None, np.full(_SHAPE, 0.25, dtype=np.float32)):
+            inputs = None if given is None else {"x": given}
+            outputs = runtime.load(compiled, chosen, inputs).outputs()
             expected = _reference(path, given)
-            assert np.allclose(outputs[0], expected, rtol=1e-4, atol=1e-5), "it takes the inputs that it is given"
-            path.write_bytes(b"this is no model")
-            _refuses(lambda: runtime.load(path, chosen), "a file that is not ONNX")
-            path.write_bytes(convolution(operator="NoSuchOperator"))
-            _refuses(lambda: runtime.load(path, chosen), "an operator that nobody has")
+            assert len(outputs) == 1, "all outputs are given"
+            far = float(np.abs(outputs[0].reshape(expected.shape) - expected).max() / np.abs(expected).max())
+            assert far <= DEVIATIONS[chosen.precision], f"it computes what ONNX defines, within {far:.2g} of it"
+    profile = session.profile(3)
+    assert (profile is not None) == bool(traits.times), "its traits say whether it times kernels"
+    if profile is not None:
+        assert profile.kernels, "a profile has kernels"
+        assert all(kernel.mean_ns >= 0 and kernel.runs == 3 for kernel in profile.kernels), "kernel times are means"
+        assert (profile.allocator_peak_bytes is not None) == traits.allocator, "its traits speak of its allocator"
+    session.close()
+
+
+def _kernels(runtime: Runtime, name: str, compiled: Path, chosen: RuntimeOptions, path: Path) -> OperatorGraph:
+    """It says what kernels it made of a model; its profile speaks of the same, in their order."""
+    fused = runtime.fuse(compiled, chosen)
+    assert (fused is not None) == bool(runtime.traits.kernels), "its traits say whether it has kernels of its own"
+    graph = read_fused(path.read_bytes() if fused is None else fused, name)
+    assert graph.nodes and graph.runtime == name, "what it makes of a model can be read"
+    assert OperatorGraph.from_json(graph.to_json()).digest == graph.digest, "and kept"
+    again = runtime.fuse(compiled, chosen)
+    assert again is None or read_fused(again, name).digest == graph.digest, "it makes the same of the same model"
+    if not runtime.traits.simulated:
+        expected, made = graph_work(read_graph(path)).macs, graph_work(graph).macs
+        assert made >= expected, f"its kernels do the work of the model: {expected} MACs, got {made}"
+    profile = runtime.load(compiled, chosen).profile(3)
+    if profile is not None:
+        assert [kernel.op_type for kernel in profile.kernels] == [node.operator.op_type for node in graph.nodes], (
+            "its profile speaks of its own kernels, in their order"
+        )
+    return graph
+
+
+def _replays(
+    runtime: Runtime, compiler: compilers.Compiler, graph: OperatorGraph, chosen: RuntimeOptions, place: Path
+) -> None:
+    """Some kernel of a model runs alone."""
+    replayed = 0
+    for number, operator in enumerate(dict.fromkeys(graph.operators)):
+        model = compiler.kernel_model(operator_to_plain(operator), 2)
+        if model is not None:
+            path = place / f"kernel{number}{model.suffix}"
+            path.write_bytes(model.content)
+            runtime.load(path, replace(chosen, optimisation="none")).call()
+            replayed += 1
+    assert replayed, "its traits say that it replays kernels"
+
+
+def _refusals(runtime: Runtime, compiler: compilers.Compiler, chosen: RuntimeOptions, place: Path) -> None:
+    """What cannot be run is refused by name."""
+    for content, what in (
+        (b"this is no model", "a file that is not ONNX"),
+        (convolution(operator="NoSuchOperator"), "an operator that nobody has"),
+    ):
+        path = place / "bad.onnx"
+        path.write_bytes(content)
+        _refuses(lambda path=path: runtime.load(compiler.compile(path, chosen), chosen), what)  # type: ignore[misc]
 
 
 def check_meter(name: str) -> None:
@@ -114,6 +179,9 @@ def check_transport(name: str, address: str = "", options: Mapping[str, object] 
         AssertionError: it breaks a rule.
     """
     transport = transports.load(name, address, dict(options or {}))
+    facts = transport.facts("fake")
+    wanted = {field.name for field in fields(Cpu)} - {"threads", "affinity"} | {"device", "runtime_version", "allowed"}
+    assert facts.keys() == wanted, "the device says what its numbers share"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "model.onnx").write_bytes(convolution())
@@ -166,10 +234,10 @@ def _reference(path: Path, given: Any = None) -> Any:
     return ReferenceEvaluator(str(path)).run(None, {"x": drawn if given is None else given})[0]
 
 
-def _refuses(work: Callable[[], Any], what: str) -> None:
+def _refuses(work: Callable[[], Any], what: str, kind: type[HwnasError] = InvalidModel) -> None:
     try:
         work()
-    except InvalidModel as error:
+    except kind as error:
         assert error.message, f"{what} is refused with a message"
         return
-    raise AssertionError(f"{what} must be refused with InvalidModel")
+    raise AssertionError(f"{what} must be refused with {kind.__name__}")

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
     worker = Worker(job, job_path.parent, runtime, emit)
     worker.weigh()
     workloads = runtime.sentinels() or sentinel.sentinels()
-    guard = workloads[sentinel.GUARD]
+    guard = workloads[sentinel.GUARD].run
     worker.time_empty_call(guard)
     worker.load_all()
     emit("state", **_state(workloads, runtime.clock))
@@ -73,19 +72,15 @@ class Worker:
                 self._emit("memory", id=candidate.id, **peak)
 
     def time_empty_call(self, guard: Callable[[], None]) -> None:
-        """What a call costs in this process: the best of some blocks of the smallest model, if calls cost anything."""
+        """What a call costs in this process: the best of some blocks of the smallest model, if the job has one."""
         from profiler.agent import protocol
 
-        content = self._runtime.empty_model()
-        if content is None:
+        if not self._job.empty:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "empty.onnx"
-            path.write_bytes(content)
-            session = self._runtime.load(path, self._options())
-            protocol.warm_up(session.call, self._clock)
-            times = [protocol.time_calls(session.call, EMPTY_CALLS, self._clock) for _ in range(EMPTY_BLOCKS)]
-            session.close()
+        session = self._runtime.load(self._folder / self._job.empty, self._options())
+        protocol.warm_up(session.call, self._clock)
+        times = [protocol.time_calls(session.call, EMPTY_CALLS, self._clock) for _ in range(EMPTY_BLOCKS)]
+        session.close()
         self._emit(
             "call", ns=int(min(times) / EMPTY_CALLS), sentinel_ns=protocol.sentinel_ns(guard, self._clock, EMPTY_BLOCKS)
         )
@@ -223,12 +218,13 @@ def _state(workloads: Any, clock: Callable[[], int]) -> dict[str, Any]:
     """Every sentinel once warm, the best of five, in ns; and the CPU's frequency where the system tells."""
     from profiler.agent.protocol import time_calls
 
-    times = {f"{name}_ns": min(time_calls(work, 1, clock) for _ in range(5)) for name, work in workloads.items()}
+    times = {f"{name}_ns": min(time_calls(one.run, 1, clock) for _ in range(5)) for name, one in workloads.items()}
+    work = {name: {"operations": one.operations, "bytes": one.bytes} for name, one in workloads.items()}
     try:
         frequency = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text().strip()
     except OSError:
         frequency = "unknown"
-    return {**times, "frequency_khz": frequency, "wall_s": time.time()}
+    return {**times, "work": work, "frequency_khz": frequency, "wall_s": time.time()}
 
 
 def _process_peak(run: Callable[[], None]) -> dict[str, Any]:

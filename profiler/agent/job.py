@@ -48,7 +48,7 @@ class Candidate:
 
     Attributes:
         id: the store's name for it.
-        file: path of the model, relative to the job's folder.
+        file: path of what the compiler made of the model, relative to the job's folder.
         profile_runs: inferences under the runtime's profiler; 0 for none.
         memory: whether to measure the peak memory of a process that runs it.
         optimisation: in place of the job's; a fused kernel is not to be optimised again. None for the job's.
@@ -80,6 +80,7 @@ class Job:
         affinity: CPUs to pin to, before the runtime is imported; empty for no pinning.
         plan: how blocks are taken.
         candidates: what to measure.
+        empty: path of the smallest model, whose time is what a call costs; empty if calls cost nothing.
     """
 
     nonce: str
@@ -91,6 +92,7 @@ class Job:
     optimisation: str = "all"
     options: Mapping[str, Any] = field(default_factory=dict)
     affinity: tuple[int, ...] = ()
+    empty: str = ""
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""

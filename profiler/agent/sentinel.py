@@ -7,9 +7,11 @@ diagnosis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+
+from profiler.runtimes.protocol import Sentinel
 
 #: The sentinel that brackets every block.
 GUARD = "gemm"
@@ -25,7 +27,7 @@ PAGE_BYTES = 4096
 CACHE_LINE_BYTES = 64
 
 
-def sentinels() -> Mapping[str, Callable[[], None]]:
+def sentinels() -> Mapping[str, Sentinel]:
     """The workloads by name.
 
     `gemm` (12 products of 96x96, fp32), `alu` (an interpreter loop), `memory` (a copy of 8 MiB).
@@ -48,7 +50,11 @@ def sentinels() -> Mapping[str, Callable[[], None]]:
     def memory() -> None:
         np.copyto(target, source)
 
-    return {"gemm": gemm, "alu": alu, "memory": memory}
+    return {
+        "gemm": Sentinel(gemm, operations=2.0 * GEMM_PRODUCTS * GEMM_SIZE**3),
+        "alu": Sentinel(alu),
+        "memory": Sentinel(memory, bytes=2.0 * MEMORY_BYTES),
+    }
 
 
 def _matrices(count: int) -> list[np.ndarray]:

@@ -9,17 +9,28 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from device_profiles.errors import InvalidModel, UnsupportedOperator
-from profiler.runtimes.protocol import KernelTime, Option, Profile, RuntimeOptions, require_options
+from profiler.runtimes.protocol import (
+    KernelTime,
+    Option,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
 
 #: Cost of a node: launching it, and each MAC and element it handles.
 NODE_NS = 4_000.0
 WEIGHT_NS = 0.5
 SENTINEL_NS = 400_000.0
+#: Operations and bytes of its sentinels.
+SENTINEL_WORK = {"gemm": (2.1e7, 0.0), "alu": (0.0, 0.0), "memory": (0.0, 1.7e7)}
 #: Elements of a tensor that no real machine has room for: 32 GiB of fp32.
 MOST_ELEMENTS = 2**33
 
@@ -104,6 +115,8 @@ class FakeSession:
 class FakeRuntime:
     """Runs nothing, on a machine that does not exist."""
 
+    traits: ClassVar[Traits] = Traits(times="a formula", calls_cost=False, simulated=True)
+
     def __init__(self) -> None:
         self._machine = FakeMachine()
 
@@ -117,28 +130,23 @@ class FakeRuntime:
         """The machine's own clock."""
         return self._machine.clock
 
-    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
         """Work that slows down with the machine."""
-        return {name: lambda: self._machine.spend(SENTINEL_NS) for name in ("gemm", "alu", "memory")}
+        return {
+            name: Sentinel(lambda: self._machine.spend(SENTINEL_NS), operations, read)
+            for name, (operations, read) in SENTINEL_WORK.items()
+        }
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> FakeSession:
         """Read the costs of a model."""
-        require_options("fake", options.options, OPTIONS)
+        _require(options)
         self._machine.configure(options.options)
         return FakeSession(model, self._machine)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
-        require_options("fake", options.options, OPTIONS)
+        _require(options)
         node_costs_ns(model, str(options.options.get("unsupported", "")))
-        return None
-
-    def empty_model(self) -> bytes | None:
-        """Calls cost nothing."""
-        return None
-
-    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
-        """Kernels are not replayed."""
         return None
 
 
@@ -238,3 +246,8 @@ def _require_sizes(model: Path, graph: Any) -> None:
                 f"{model.name}: {name[:60]!r} has the shape {extents[:8]}; a tensor has 0 to {MOST_ELEMENTS} elements",
                 hint="Export it with the shapes that it runs with.",
             )
+
+
+def _require(options: RuntimeOptions) -> None:
+    require_precision("fake", FakeRuntime.traits, options.precision)
+    require_options("fake", options.options, OPTIONS)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
-from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions
+from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions, Sentinel, Traits, require_precision
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
@@ -163,6 +163,15 @@ def _not_run(model: Path, error: Exception) -> InvalidModel:
 class OnnxRuntime:
     """ONNX Runtime's CPU execution provider."""
 
+    traits: ClassVar[Traits] = Traits(
+        packages=("onnxruntime",),
+        precisions=("fp32", "int8", "fp16"),
+        kernels="its own optimised model",
+        times="its profiler",
+        replay=True,
+        allocator=True,
+    )
+
     def __init__(self) -> None:
         try:
             import onnxruntime as ort
@@ -181,19 +190,13 @@ class OnnxRuntime:
         """The host's clock."""
         return time.perf_counter_ns
 
-    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
         """The agent's own."""
         return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> OrtSession:
         """Compile a model."""
         return OrtSession(model, options, inputs)
-
-    def empty_model(self) -> bytes | None:
-        """One number that is handed on."""
-        from profiler.runtimes._kernel_model import empty
-
-        return empty()
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """The optimised model that ONNX Runtime saves."""
@@ -203,12 +206,6 @@ class OnnxRuntime:
             _session(model, options, fused=path)
             return path.read_bytes()
 
-    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
-        """A chain-free model of `copies` equal nodes, each with weights of its own."""
-        from profiler.runtimes._kernel_model import build
-
-        return build(operator, copies, values)
-
 
 RUNTIME = OnnxRuntime
 
@@ -216,11 +213,7 @@ RUNTIME = OnnxRuntime
 def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None, profile_prefix: str = "") -> Any:
     import onnxruntime as ort
 
-    if options.precision != "fp32":
-        raise UsageError(
-            f"ONNX Runtime runs a model in its own precision; it has no {options.precision!r}",
-            hint="Set precision = 'fp32', and give a model of the precision that is wanted.",
-        )
+    require_precision("onnxruntime", OnnxRuntime.traits, options.precision)
     spinning = str(options.options.get("spinning", 1))
     unknown = sorted(options.options.keys() - {"spinning"})
     if unknown or spinning not in ("0", "1"):

@@ -1,7 +1,7 @@
-"""What a runtime is: it compiles a model into its own kernels, runs it, and says what it made of it.
+"""What a runtime is: it loads what travelled to the device, runs it, and says what kernels it made of it.
 
-A runtime does not time, repeat or judge. Runtimes run on the device, so their files import the standard library, numpy
-and the runtime's own package alone.
+A runtime does not time, repeat or judge. It is the device's half; the host's half, which makes of ONNX what travels, is
+`profiler.compilers`. Its file imports the standard library, numpy and the runtime's own package alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from device_profiles.errors import UsageError
 
@@ -64,6 +64,48 @@ class Profile:
     run_ns: float | None = None
 
 
+@dataclass(frozen=True)
+class Sentinel:
+    """A small fixed workload whose time shows the state of the machine.
+
+    Attributes:
+        run: does it once.
+        operations: floating-point operations of one run; 0 if it is not made of such.
+        bytes: that one run reads and writes; 0 if that is not what takes its time.
+    """
+
+    run: Callable[[], None]
+    operations: float = 0.0
+    bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a runtime gives, for people and for the conformance kit.
+
+    Attributes:
+        packages: the distributions of the device's half, as pip names them.
+        extra: the extra of this project that installs both halves; empty if they are always there.
+        precisions: what `RuntimeOptions.precision` may be.
+        kernels: where its fused kernels come from; empty if it runs the nodes of the model as they are.
+        times: how kernels are timed inside of their network; empty if they cannot be.
+        replay: whether one kernel can be run alone.
+        allocator: whether its profile tells what its allocator handed out at most.
+        calls_cost: whether a call costs time of its own.
+        simulated: nothing runs: it has no outputs, and takes files that are no models.
+    """
+
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    precisions: tuple[str, ...] = ("fp32",)
+    kernels: str = ""
+    times: str = ""
+    replay: bool = False
+    allocator: bool = False
+    calls_cost: bool = True
+    simulated: bool = False
+
+
 class Session(Protocol):
     """A compiled model with inputs in place."""
 
@@ -91,6 +133,8 @@ class Session(Protocol):
 class Runtime(Protocol):
     """One way of running models on a device."""
 
+    traits: ClassVar[Traits]
+
     @property
     def version(self) -> str:
         """Version of the runtime, part of the conditions."""
@@ -99,14 +143,18 @@ class Runtime(Protocol):
     def clock(self) -> Callable[[], int]:
         """Nanoseconds, monotonic: `time.perf_counter_ns` for everything real."""
 
-    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
-        """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`."""
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
+        """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`.
+
+        `gemm` guards, so there must be one of that name; `gemm` and `memory` state their work, from which the speed of
+        the device follows.
+        """
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> Session:
-        """Compile a model and fill its inputs.
+        """Load a model and fill its inputs.
 
         Args:
-            model: an ONNX file.
+            model: what `profiler.compilers.protocol.Compiler.compile` made.
             options: how it is run.
             inputs: numpy arrays by name. None: drawn in order from `numpy.random.default_rng(0)`, normal floats, or 0
                 and 1.
@@ -117,22 +165,32 @@ class Runtime(Protocol):
         """
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
-        """The model as the runtime optimised it, as ONNX; None means that it runs the nodes as they are."""
-
-    def empty_model(self) -> bytes | None:
-        """The smallest ONNX model that the runtime runs: its time is what a call costs. None if calls cost nothing."""
-
-    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
-        """An ONNX model that runs one fused kernel `copies` times over rotated weights, or None if it cannot.
+        """What the runtime made of a model; None means that it runs the nodes as they are.
 
         Args:
-            operator: the kernel as `profiler.operators.operator_to_plain` writes it.
-            copies: sets of weights to rotate through, so that weights are as cold as in a network.
-            values: numbers of constant inputs that decide what it does, by position.
+            model: as for `load`.
+            options: how it is run.
+
+        Returns:
+            The optimised model as ONNX, or the fused kernels as the JSON of `profiler.operators.OperatorGraph`. Kernels
+            are of the runtime's own domain (`openvino`, `ncnn`); their types and attributes are those of ONNX wherever
+            an ONNX operator is their core, so that work can be counted, and `fused` names what runs with it.
         """
 
 
-MakeRuntime = Callable[[], Runtime]
+class MakeRuntime(Protocol):
+    """A module's `RUNTIME`: the class of the runtime, whose traits can be asked where its package is missing."""
+
+    @property
+    def traits(self) -> Traits:
+        """See `Traits`."""
+
+    def __call__(self) -> Runtime:
+        """The runtime.
+
+        Raises:
+            DeviceError: its package is not installed; the hint names it.
+        """
 
 
 @dataclass(frozen=True)
@@ -146,6 +204,19 @@ class Option:
 
     allowed: str
     takes: Callable[[Any], bool]
+
+
+def require_precision(runtime: str, traits: Traits, precision: str) -> None:
+    """Refuse a precision that a runtime does not have.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if precision not in traits.precisions:
+        raise UsageError(
+            f"the runtime {runtime} runs {', '.join(traits.precisions)}, got the precision {precision[:40]!r}",
+            hint="Change precision in the target's [runtime].",
+        )
 
 
 def require_options(runtime: str, given: Mapping[str, Any], known: Mapping[str, Option]) -> None:

@@ -10,13 +10,25 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from device_profiles.errors import InvalidData
 from device_profiles.reading import parse_json, read_bytes
-from profiler.runtimes.protocol import Option, Profile, RuntimeOptions, require_options
+from profiler.runtimes.protocol import (
+    Option,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
 
 _OPTIONS = {"recording": Option("the path of a recording", lambda value: isinstance(value, str) and value != "")}
+
+
+#: Operations and bytes of its sentinels.
+_SENTINEL_WORK = {"gemm": (2.1e7, 0.0), "alu": (0.0, 0.0), "memory": (0.0, 1.7e7)}
 
 
 class ReplaySession:
@@ -50,6 +62,8 @@ class ReplaySession:
 class ReplayRuntime:
     """Plays a recording on a clock of its own."""
 
+    traits: ClassVar[Traits] = Traits(calls_cost=False, simulated=True)
+
     def __init__(self) -> None:
         self._now_ns = 0.0
         self._sentinel: Iterator[float] = itertools.repeat(400_000.0)
@@ -69,13 +83,16 @@ class ReplayRuntime:
 
         return read
 
-    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
         """The recorded sentinels."""
-        return {name: lambda: self._spend(next(self._sentinel)) for name in ("gemm", "alu", "memory")}
+        return {
+            name: Sentinel(lambda: self._spend(next(self._sentinel)), operations, read)
+            for name, (operations, read) in _SENTINEL_WORK.items()
+        }
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> ReplaySession:
         """Find the model in the recording."""
-        require_options("replay", options.options, _OPTIONS)
+        _require(options)
         path = Path(str(options.options.get("recording", "")))
         hint = "Set the target's option 'recording' to a recording of it."
         recording = parse_json(read_bytes(path, hint=hint), str(path), hint=hint)
@@ -92,15 +109,7 @@ class ReplayRuntime:
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """Nodes stay as they are."""
-        require_options("replay", options.options, _OPTIONS)
-        return None
-
-    def empty_model(self) -> bytes | None:
-        """Calls cost nothing."""
-        return None
-
-    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
-        """Kernels are not replayed."""
+        _require(options)
         return None
 
     def _spend(self, ns: float) -> None:
@@ -112,3 +121,8 @@ RUNTIME = ReplayRuntime
 
 def _is_time(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _require(options: RuntimeOptions) -> None:
+    require_precision("replay", ReplayRuntime.traits, options.precision)
+    require_options("replay", options.options, _OPTIONS)

@@ -9,12 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
-from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions, require_options
+from profiler.runtimes.protocol import (
+    KernelTime,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
 
 #: Levels of optimisation, all alike: eager mode optimises nothing.
 LEVELS = ("all", "basic", "none")
@@ -93,6 +101,8 @@ class TorchSession:
 class TorchRuntime:
     """PyTorch's eager mode on the CPU."""
 
+    traits: ClassVar[Traits] = Traits(packages=("torch", "onnx"), times="the host's clock between nodes")
+
     def __init__(self) -> None:
         try:
             import onnx  # noqa: F401 - reads the models
@@ -111,7 +121,7 @@ class TorchRuntime:
         """The host's clock."""
         return time.perf_counter_ns
 
-    def sentinels(self) -> Mapping[str, Callable[[], None]] | None:
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
         """The agent's own."""
         return None
 
@@ -130,27 +140,13 @@ class TorchRuntime:
         _require_options(options)
         return None
 
-    def empty_model(self) -> bytes | None:
-        """One number that is handed on."""
-        from profiler.runtimes._kernel_model import empty
-
-        return empty()
-
-    def kernel_model(self, operator: list[Any], copies: int, values: Mapping[int, Any] | None = None) -> bytes | None:
-        """Kernels are not replayed."""
-        return None
-
 
 RUNTIME = TorchRuntime
 
 
 def _require_options(options: RuntimeOptions) -> None:
     require_options("torch", options.options, {})
-    if options.precision != "fp32":
-        raise UsageError(
-            f"the runtime torch runs fp32 alone, got the precision {options.precision!r}",
-            hint='Set precision = "fp32" in the target\'s runtime.',
-        )
+    require_precision("torch", TorchRuntime.traits, options.precision)
     if options.optimisation not in LEVELS:
         raise UsageError(
             f"the runtime torch has no optimisation level {options.optimisation!r}",

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from device_profiles.errors import DeviceError
 from profiler.transports.protocol import TimedOut
@@ -35,6 +35,12 @@ class LocalTransport:
 
     def __init__(self, address: str = "", options: Mapping[str, object] | None = None, *, root: Path = _ROOT) -> None:
         self._root = root
+
+    def facts(self, runtime: str) -> Mapping[str, Any]:
+        """What this machine says of itself."""
+        from profiler.agent.facts import of_device
+
+        return of_device(runtime)
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent and yield its lines."""

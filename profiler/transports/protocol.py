@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from device_profiles.errors import DeviceError
 
@@ -18,6 +18,16 @@ class Transport(Protocol):
 
     #: Names of the options that a profile may give; a profile may come from anybody, so none may name code that runs.
     options: ClassVar[tuple[str, ...]]
+
+    def facts(self, runtime: str) -> Mapping[str, Any]:
+        """What the device says of itself: `profiler.agent.facts.of_device` there.
+
+        Args:
+            runtime: registered name.
+
+        Raises:
+            DeviceError: the runtime is not installed there, or the device cannot be reached.
+        """
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent on `folder/job.json` and yield its lines as they come.

@@ -21,6 +21,7 @@ from device_profiles import errors
         ("InvalidData", 4),
         ("InvalidModel", 4),
         ("UnsupportedOperator", 4),
+        ("WrongPrecision", 4),
         ("ConstantNetwork", 4),
         ("InvalidTable", 4),
         ("SchemaMismatch", 4),
@@ -36,7 +37,7 @@ def test_every_error_has_its_exit_code(kind: str, code: int) -> None:
 
 def test_no_error_is_without_an_exit_code_in_the_list_above() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) == 16
+    assert len(kinds) == 17
 
 
 def test_an_error_says_what_happened_and_what_to_do() -> None:

@@ -1,7 +1,5 @@
 """How good a predictor is: scores, the noise of the measurement, splits without leaks, baselines."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -248,10 +246,10 @@ def test_fewer_than_three_networks_are_refused(many, measured, count):
 
 
 def test_other_conditions_are_refused(fitted, many, conditions):
-    store = many(under=replace(conditions, threads=7, governor="another"))
+    store = many(under=conditions.changed(threads=7, governor="another"))
     with pytest.raises(ConditionMismatch) as caught:
         predictors.evaluate(fitted, store)
-    assert caught.value.expected == {"threads": conditions.threads, "governor": conditions.governor}
+    assert caught.value.expected == {"threads": conditions.own.threads, "governor": conditions.own.governor}
     assert caught.value.got == {"threads": 7, "governor": "another"}
 
 

@@ -99,7 +99,8 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Target]
             options = ()
 
             def __init__(self, address: str, options: Any) -> None:
-                self.run = LocalTransport(address, options, root=root).run
+                transport = LocalTransport(address, options, root=root)
+                self.run, self.facts = transport.run, transport.facts
 
         transports.REGISTRY.register("elsewhere", Elsewhere)
         return target.model_copy(update={"access": Access(transport="elsewhere")})

@@ -222,8 +222,8 @@ def test_other_conditions_are_refused_and_the_store_stays(tmp_path: Path, fake: 
         measure([subject(4)], target=fake(), store=store, budget=QUICK)
     before = path.read_bytes()
     runtime = fake().runtime.model_copy(update={"threads": 2})
-    others = [fake(noise=0.02), fake().model_copy(update={"batch": 2}), fake().model_copy(update={"runtime": runtime})]
-    for other, name in zip(others, ("options", "batch", "threads"), strict=True):
+    others = [fake(noise=0.02), fake().model_copy(update={"runtime": runtime})]
+    for other, name in zip(others, ("options", "threads"), strict=True):
         with Store(path) as store, pytest.raises(ConditionMismatch) as caught:
             measure([subject(4), subject(8)], target=other, store=store)
         assert name in caught.value.got and caught.value.hint

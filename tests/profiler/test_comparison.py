@@ -136,7 +136,7 @@ def test_a_target_that_one_of_them_lacks_is_not_comparable(build: Make) -> None:
 def test_other_conditions_are_not_comparable_and_the_reason_says_what_differs(
     build: Make, conditions: Conditions
 ) -> None:
-    other = replace(conditions, threads=4, kernel="9.9.9")
+    other = conditions.changed(threads=4, kernel="9.9.9")
     first, second = build("first", {"m": STEADY}), build("second", {"m": STEADY}, under=other)
     (row,) = compare(first, second)
     assert (row.verdict, row.ratio) == ("not comparable", None)
@@ -160,7 +160,7 @@ REAL = {"runtime": "onnxruntime", "runtime_version": "onnxruntime 1", "options":
 @pytest.fixture
 def real(conditions: Conditions) -> Conditions:
     """Conditions of a runtime that is not simulated."""
-    return replace(conditions, **REAL)
+    return conditions.changed(**REAL)
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_every_name_of_across_is_tried() -> None:
 @pytest.mark.parametrize("fact", OTHERS)
 def test_a_fact_is_compared_across_its_own_name_alone(build: Make, real: Conditions, fact: str) -> None:
     store = build("a", {"m": STEADY}, target="a", under=real)
-    build("a", {"m": (120.0,) * 3}, target="b", under=replace(real, **{fact: OTHERS[fact]}), into=store)
+    build("a", {"m": (120.0,) * 3}, target="b", under=real.changed(**{fact: OTHERS[fact]}), into=store)
     own = next(name for name, facts in ACROSS.items() if fact in facts)
     for name in ACROSS:
         (row,) = compare(store, store, across=[name])
@@ -246,7 +246,7 @@ def test_other_machines_and_other_ways_of_measuring_are_never_compared(
     build: Make, real: Conditions, fact: dict[str, Any]
 ) -> None:
     store = build("a", {"m": STEADY}, target="a", under=real)
-    build("a", {"m": STEADY}, target="b", under=replace(real, runtime="torch", **fact), into=store)
+    build("a", {"m": STEADY}, target="b", under=real.changed(runtime="torch", **fact), into=store)
     (row,) = compare(store, store, across=list(ACROSS))
     assert row.verdict == "not comparable" and next(iter(fact)) in row.reason and "--across" not in row.reason
 
@@ -260,7 +260,7 @@ def test_simulated_times_are_not_compared_with_real_ones(build: Make, conditions
 
 def test_without_the_option_the_reason_says_what_differs_and_how_to_compare(build: Make, real: Conditions) -> None:
     first = build("first", {"m": STEADY}, target="ort", under=real)
-    second = build("second", {"m": STEADY}, target="torch", under=replace(real, runtime="torch", threads=4))
+    second = build("second", {"m": STEADY}, target="torch", under=real.changed(runtime="torch", threads=4))
     for row in compare(first, second):
         assert row.verdict == "not comparable"
         for words in ("'ort'", "'torch'", "runtime: ", "threads: ", "--across runtime,threads compares them"):

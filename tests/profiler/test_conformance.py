@@ -7,17 +7,17 @@ import pytest
 from profiler import meters, runtimes, transports
 from profiler.testing import check_meter, check_runtime, check_transport
 
-SIMULATED = ("fake", "replay")
+RUNTIMES = [(name, precision) for name, runtime in runtimes.REGISTRY for precision in runtime.traits.precisions]
 
 
-@pytest.mark.parametrize("name", runtimes.names())
-def test_runtime(name, tmp_path):
+@pytest.mark.parametrize(("name", "precision"), RUNTIMES)
+def test_runtime(name, precision, tmp_path):
     options = {}
     if name == "replay":
         recording = tmp_path / "recording.json"
         recording.write_text(json.dumps({"models": {"model": [1000.0, 1100.0]}, "sentinel": [400000]}))
         options = {"recording": str(recording)}
-    check_runtime(name, options, computes=name not in SIMULATED)
+    check_runtime(name, options, precision=precision)
 
 
 @pytest.mark.parametrize("name", meters.names())

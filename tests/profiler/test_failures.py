@@ -97,9 +97,8 @@ def test_transient_failures_are_forgotten_and_the_others_on_request(failed: Stor
 
 
 def test_failures_of_other_models_and_conditions_stay(failed: Store) -> None:
-    from dataclasses import replace
 
-    other = replace(CONDITIONS, threads=2)
+    other = CONDITIONS.changed(threads=2)
     failed.bind("another", "{}", other)
     failed.add_failure("m0", other, kind="OSError", reason="", hint="")
     assert failed.forget_failures(CONDITIONS, ["m1", "m2", "unknown"]) == ("m1",)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def test_what_processes_showed_is_remembered(conditions: Conditions) -> None:
     assert reference.remembered_ns(conditions) == 500.0
     reference.remember(conditions, [400] * 20)
     assert reference.remembered_ns(conditions) == 400.0, "a sixth of all blocks is more than a tenth"
-    assert reference.remembered_ns(replace(conditions, threads=2)) is None, "other conditions, other sentinels"
+    assert reference.remembered_ns(conditions.changed(threads=2)) is None, "other conditions, other sentinels"
 
 
 def test_the_memory_is_close_to_that_of_all_blocks_together(conditions: Conditions) -> None:

@@ -415,7 +415,6 @@ def test_runtime_facts():
     assert runtime.version == f"torch {torch.__version__.split('+')[0]}"
     assert runtime.sentinels() is None
     assert runtime.fuse(Path("any.onnx"), OPTIONS) is None
-    assert runtime.kernel_model([], 1) is None
     assert isinstance(runtime.clock(), int)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_what_was_written_is_read_after_reopening(
 def test_rows_of_other_conditions_are_not_seen(
     tmp_path: Path, fill: Callable[..., int], conditions: Conditions
 ) -> None:
-    other = replace(conditions, threads=2)
+    other = conditions.changed(threads=2)
     with Store(tmp_path / "a.db") as store:
         fill(store)
         store.bind("fake-2t", "{}", other)
@@ -115,7 +114,7 @@ def test_other_conditions_of_a_target_are_refused(tmp_path: Path, conditions: Co
         store.bind("fake", "{}", conditions)
         store.bind("fake", "{}", conditions)
         with pytest.raises(ConditionMismatch) as caught:
-            store.bind("fake", "{}", replace(conditions, kernel="another", threads=2))
+            store.bind("fake", "{}", conditions.changed(kernel="another", threads=2))
         assert set(caught.value.got) == {"kernel", "threads"}
         assert "'fake'" in caught.value.message
         assert store.conditions("fake") == conditions
@@ -258,7 +257,7 @@ def test_energies_are_kept_window_by_window(tmp_path: Path, fill: Callable[..., 
         for model, net in (("m", 3.0), ("other", 7.0), ("m", 1.0), ("m", 2.0)):
             store.add_energy(process, model, Energy(2 * net, net, "package", 1.5))
         store.add_energy(store.start_process(conditions, "two", seed=4), "m", Energy(9.0, 9.0, "package", 1.5))
-        elsewhere = replace(conditions, threads=2)
+        elsewhere = conditions.changed(threads=2)
         store.bind("fake-2t", "{}", elsewhere)
         store.add_energy(store.start_process(elsewhere, "one", seed=5), "m", Energy(5.0, 4.0, "package", 1.5))
     with Store(path, create=False) as store:

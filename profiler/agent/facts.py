@@ -1,0 +1,46 @@
+"""What a device says of itself: the facts that its numbers share. Standard library and the runtime alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from device_profiles import machine
+from device_profiles.facts import Unknown
+
+
+def of_device(runtime: str) -> dict[str, Any]:
+    """Facts of the device that this process runs on, as JSON-ready data.
+
+    Args:
+        runtime: registered name of a runtime, whose version is asked.
+
+    Returns:
+        The fields of `device_profiles.conditions.Cpu` that are facts of the device, `device`, `runtime_version`, and
+        the CPUs that a worker may be pinned to (`allowed`; none where the system cannot pin).
+
+    Raises:
+        DeviceError: the runtime is not installed.
+    """
+    from profiler import runtimes
+
+    known = machine.cpuinfo()
+    flags = " ".join(sorted(_text(machine.cpu_flags(known)).split()))
+    return {
+        "device": _text(machine.cpu_model(known)),
+        "machine": platform.machine(),
+        "cpu_flags": hashlib.sha256(flags.encode()).hexdigest()[:12],
+        "cores": os.cpu_count() or 1,
+        "kernel": platform.release(),
+        "governor": _text(machine.governor()),
+        "numpy": version("numpy"),
+        "runtime_version": runtimes.load(runtime).version,
+        "allowed": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
+    }
+
+
+def _text(fact: str | Unknown) -> str:
+    return str(fact)

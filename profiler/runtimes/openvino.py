@@ -1,0 +1,340 @@
+"""OpenVINO on the CPU. Its kernels, and the precision of each, come from the runtime model of what it compiled."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes.protocol import (
+    KernelTime,
+    Option,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
+
+#: Inferences before a profile.
+WARM_RUNS = 3
+#: Layers of a runtime model that are no work.
+_NO_WORK = frozenset({"Const", "Input", "Output"})
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8", "f64": "fp64"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_DTYPES = {
+    "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
+    "i16": "int16", "i8": "int8", "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "boolean": "bool",
+}  # fmt: skip
+#: ONNX operators by those of OpenVINO, where the names differ.
+_TYPES = {
+    "Convolution": "Conv", "GroupConvolution": "Conv", "ConvolutionBackpropData": "ConvTranspose",
+    "GroupConvolutionBackpropData": "ConvTranspose", "ReLU": "Relu", "AvgPool": "AveragePool", "Multiply": "Mul",
+    "Subtract": "Sub", "Divide": "Div", "HSwish": "HardSwish", "HSigmoid": "HardSigmoid", "SoftMax": "Softmax",
+    "Maximum": "Max", "Minimum": "Min", "Power": "Pow", "Convert": "Cast", "VariadicSplit": "Split",
+    "StridedSlice": "Slice", "SoftPlus": "Softplus", "Interpolate": "Resize", "Logistic": "Sigmoid",
+    "BatchNormInference": "BatchNormalization", "MVN": "MeanVarianceNormalization", "FakeQuantize": "QuantizeLinear",
+}  # fmt: skip
+#: Operators that say best what a kernel is, where others run with it.
+_CORES = frozenset({"Conv", "ConvTranspose", "MatMul", "AveragePool", "MaxPool", "Softmax", "Resize"})
+_ZERO_OR_ONE = Option("0 or 1", lambda value: value in (0, 1, False, True))
+OPTIONS = {
+    "denormals_to_zero": _ZERO_OR_ONE,
+    "hyper_threading": _ZERO_OR_ONE,
+    "streams": Option("1: latency is of one inference at a time", lambda value: value == 1),
+}
+
+
+class OpenVinoSession:
+    """A compiled model and a request with its inputs in place."""
+
+    def __init__(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> None:
+        self._model, self._options = model, options
+        self._compiled = _compile(model, options)
+        self._feed = _feed(model, self._compiled, inputs)
+        self._request = _request(self._compiled, self._feed)
+
+    def run(self) -> None:
+        """One inference."""
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise InvalidModel(f"OpenVINO cannot run {self._model.name}: {_words(error)}") from error
+
+    @property
+    def call(self) -> Callable[[], object]:
+        """One inference, with inputs bound."""
+        infer: Callable[[], object] = self._request.infer
+        return infer
+
+    def outputs(self) -> list[Any]:
+        """The outputs of one inference."""
+        self.run()
+        return [self._request.get_tensor(output).data.copy() for output in self._compiled.outputs]
+
+    def profile(self, runs: int) -> Profile | None:
+        """Kernel times of a second model, compiled with counters, which are means in whole microseconds.
+
+        They count from the first inference on; what the first ones took is taken off again.
+        """
+        compiled = _compile(self._model, self._options, counters=True)
+        request = _request(compiled, self._feed)
+        for _ in range(WARM_RUNS):
+            request.infer()
+        before = _counters(request)
+        times_ns = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            request.infer()
+            times_ns.append(time.perf_counter_ns() - start)
+        after, whole = _counters(request), WARM_RUNS + runs
+        kernels, known = [], _operators(self._model)
+        for layer in _layers(compiled):
+            own, (name, kind, _) = layer.get_friendly_name(), _kernel(layer, known)
+            spent_us = after.get(own, 0.0) * whole - before.get(own, 0.0) * WARM_RUNS
+            kernels.append(KernelTime(name, kind, max(spent_us, 0.0) * 1e3 / runs, runs))
+        return Profile(tuple(kernels), None, float(np.sort(times_ns)[: max(1, int(0.8 * runs))].mean()))
+
+    def close(self) -> None:
+        """Drop the request and the model."""
+        del self._request, self._compiled
+
+
+class OpenVino:
+    """OpenVINO's CPU plug-in."""
+
+    traits: ClassVar[Traits] = Traits(
+        packages=("openvino",),
+        extra="openvino",
+        precisions=("fp32", "bf16", "int8"),
+        kernels="its runtime model",
+        times="its counters, whole microseconds",
+        replay=False,
+    )
+
+    def __init__(self) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise DeviceError("the package openvino is not installed", hint="pip install 'hwnas[openvino]'") from error
+        self._version = f"openvino {openvino.__version__.partition('-')[0]}"
+
+    @property
+    def version(self) -> str:
+        """`openvino X.Y.Z`."""
+        return self._version
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """The host's clock."""
+        return time.perf_counter_ns
+
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
+        """The agent's own."""
+        return None
+
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> OpenVinoSession:
+        """Compile a model."""
+        return OpenVinoSession(model, options, inputs)
+
+    def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
+        """The kernels of the runtime model, as the JSON of an operator graph."""
+        compiled = _compile(model, options)
+        return json.dumps(_graph(compiled, _operators(model)), separators=(",", ":")).encode()
+
+
+RUNTIME = OpenVino
+
+
+def _read(model: Path) -> Any:
+    import openvino
+
+    try:
+        return openvino.Core().read_model(str(model))
+    except RuntimeError as error:
+        words = _words(error)
+        if "is not supported" in words or "No conversion rule" in words or "not a registered" in words:
+            raise UnsupportedOperator(
+                f"OpenVINO lacks an operator of {model.name}: {words}", hint="Replace it, or use another runtime."
+            ) from error
+        raise InvalidModel(f"OpenVINO cannot read {model.name}: {words}", hint="Export it again.") from error
+
+
+def _compile(model: Path, options: RuntimeOptions, *, counters: bool = False) -> Any:
+    import openvino
+
+    require_precision("openvino", OpenVino.traits, options.precision)
+    require_options("openvino", options.options, OPTIONS)
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
+        "INFERENCE_NUM_THREADS": options.threads,
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # the agent pins
+        "ENABLE_HYPER_THREADING": bool(options.options.get("hyper_threading", 1)),
+        "CPU_DENORMALS_OPTIMIZATION": bool(options.options.get("denormals_to_zero", 0)),
+        "PERF_COUNT": counters,
+    }
+    read = _read(model)
+    if read.is_dynamic():
+        raise InvalidModel(f"{model.name} has free dimensions", hint="Fix them with --shape or --dim.")
+    try:
+        compiled = openvino.Core().compile_model(read, "CPU", settings)
+    except RuntimeError as error:
+        raise InvalidModel(f"OpenVINO cannot compile {model.name}: {_words(error)}") from error
+    took = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if took != _HINTS[options.precision]:
+        raise InvalidModel(
+            f"OpenVINO took the precision {took} for {options.precision}", hint="This CPU may not have it."
+        )
+    return compiled
+
+
+def _operators(model: Path) -> dict[str, Any]:
+    """The operators of a model by name."""
+    return {operator.get_friendly_name(): operator for operator in _read(model).get_ordered_ops()}
+
+
+def _feed(model: Path, compiled: Any, inputs: Mapping[str, Any] | None) -> list[Any]:
+    """An array for each input, in order: the given ones, or drawn."""
+    rng = np.random.default_rng(0)
+    feed = []
+    for value in compiled.inputs:
+        given = [np.asarray(inputs[name]) for name in value.get_names() if inputs is not None and name in inputs]
+        shape, dtype = list(value.get_shape()), value.get_element_type().to_dtype()
+        if inputs is not None and not given:
+            raise InvalidModel(f"{model.name}: there is nothing for its input {value.get_any_name()!r}")
+        floating = np.issubdtype(dtype, np.floating)
+        drawn = given[0] if given else rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)
+        feed.append(np.ascontiguousarray(drawn, dtype=dtype).reshape(shape))
+    return feed
+
+
+def _request(compiled: Any, feed: list[Any]) -> Any:
+    import openvino
+
+    request = compiled.create_infer_request()
+    for value, array in zip(compiled.inputs, feed, strict=True):
+        request.set_tensor(value, openvino.Tensor(array))
+    return request
+
+
+def _counters(request: Any) -> dict[str, float]:
+    """Mean time of each layer since the model was compiled, in whole microseconds."""
+    return {one.node_name: one.real_time.total_seconds() * 1e6 for one in request.profiling_info}
+
+
+def _words(error: Exception) -> str:
+    """What OpenVINO says, without the places of its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from", "Check '")) and "src/" not in line]
+    return " ".join(said or lines)[:400]
+
+
+def _layers(compiled: Any) -> Iterator[Any]:
+    """The layers of the runtime model that work, in the order in which they run."""
+    for layer in compiled.get_runtime_model().get_ordered_ops():
+        if _info(layer, "layerType") not in _NO_WORK and not _is_constant(layer):
+            yield layer
+
+
+def _info(layer: Any, key: str) -> str:
+    return str(layer.get_rt_info()[key].astype(str))
+
+
+def _is_constant(layer: Any) -> bool:
+    """Whether a layer was computed when the model was compiled."""
+    sources = [value.get_source_output().get_node() for value in layer.inputs()]
+    return _info(layer, "layerType") == "Const" or (bool(sources) and all(map(_is_constant, sources)))
+
+
+def _kernel(layer: Any, known: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The name of a layer, the ONNX operator that is its core, and its attributes.
+
+    Args:
+        layer: of the runtime model.
+        known: operators of the model that was compiled, by name.
+    """
+    own = _info(layer, "layerType")
+    origins = [name for name in _info(layer, "originalLayersNames").split(",") if name in known]
+    types = [_onnx_type(known[name]) for name in origins]
+    core = next((i for i, kind in enumerate(types) if kind in _CORES), 0)
+    attributes: dict[str, Any] = {
+        "layout": _info(layer, "outputLayouts"),
+        "precision": _precision(layer),
+        "primitive": _info(layer, "primitiveType"),
+    }
+    if not origins:
+        return layer.get_friendly_name(), _TYPES.get(own, own), attributes
+    fused = [kind for i, kind in enumerate(types) if i != core]
+    if fused:
+        attributes["fused"] = fused
+    return origins[0], types[core], attributes | _attributes(known[origins[core]])
+
+
+def _onnx_type(operator: Any) -> str:
+    kind = str(operator.get_type_name())
+    return _TYPES.get(kind, kind)
+
+
+def _precision(layer: Any) -> str:
+    own = _info(layer, "runtimePrecision")
+    return _PRECISIONS.get(own, own)
+
+
+def _attributes(operator: Any) -> dict[str, Any]:
+    """Those attributes of an operator that ONNX has, too, in its words."""
+    own = operator.get_attributes()
+    found = {name: own[name] for name in ("strides", "dilations", "axis", "mode") if name in own}
+    if "pads_begin" in own:
+        found["pads"] = [*own["pads_begin"], *own["pads_end"]]
+    if "kernel" in own:
+        found["kernel_shape"] = own["kernel"]
+    if _onnx_type(operator) in ("Conv", "ConvTranspose"):
+        weights = list(operator.inputs()[1].get_shape())
+        grouped = operator.get_type_name().startswith("Group")
+        found["group"] = weights[0] if grouped else 1
+        found["kernel_shape"] = weights[3 if grouped else 2 :]
+    return {name: list(value) if isinstance(value, list | tuple) else value for name, value in found.items()}
+
+
+def _graph(compiled: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers that work, as an operator graph in plain lists."""
+    nodes: list[list[Any]] = []
+    operators: list[list[Any]] = []
+    for layer in _layers(compiled):
+        name, kind, attributes = _kernel(layer, known)
+        reads = [value.get_source_output() for value in layer.inputs()]
+        constant = [_is_constant(value.get_node()) for value in reads]
+        inputs = [_tensor(value, constant=is_constant) for value, is_constant in zip(reads, constant, strict=True)]
+        if "group" in attributes and attributes["group"] > 1 and len(inputs[1][0]) > len(inputs[0][0]):
+            group, first, *rest = inputs[1][0]
+            inputs[1][0] = [group * first, *rest]
+        outputs = [_tensor(value, constant=False) for value in layer.outputs()]
+        operators.append(["openvino", kind, sorted(map(list, attributes.items())), inputs, outputs])
+        written = [_value(value) for value in layer.outputs()]
+        nodes.append([len(nodes), [_value(value) for value in reads], written, name])
+    runtime = compiled.get_runtime_model()
+    return {
+        "schema": "hwnas.graph/1",
+        "runtime": "openvino",
+        "inputs": [[_value(v.output(0)), _tensor(v.output(0), constant=False)] for v in runtime.get_parameters()],
+        "outputs": [_value(result.input_value(0)) for result in runtime.get_results()],
+        "operators": operators,
+        "nodes": nodes,
+    }
+
+
+def _value(output: Any) -> str:
+    return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
+
+
+def _tensor(output: Any, *, constant: bool) -> list[Any]:
+    kind = output.get_element_type().to_string()
+    return [list(output.get_shape()), _DTYPES.get(kind, "unknown"), constant]
