@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from device_profiles import plugins
@@ -19,7 +20,7 @@ class Registry(Generic[T]):
 
     An entry is a module of `package` that defines `attribute`; its name is the module's, with `-` for `_`. Modules
     named in `skip` and those that begin with `_` are not entries. Other distributions add entries by the entry-point
-    group `hwnas.<kind>`, and a running program by `register`.
+    group `hwnas.<kind>`, and a running program by `register`. Modules of the sub-packages in `folders` are entries, too.
 
     Example:
         >>> from device_profiles.registry import Registry
@@ -32,13 +33,23 @@ class Registry(Generic[T]):
         package: the dotted name of the folder that holds the entries.
         attribute: the name that an entry's module defines.
         skip: modules of the folder that are no entries.
+        folders: sub-packages of the folder that hold entries, too.
     """
 
-    def __init__(self, kind: str, package: str, *, attribute: str, skip: tuple[str, ...] = ("protocol",)) -> None:
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        *,
+        attribute: str,
+        skip: tuple[str, ...] = ("protocol",),
+        folders: tuple[str, ...] = (),
+    ) -> None:
         self._kind = kind
         self._package = package
         self._attribute = attribute
         self._skip = skip
+        self._folders = folders
         self._registered: dict[str, T] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -61,9 +72,9 @@ class Registry(Generic[T]):
         if name in self._registered:
             plugins.record(self._kind, name, self._registered[name])
             return self._registered[name]
-        if name in self._modules():
-            module = importlib.import_module(f"{self._package}.{name.replace('-', '_')}")
-            return self._entry(getattr(module, self._attribute))
+        where = self._modules().get(name)
+        if where is not None:
+            return self._entry(getattr(importlib.import_module(where), self._attribute))
         for entry in entry_points(group=f"hwnas.{self._kind}"):
             if entry.name == name:
                 return self._entry(self._loaded(entry))
@@ -85,10 +96,17 @@ class Registry(Generic[T]):
         plugins.record(self._kind, entry.name, found)
         return found
 
-    def _modules(self) -> tuple[str, ...]:
+    def _modules(self) -> dict[str, str]:
+        """Where the module of each name is; no entry is imported."""
         package = importlib.import_module(self._package)
-        found = (module.name for module in pkgutil.iter_modules(package.__path__))
-        return tuple(name.replace("_", "-") for name in found if name not in self._skip and not name.startswith("_"))
+        found: dict[str, str] = {}
+        for folder in ("", *self._folders):
+            paths = [str(Path(path) / folder) for path in package.__path__]
+            prefix = ".".join(part for part in (self._package, folder) if part)
+            for module in pkgutil.iter_modules(paths):
+                if module.name not in (*self._skip, *self._folders) and not module.name.startswith("_"):
+                    found[module.name.replace("_", "-")] = f"{prefix}.{module.name}"
+        return found
 
     @staticmethod
     def _entry(value: Any) -> T:

@@ -43,6 +43,7 @@ class Kind:
         what: it is, for messages.
         remedy: what to do if it cannot be read.
         older: schemas that are no longer read, and who wrote them.
+        also: older schemas that are still read.
         sign: how one that was changed by hand is signed again, with `{}` for the folder; empty if it cannot be.
     """
 
@@ -52,6 +53,7 @@ class Kind:
     remedy: str
     older: Mapping[str, str] = field(default_factory=dict)
     sign: str = ""
+    also: tuple[str, ...] = ()
 
     def hint(self, folder: Path) -> str:
         """What to do with a folder that is not as it was written."""
@@ -90,7 +92,7 @@ def read_head(folder: Path, kind: Kind) -> dict[str, Any]:
     """
     head = _parsed(folder, kind)
     schema = head.get("schema")
-    if schema != kind.schema:
+    if schema not in (kind.schema, *kind.also):
         by = kind.older.get(schema) if isinstance(schema, str) else None
         known = by is not None
         by = by or head.get("written_by")
@@ -118,7 +120,7 @@ def unsealed_facts(folder: Path, kind: Kind) -> dict[str, Any]:
         SchemaMismatch: it cannot be read, or is of another kind.
     """
     head = _parsed(folder, kind)
-    if head["schema"] not in (kind.schema, *kind.older):
+    if head["schema"] not in (kind.schema, *kind.also, *kind.older):
         raise SchemaMismatch(
             f"{folder}/{kind.head} has schema {shown(head.get('schema'))}; this version reads {kind.schema!r}",
             hint=kind.remedy,

@@ -38,14 +38,14 @@ def read_raw(path: str | Path, limit: int = LIMIT_BYTES) -> RawFile:
     return RawFile(path, data, hashlib.sha256(stored).hexdigest(), len(stored))
 
 
-def read_csv(file: RawFile) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of a CSV.
+def read_csv(file: RawFile, delimiter: str = ",") -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a CSV, or of what has another delimiter.
 
     Raises:
         InvalidTable: no rows, a row with another number of cells than the head, or a head that is there twice.
     """
     try:
-        reader = csv.reader(io.StringIO(file.text, newline=""), strict=True)
+        reader = csv.reader(io.StringIO(file.text, newline=""), delimiter=delimiter, strict=True)
         heads = [head.strip() for head in next(reader, [])]
         if len(heads) > LIMIT_COLUMNS:
             raise InvalidTable(f"{file.path} has {len(heads)} columns; {LIMIT_COLUMNS} are allowed")

@@ -85,6 +85,11 @@ def _table(facts: dict[str, Any], heads: list[str], rows: list[list[str]]) -> Ta
         exact=facts["exact"],
         types=tuple(unguarded(row[place["type"]]) for row in rows) if facts["types"] else None,
         fields={name: values(f"field.{name}") for name in facts["fields"]},
+        models=facts.get("models", False),
+        labels={
+            name: tuple(unguarded(row[place[f"label.{name}"]]) for row in rows) for name in facts.get("labels", ())
+        },
+        stated=facts.get("stated", {}),
         left_out=LeftOut(left_out["rows"], tuple(left_out["columns"])),
         findings=tuple(Finding(**{**finding, "sample": tuple(finding["sample"])}) for finding in facts["findings"]),
     )
@@ -109,6 +114,10 @@ def _check(facts: dict[str, Any]) -> None:
 
     texts(facts, ("kind",))
     flags(facts, "exact", "types")
+    flags({"models": facts.get("models", False)}, "models")
+    stated = facts.get("stated", {})
+    for said in (*facts.get("labels", ()), *stated, *stated.values()):
+        texts({"labels and what is stated": said}, ("labels and what is stated",))
     for entry in facts["columns"]:
         texts(entry, ("name", "cost", "unit"))
         texts(entry, ("device", "workload", "stated_unit"), none=True)

@@ -88,6 +88,8 @@ def not_positive(table: Table) -> Iterator[Finding]:
     """Costs of 0 and below."""
     for column in costs(table):
         negative, zero = column.values < 0, column.values == 0
+        if column.cost == "latency" and "clock_ms" in table.stated:
+            zero[:] = False  # `below-clock` says of these why they are 0
         if negative.any():
             yield finding(
                 table, "error", "negative", column.name,
@@ -157,7 +159,7 @@ def _scales_of(table: Table, column: Column, rows: NDArray[np.bool_]) -> Iterato
     median = float(np.median(values[rows]))
     low = rows & (values < NEAR_ZERO * median)
     # Blocks may well be 20 times cheaper than other blocks; networks of one space are not.
-    is_network = table.types is None and table.exact
+    is_network = table.types is None and table.exact and not table.models
     dead = low & table.constant if table.constant is not None else np.zeros(len(values), dtype=bool)
     if is_network and low.any() and dead.sum() >= 0.9 * low.sum():
         assert table.constant is not None

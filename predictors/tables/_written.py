@@ -16,8 +16,9 @@ from predictors.sealed import Kind, is_own, write_head
 if TYPE_CHECKING:
     from predictors.tables.table import Floats, Table
 
-#: Version of the folder. 1: first (2026-11). 2: digests of both files (2026-11).
-SCHEMA = "hwnas.table/2"
+#: Version of the folder. 1: first (2026-11). 2: digests of both files (2026-11). 3: `models`, `labels` and `stated`
+#: (2026-11); 2 is read as well.
+SCHEMA = "hwnas.table/3"
 
 KIND = Kind(
     "table.json",
@@ -25,6 +26,7 @@ KIND = Kind(
     "a table's folder",
     "Make one with: hwnas import. What was changed by hand is a table of kind `plain`.",
     {"hwnas.table/1": "a version of 2026-11"},
+    also=("hwnas.table/2",),
 )
 
 #: A cell that begins so is a formula to spreadsheets, and may run what a stranger wrote.
@@ -63,6 +65,9 @@ def _csv_text(table: Table) -> str:
     if table.types is not None:
         heads.append("type")
         cells.append(list(table.types))
+    for name, texts in table.labels.items():
+        heads.append(f"label.{name}")
+        cells.append(list(texts))
     for name, values in table.fields.items():
         add(f"field.{name}", values)
     for column in table.columns:
@@ -108,6 +113,9 @@ def _facts(table: Table) -> dict[str, Any]:
         "exact": table.exact,
         "types": table.types is not None,
         "fields": list(table.fields),
+        "models": table.models,
+        "labels": list(table.labels),
+        "stated": dict(table.stated),
         "columns": [
             {
                 "name": column.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from predictors.tables import _rules_pairs, _rules_rows, _rules_values
+from predictors.tables import _rules_pairs, _rules_profiles, _rules_rows, _rules_values
 from predictors.tables.table import SEVERITIES, Finding, Table
 
 Rule = Callable[[Table], Iterable[Finding]]
@@ -34,6 +34,13 @@ RULES: tuple[Rule, ...] = (
     _rules_rows.kernels_only,
     _rules_rows.shared_features,
     _rules_rows.monotone,
+    _rules_profiles.accelerator,
+    _rules_profiles.fallback,
+    _rules_profiles.equals_cpu,
+    _rules_profiles.threads,
+    _rules_profiles.throughput,
+    _rules_profiles.clock,
+    _rules_profiles.conditions,
 )
 
 

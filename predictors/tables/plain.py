@@ -34,7 +34,7 @@ class Plain:
                 f"{file.path}: the first column is {heads[0]!r}", hint="It has to be arch, or key for other rows."
             )
         types = None
-        skipped = {heads[0], "type", *(head for head in heads if head.startswith("field."))}
+        skipped = {heads[0], "type", *(head for head in heads if head.startswith(("field.", "label.")))}
         taken = [i for i, head in enumerate(heads) if head not in skipped]
         if "type" in heads:
             types = tuple(row[heads.index("type")] for row in rows)
@@ -58,6 +58,11 @@ class Plain:
             constant=None if archs is None else _cells.constant(archs),
             types=types,
             fields={column.name.removeprefix("field."): column.values for column in fields},
+            labels={
+                head.removeprefix("label."): tuple(row[i].strip() for row in rows)
+                for i, head in enumerate(heads)
+                if head.startswith("label.")
+            },
         )
 
 

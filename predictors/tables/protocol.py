@@ -11,6 +11,8 @@ from typing import Protocol
 from device_profiles.errors import InvalidTable, UsageError
 from predictors.tables.table import Source, Table
 
+_SUFFIXES = (".csv", ".tsv", ".yaml", ".yml", ".json", ".pickle", ".pkl", ".xml", ".md", ".txt")
+
 
 @dataclass(frozen=True)
 class RawFile:
@@ -57,7 +59,7 @@ class RawFile:
     def stem(self) -> str:
         """The file's name without `.csv`, `.yaml` and the like: what a device is called if nothing else says so."""
         name = self.path.name
-        for suffix in (".gz", ".csv", ".yaml", ".yml", ".json", ".pickle", ".pkl"):
+        for suffix in (".gz", *_SUFFIXES):
             name = name.removesuffix(suffix)
         return name
 

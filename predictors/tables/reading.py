@@ -12,7 +12,10 @@ from predictors.tables.table import Table
 
 _NOT_LAYOUTS = ("linter", "protocol", "reading", "table")
 
-REGISTRY: Registry[Importer] = Registry("importer", "predictors.tables", attribute="IMPORTER", skip=_NOT_LAYOUTS)
+#: `profiles` has what runtimes and benchmarks of devices write.
+REGISTRY: Registry[Importer] = Registry(
+    "importer", "predictors.tables", attribute="IMPORTER", skip=_NOT_LAYOUTS, folders=("profiles",)
+)
 
 #: Asked last, since it would take many a file of the others.
 _LAST = "plain"

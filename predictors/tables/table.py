@@ -151,6 +151,9 @@ class Table:
         exact: whether a key stands for one network or kernel; False for averaged features, which several share.
         types: `(n,)`, kind of block or kernel, or None.
         fields: of each key, `(n,)` numbers; NaN where a key has none.
+        models: rows are whole models of no one space, and may differ in size by any factor.
+        labels: texts of each row, `(n,)`, empty where there is none; `unit` is what a row ran on: `CPU`, `GPU`, `NPU`.
+        stated: what holds for all rows: `runtime`, `threads`, `accelerator` that was asked for; see docs/reference.
         left_out: of the file, by lint.
         findings: what lint said of the file.
     """
@@ -166,6 +169,9 @@ class Table:
     exact: bool = True
     types: tuple[str, ...] | None = None
     fields: Mapping[str, Floats] = field(default_factory=dict)
+    models: bool = False
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
     left_out: LeftOut = LeftOut()
     findings: tuple[Finding, ...] = ()
 
@@ -183,6 +189,11 @@ class Table:
                     f"{text[:60]!r} is no name of a row or column: it is empty or has control characters",
                     hint="Repair the file.",
                 )
+        for name, texts in self.labels.items():
+            odd = next((text for text in texts if text and not text.isprintable()), None)
+            if odd is not None or len(texts) != rows:
+                why = f"has {len(texts)} texts, the table {rows} rows" if odd is None else f"holds {odd[:60]!r}"
+                raise InvalidTable(f"label {name!r} {why}", hint="Repair the file.")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InvalidTable(f"column {twice!r} is there twice", hint="Give each column a name of its own.")
@@ -245,6 +256,7 @@ class Table:
             constant=None if self.constant is None else self.constant[index],
             types=None if self.types is None else tuple(self.types[i] for i in index),
             fields={name: values[index] for name, values in self.fields.items()},
+            labels={name: tuple(texts[i] for i in index) for name, texts in self.labels.items()},
         )
 
     def without_errors(self, findings: Sequence[Finding]) -> Table:
