@@ -20,7 +20,7 @@ class Registry(Generic[T]):
 
     An entry is a module of `package` that defines `attribute`; its name is the module's, with `-` for `_`. Modules
     named in `skip` and those that begin with `_` are not entries. Other distributions add entries by the entry-point
-    group `hwnas.<kind>`, and a running program by `register`. Modules of the sub-packages in `folders` are entries, too.
+    group `hwnas.<kind>`, and a running program by `register`. Sub-packages in `folders` hold entries, too.
 
     Example:
         >>> from device_profiles.registry import Registry

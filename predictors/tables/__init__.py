@@ -1,9 +1,12 @@
-"""Published tables of costs: read, judged, and kept in one form. One file for each layout, found by its name.
+"""Tables of costs that others made, published or profiled: read, judged, and kept in one form.
+
+One file for each layout, found by its name.
 
 Example:
     >>> from predictors import tables
     >>> tables.names()
-    ('accelnasbench', 'hat', 'hwnasbench', 'nasbench201', 'nbmacro', 'nnmeter', 'ofa', 'plain')
+    ('accelnasbench', 'aihub', 'benchncnn', 'executorch', 'hat', 'hwnasbench', 'litert', 'nasbench201', 'nbmacro',
+    'neurstrucenergy', 'nnmeter', 'ofa', 'onnxruntime', 'openvino', 'plain', 'timm', 'trtexec')
 
 It reads what others measured, says what is wrong with it, and keeps it as a folder. It measures nothing, mends
 nothing, and never guesses a unit. Files are untrusted: sizes and depths are bounded, and nothing of them is run.

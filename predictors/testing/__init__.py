@@ -1,4 +1,4 @@
-"""The conformance kits: what kernel models, graph predictors, encodings and differentiable costs must hold to.
+"""The conformance kits: what kernel models, graph predictors, encodings and differentiable costs must hold to, and importers.
 
 Example:
     >>> from predictors import graphs, models, testing
@@ -13,12 +13,14 @@ from predictors.testing.costs import check_differentiable_cost
 from predictors.testing.encodings import check_encoding, check_encoding_predictor
 from predictors.testing.graphs import check_graph_predictor
 from predictors.testing.kernels import check_kernel_model, convolution, samples
+from predictors.testing.layouts import check_importer
 
 __all__ = [
     "check_differentiable_cost",
     "check_encoding",
     "check_encoding_predictor",
     "check_graph_predictor",
+    "check_importer",
     "check_kernel_model",
     "convolution",
     "samples",

@@ -401,8 +401,8 @@ def test_repeats_are_numbered(write):
 
 def test_layouts_are_recognised_and_named(write):
     assert tables.names() == (
-        *("accelnasbench", "hat", "hwnasbench", "nasbench201"),
-        *("nbmacro", "nnmeter", "ofa", "plain"),
+        *("accelnasbench", "aihub", "benchncnn", "executorch", "hat", "hwnasbench", "litert", "nasbench201"),
+        *("nbmacro", "neurstrucenergy", "nnmeter", "ofa", "onnxruntime", "openvino", "plain", "timm", "trtexec"),
     )
     assert tables.detect(write("a", NASBENCH)) == "nasbench201"
     assert tables.detect(write("a", YAML)) == "ofa"
@@ -412,7 +412,7 @@ def test_layouts_are_recognised_and_named(write):
     assert all(tables.detect(write("a", pickle.dumps(hwnasbench(), p))) == "hwnasbench" for p in range(6))
     with pytest.raises(InvalidData, match="none of the known layouts") as caught:
         tables.detect(write("a", "hello"))
-    assert "--kind: accelnasbench, hat" in caught.value.hint
+    assert "--kind: accelnasbench, aihub" in caught.value.hint
     with pytest.raises(UnknownName) as caught:
         tables.read(write("a", HAT), "hatt")
     assert "'hat'" in caught.value.hint

@@ -25,10 +25,12 @@ from predictors.tables.table import Table
 LICENCE = "ncnn: BSD-3-Clause, for its own benchmark/README.md"
 
 _SETTING = re.compile(r"^\s*(loop_count|num_threads|powersave|gpu_device|cooling_down) = (-?\d+)\s*$")
-_TIMES = re.compile(r"^\s*(\S.*?)\s+min\s*=\s*(\S+)\s+max\s*=\s*(\S+)\s+avg\s*=\s*(\S+)\s*$")
+_TIMES = re.compile(r"^\s*(\S.*?)\s+min =\s*(\S+)\s+max =\s*(\S+)\s+avg =\s*(\S+)\s*$")
+#: A line of more characters is none of these.
+_LONGEST = 400
 _HEADING = re.compile(r"^#{1,6}\s+(.*)$")
 _GPU = re.compile(r"^\[(\d+)\s+(.*?)\]\s")
-_ANY = re.compile(rb"min\s*=\s*\S+\s+max\s*=\s*\S+\s+avg\s*=")
+_ANY = re.compile(rb"min = {0,16}\S{1,24} {1,8}max = {0,16}\S{1,24} {1,8}avg =")
 _HINT = "Give what benchncnn prints: loop_count = ... and lines NAME min = A max = B avg = C."
 _POWERSAVE = {"0": "all", "1": "little", "2": "big"}
 
@@ -86,6 +88,8 @@ def _runs(file: RawFile) -> Iterator[_Run]:
     """Runs in the order of the file; a new one begins with a heading, and where `loop_count` is stated again."""
     run = _Run("")
     for at, line in enumerate(file.text.splitlines(), start=1):
+        if len(line) > _LONGEST:
+            continue
         heading, setting, gpu = _HEADING.match(line), _SETTING.match(line), _GPU.match(line)
         times = _TIMES.match(line)
         if heading is not None:

@@ -5,9 +5,10 @@ Layout: `tensorflow/lite/profiling/profile_summary_formatter.cc` and `tensorflow
 versions), `first`, `avg_ms`, `%`, `cdf%`, `mem KB`, `times called`, `name`. `--op_profiling_output_file=FILE`, with
 `--profiling_output_csv_file=FILE` in older versions, writes it as CSV; a log has the same with tabs.
 
-A row is an operator, or all kernels of a delegate that share a name: its latency is the mean of one call times the
-calls in one run, and `field.calls` says how many. What came before the regular runs is not read. A log says how many
-threads there were and which delegate was asked for; the CSV does not: `--part threads=4,accelerator=gpu` does.
+Events are counted in whole us. A row is an operator, or all kernels of a delegate that share a name: its latency is the
+mean of one call times the calls in one run, and `field.calls` says how many. What came before the regular runs is not
+read. A log says how many threads there were and which delegate was asked for; the CSV does not: `--part
+threads=4,accelerator=gpu` does.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ _HINT = (
 )
 
 #: What a log says of threads, and of delegates that were asked for.
-_THREADS = re.compile(r"(?:Num threads|#threads used for CPU inference): \[(\d+)\]")
-_ASKED = re.compile(r"Use (gpu|nnapi|hexagon|coreml): \[?(?:1|true)\b", re.IGNORECASE)
+_THREADS = re.compile(r"(?:Num threads|#threads used for CPU inference) ?: \[([1-9]\d{0,4})\]")
+_ASKED = re.compile(r"Use (gpu|nnapi|hexagon|coreml) ?: \[?(?:1|true)\b", re.IGNORECASE)
+
+#: Between the cells of a log; where it was copied, tabs have become blanks.
+_BETWEEN = re.compile(r"\s*\t\s*|\s{2,}")
 _COUNT = re.compile(r"^Timings \(microseconds\): count=(\d+)")
 
 #: Units of delegates, by how the type of their node begins; NNAPI chooses one by itself.
@@ -81,6 +85,7 @@ class LiteRt:
             rows = [row for row in rows if row.labels["provider"] == ""] or rows
         stated = {
             "runtime": "litert",
+            "clock_ms": "0.001",
             "accelerator": asked.group(1).lower() if asked else "",
             "threads": threads.group(1) if threads else "",
             "runs": runs,
@@ -100,7 +105,7 @@ def _profile(lines: Sequence[str], file: RawFile) -> tuple[list[Row], str]:
     order = next((i for i in range(at, len(lines)) if _ORDER in lines[i]), None)
     if order is None or order + 1 == len(lines):
         raise InvalidTable(f"{file.path} has no table in run order: it is cut short", hint=_HINT)
-    is_csv = "\t" not in lines[order + 1]
+    is_csv = "[" not in lines[order + 1]
     heads = _heads(lines[order + 1], is_csv=is_csv)
     if heads not in _HEADS:
         raise InvalidTable(
@@ -116,14 +121,14 @@ def _profile(lines: Sequence[str], file: RawFile) -> tuple[list[Row], str]:
 
 
 def _heads(line: str, *, is_csv: bool) -> tuple[str, ...]:
-    cells = line.split(",") if is_csv else line.split("\t")
+    cells = line.split(",") if is_csv else _BETWEEN.split(line.strip())
     names = (cell.strip().strip("[]").lower().replace("avg ms", "avg_ms") for cell in cells)
     return tuple(name for name in names if name)
 
 
 def _row(line: str, heads: Sequence[str], runs: float, where: str, *, is_csv: bool) -> Row:
     """An operator; a type may hold commas, a name has none (they were replaced by tabs)."""
-    cells = line.rsplit(",", len(heads) - 1) if is_csv else line.strip().split("\t", len(heads) - 1)
+    cells = line.rsplit(",", len(heads) - 1) if is_csv else _BETWEEN.split(line.strip(), len(heads) - 1)
     if len(cells) != len(heads):
         raise InvalidTable(f"{where}: {len(cells)} cells, and the head has {len(heads)}", hint=_HINT)
     found = dict(zip(heads, (label(cell) for cell in cells), strict=True))

@@ -4,8 +4,9 @@ Layout: `samples/common/sampleReporting.cpp` of NVIDIA/TensorRT: a list that beg
 runs; then for each layer `name`, `timeMs` over all runs, `averageMs`, `medianMs` (from TensorRT 8) and `percentage`.
 
 The median is taken where it is there. TensorRT fuses a network to few layers whose names are long; copies that change a
-layout are of type `reformat`. Layers are timed one by one, so that their sum is above what the network takes; measure
-that with `trtexec` without the profile. Whether a layer ran on the GPU or on a DLA the file does not say.
+layout are of type `reformat`, and those of 0 ms were optimised away and are left out. Layers are timed one by one, so
+that their sum is above what the network takes; measure that with `trtexec` without the profile. Whether a layer ran on
+the GPU or on a DLA the file does not say.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Trtexec:
         runs = number(layers[0]["count"], f"{file.path}, count")
         if not (np.isfinite(runs) and runs >= 1):
             raise InvalidTable(f"{file.path} counts {runs:g} runs", hint=_HINT)
-        rows = [_row(layer, runs, f"{file.path}, layer {i + 1}") for i, layer in enumerate(layers[1:])]
+        made = [_row(layer, runs, f"{file.path}, layer {i + 1}") for i, layer in enumerate(layers[1:])]
+        rows = [row for row in made if row.ms or row.kind != "reformat"]
         stated = {"runtime": "tensorrt", "runs": f"{runs:g}", **told}
         return table("trtexec", rows, file, options, stated=stated)
 
