@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from predictors.tables import Finding, Table
 
 Device = Annotated[str | None, typer.Option(help="Name of the device, where the file has none; else the file's name.")]
-Part = Annotated[str | None, typer.Option(help="Which table of a file, or in which unit: see the layouts.")]
+Part = Annotated[
+    str | None, typer.Option(help="Which table of a file, or what it does not say, such as threads=4: see the layouts.")
+]
 
 
 @answers("import")
@@ -37,6 +39,8 @@ def import_(
         hwnas import nasbench201 nasbench201.csv.gz -o runs/nasbench201
 
         hwnas import ofa mobile.yaml --device pixel1 -o runs/pixel1
+
+        hwnas import onnxruntime profile.json --device board --part threads=4 -o runs/layers
     """
     from dataclasses import asdict, replace
 

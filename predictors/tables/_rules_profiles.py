@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictors.tables._rules_values import costs, finding
 from predictors.tables.table import Column, Finding, Table
@@ -69,9 +70,7 @@ def fallback(table: Table) -> Iterator[Finding]:
     on_cpu, elsewhere = units == "CPU", (units != "CPU") & (units != "")
     if table.stated and table.stated.get("units") != "asked for" and on_cpu.any() and elsewhere.any():
         what = "models" if table.models else "layers"
-        latency = next(column for column in costs(table) if column.cost == "latency")
-        total = latency.values[np.isfinite(latency.values)].sum()
-        share = "" if table.models else f", {latency.values[on_cpu].sum() / total:.0%} of the time" if total > 0 else ""
+        share = "" if table.models else _share(table, on_cpu)
         yield finding(
             table, "warning", "fallback", None,
             f"{on_cpu.sum()} of {len(table)} {what} ran on the CPU{share}, and the others on "
@@ -146,7 +145,7 @@ def threads(table: Table) -> Iterator[Finding]:
 def throughput(table: Table) -> Iterator[Finding]:
     """Latencies that were made of throughput."""
     batch = table.fields.get("batch")
-    if table.stated.get("from") != "throughput" or batch is None:
+    if table.stated.get("from") != "throughput" or batch is None or not np.isfinite(batch).any():
         return
     for column in (column for column in costs(table) if column.cost == "latency"):
         sizes = np.unique(batch[np.isfinite(batch)])
@@ -161,7 +160,7 @@ def throughput(table: Table) -> Iterator[Finding]:
 
 def clock(table: Table) -> Iterator[Finding]:
     """Times near the step of the clock, below it, and of the wrong clock."""
-    step = float(table.stated.get("clock_ms", "nan"))
+    step = _stated(table, "clock_ms")
     for column in (column for column in costs(table) if column.cost == "latency"):
         zero = column.values == 0
         if np.isfinite(step) and zero.any():
@@ -186,11 +185,11 @@ def clock(table: Table) -> Iterator[Finding]:
                 "Hold their sum against the delegate's call before you use them as times.",
             )  # fmt: skip
         yield from _host(table, column)
-    silent = int(table.stated.get("silent", "0"))
-    if silent:
+    silent = _stated(table, "silent")
+    if silent > 0:
         yield finding(
             table, "warning", "silent-layers", None,
-            f"{silent} layers that are neither inputs, constants nor results have no time: they did not run in an "
+            f"{silent:g} layers that are neither inputs, constants nor results have no time: they did not run in an "
             "inference, or took less than a step of the clock",
             "They are not in the table; a sum over the rows may lack them.",
         )  # fmt: skip
@@ -232,13 +231,29 @@ def conditions(table: Table) -> Iterator[Finding]:
             f"{(calls > 1).sum()} rows are several kernels of one name, up to {np.nanmax(calls):g}, added up",
             "They are no costs of one kernel: field.calls says of how many.", calls > 1,
         )  # fmt: skip
-    failed = int(table.stated.get("failed", "0"))
-    if failed:
+    failed = _stated(table, "failed")
+    if failed > 0:
         yield finding(
             table, "note", "failed-rows", None,
-            f"{failed} entries of the file are marked as failed, and are not in the table",
+            f"{failed:g} entries of the file are marked as failed, and are not in the table",
             "A network that does not run on a device is an answer, too: see at the source which ones.",
         )  # fmt: skip
+
+
+def _share(table: Table, rows: NDArray[np.bool_]) -> str:
+    for column in costs(table):
+        known = np.where(column.values > 0, column.values, 0.0)
+        if column.cost == "latency" and np.isfinite(known.sum()) and known.sum() > 0:
+            return f", {known[rows].sum() / known.sum():.0%} of the time"
+    return ""
+
+
+def _stated(table: Table, name: str) -> float:
+    """A number that is stated; NaN if it is none."""
+    try:
+        return float(table.stated.get(name, "nan"))
+    except ValueError:
+        return float("nan")
 
 
 def _units(table: Table) -> tuple[str, ...]:

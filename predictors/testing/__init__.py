@@ -1,4 +1,4 @@
-"""The conformance kits: what kernel models, graph predictors, encodings and differentiable costs must hold to, and importers.
+"""The conformance kits: what kernel models, graph predictors, encodings, costs and importers must hold to.
 
 Example:
     >>> from predictors import graphs, models, testing

@@ -1,9 +1,4 @@
-"""The conformance kit of importers: a file of a layout is read whole, and every damaged one is refused by name.
-
-Example:
-    >>> from predictors.testing import check_importer
-    >>> check_importer("plain", b"key,latency_ms.a\\nx,1.5\\ny,2.5\\n", "t.csv", place)  # doctest: +SKIP
-"""
+"""The conformance kit of importers: a file of a layout is read whole, and every damaged one is refused by name."""
 
 from __future__ import annotations
 
@@ -14,8 +9,8 @@ import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidData
 from predictors import tables
-from predictors.testing.files import require
 from predictors.tables.table import Table
+from predictors.testing.files import require
 
 #: At most as many cuts of a file are tried.
 _CUTS = 60
@@ -72,11 +67,11 @@ def _damaged(content: bytes) -> list[tuple[str, bytes]]:
         for text in (b"-1", b"inf", b"nan", b"soon", b"", b"1e999", b"9" * 400):
             found.append((f"has {text.decode()[:8]!r} at byte {start}", content[:start] + text + content[end:]))
     try:
-        text = content.decode()
+        whole = content.decode()
     except UnicodeDecodeError:
-        text = ""
-    if text:
-        found += [(f"is in {code}", text.encode(code)) for code in ("utf-16", "utf-32", "utf-8-sig")]
+        whole = ""
+    if whole:
+        found += [(f"is in {code}", whole.encode(code)) for code in ("utf-16", "utf-32", "utf-8-sig")]
     found += [("has a byte that is no text", content[: size // 2] + b"\xff\xfe" + content[size // 2 :])]
     found += [("has zeros in it", content[: size // 2] + bytes(8) + content[size // 2 :])]
     others = (b"", b"\n", b"{}", b"[]", b"[1]", b"a,b\n1,2\n", b"a: 1\n", b"<net/>", b"[" * 100_000, bytes(64))

@@ -155,3 +155,21 @@ def test_an_import_replaces_a_table(ask, file, tmp_path):
     file.write_text(costs(bad=0, rows=30))
     assert ask("import", "plain", file, "-o", tmp_path / "t")[1]["rows"] == 30
     assert len(load(tmp_path / "t")) == 30
+
+
+def test_a_profile_is_imported_with_what_is_said_of_it(ask, tmp_path):
+    file = tmp_path / "ncnn.txt"
+    file.write_text("squeezenet  min = 2.70  max = 2.90  avg = 2.75\nmobilenet  min = 3.50  max = 3.90  avg = 3.60\n")
+    code, answer = ask("import", "benchncnn", file, "--device", "pi5", "--part", "threads=4", "-o", tmp_path / "t")
+    assert code == 0 and answer["rows"] == 2 and answer["columns"][0]["name"] == "latency_ms.pi5"
+    assert load(tmp_path / "t").stated == {"runtime": "ncnn", "units": "asked for", "threads": "4"}
+    code, answer = ask("lint", file)
+    assert code == 0 and [finding["rule"] for finding in answer["findings"]] == ["threads-unknown"]
+
+
+def test_nothing_is_left_of_a_profile_that_is_cut_short(hwnas, tmp_path):
+    profile = '[\n{"cat" : "Session","ph" : "X","name" :"model_run","ts" :1,"dur" :2,"args" : {}},\n{"cat" : "Node","na'
+    (tmp_path / "cut.json").write_text(profile)
+    code, _, err = hwnas("import", "onnxruntime", tmp_path / "cut.json", "-o", tmp_path / "t")
+    assert code == 4 and "end_profiling()" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.json"]

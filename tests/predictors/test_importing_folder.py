@@ -56,8 +56,34 @@ def test_a_table_comes_back_as_it_was(tmp_path, name):
     assert [f.to_plain() for f in back.findings] == [f.to_plain() for f in findings]
 
 
+def test_labels_and_what_is_stated_come_back(tmp_path):
+    table = small(
+        labels={"unit": ("", "=CPU"), "provider": ("'@x", 'a, "b"')}, stated={"threads": "4", "=x": "+1"}, models=True
+    )
+    table.save(tmp_path / "t")
+    back = tables.load(tmp_path / "t")
+    same_table(back, table)
+    assert back.labels == table.labels and back.stated == table.stated
+    plain = tables.read(tmp_path / "t" / "table.csv", "plain")
+    assert list(plain.labels) == ["unit", "provider"] and len(plain.columns) == 1
+    with pytest.raises(InvalidTable, match="label 'unit' has 1 texts"):
+        small(labels={"unit": ("CPU",)})
+    with pytest.raises(InvalidTable, match="label 'unit' holds"):
+        small(labels={"unit": ("CPU", "a\x07")})
+
+
+def test_a_folder_of_the_schema_before_is_read(tmp_path, forge):
+    small().save(tmp_path / "t")
+    facts = json.loads((tmp_path / "t" / "table.json").read_text())
+    for name in ("models", "labels", "stated"):
+        del facts[name]
+    (tmp_path / "t" / "table.json").write_text(json.dumps(facts))
+    forge(tmp_path / "t", "table.json", schema="hwnas.table/2")
+    same_table(tables.load(tmp_path / "t"), small())
+
+
 def same_table(back, table):
-    for name in ("kind", "keys", "source", "space", "choices", "exact", "types", "left_out"):
+    for name in ("kind", "keys", "source", "space", "choices", "exact", "types", "left_out", "models"):
         assert getattr(back, name) == getattr(table, name), name
     for name in ("archs", "constant"):
         assert np.array_equal(getattr(back, name), getattr(table, name)), name
@@ -208,6 +234,12 @@ COLUMN = {
         (set_fact("columns", [{**COLUMN, "repeats": -1}]), "not a table's folder"),
         (set_fact("columns", [{**COLUMN, "std": True}]), "'latency_ms.a.std' is missing"),
         (set_fact("fields", ["x"]), "'field.x' is missing"),
+        (set_fact("labels", ["x"]), "'label.x' is missing"),
+        (set_fact("labels", [3]), "must be a text"),
+        (set_fact("labels", 3), "not a table's folder"),
+        (set_fact("models", "no"), "models must be true or false"),
+        (set_fact("stated", {"threads": 4}), "must be a text"),
+        (set_fact("stated", ["threads"]), "not a table's folder"),
         (set_fact("choices", [5, 0]), "choices"),
         (set_fact("choices", "55"), "choices"),
         (set_fact("space", "nasbench201"), "not a table's folder"),

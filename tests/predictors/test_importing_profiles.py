@@ -277,7 +277,7 @@ def test_layers_of_trtexec(write):
     assert times(table) == {"conv1 + relu1|conv2": 0.039, "softmax": 0.019}  # medians; the copy took no time
     assert table.columns[0].count.tolist() == [500, 500] and table.stated["runs"] == "500"
     text = (FOLDER / "trtexec.json").read_text().replace('"count": 500', '"count": 50')
-    with pytest.raises(InvalidTable, match="20 ms in 50 runs are no 0.04 ms each"):
+    with pytest.raises(InvalidTable, match=r"20 ms in 50 runs are no 0\.04 ms each"):
         tables.read(write("t.json", text))
 
 
@@ -347,6 +347,6 @@ def test_energies_of_convolutions(write):
     assert table.fields["cin"].tolist() == [3, 4] and table.fields["kernel"].tolist() == [3, 3]
     assert (table.fields["h"][0], table.fields["w"][0]) == (9, 8) and table.stated["failed"] == "1"
     text = (FOLDER / "neurstrucenergy.txt").read_text()
-    with pytest.raises(InvalidTable, match="are no 0.1 J"):
+    with pytest.raises(InvalidTable, match=r"are no 0\.1 J"):
         tables.read(write("t", text.replace("0.003 0.01", "0.003 0.1")))
     assert np.isfinite(table.fields["groups"]).all()

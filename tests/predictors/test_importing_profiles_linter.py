@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from predictors import tables
 from predictors.tables import Column, Source, Table
@@ -158,3 +160,29 @@ def test_models_may_differ_in_size_by_any_factor():
     of = table(values, ["CPU"] * 48, models=True)
     assert found(of, "near-zero") == [] and found(of, "no-networks") == []
     assert found(replace(of, models=False), "near-zero")
+
+
+NAMES = ("runtime", "threads", "accelerator", "clock_ms", "silent", "failed", "warm_up", "timed", "clock_of", "from")
+TEXTS = st.sampled_from(["", "CPU", "NPU", "npu", "0.001", "included", "host", "delegate", "throughput", "soon", "-1"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), values=st.lists(st.floats(width=32), min_size=1, max_size=12), models=st.booleans())
+def test_any_profile_can_be_judged(data, values, models):
+    texts = st.lists(TEXTS, min_size=len(values), max_size=len(values)).map(tuple)
+    numbers = st.lists(st.floats(), min_size=len(values), max_size=len(values)).map(np.array)
+    names = st.sampled_from(["unit", "provider", "precision", "model", "device"])
+    of = table(
+        values,
+        (),
+        models=models,
+        device=data.draw(st.sampled_from(["board", "npu", "x_rtx4090"])),
+        labels=data.draw(st.dictionaries(names, texts)),
+        fields=data.draw(
+            st.dictionaries(st.sampled_from(["batch", "calls", "layers", "layers_cpu", "threads"]), numbers)
+        ),
+        stated=data.draw(st.dictionaries(st.sampled_from(NAMES), TEXTS)),
+    )
+    for finding in tables.lint(of):
+        assert finding.text and finding.advice and finding.count == len(finding.rows)
+        assert all(0 <= row < len(of) for row in finding.rows)
