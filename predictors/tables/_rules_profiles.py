@@ -32,6 +32,9 @@ _MOST = 0.5
 #: A time of fewer steps of its clock than this is known to 10 % or worse.
 _STEPS = 5
 
+#: How far rows may be from adding up to a run, relative.
+_WHOLE = 0.2
+
 #: Providers whose kernels are launched by the host and end later.
 _LAUNCHED = ("CUDA", "ROCM", "Dml", "WebGpu", "MIGraphX")
 
@@ -192,6 +195,21 @@ def clock(table: Table) -> Iterator[Finding]:
             f"{silent:g} layers that are neither inputs, constants nor results have no time: they did not run in an "
             "inference, or took less than a step of the clock",
             "They are not in the table; a sum over the rows may lack them.",
+        )  # fmt: skip
+
+
+def whole(table: Table) -> Iterator[Finding]:
+    """Rows that do not add up to a run."""
+    run_ms = _stated(table, "run_ms")
+    for column in (column for column in costs(table) if column.cost == "latency"):
+        total = float(column.values[column.values > 0].sum())
+        if not (run_ms > 0 and np.isfinite([run_ms, total]).all()) or abs(total / run_ms - 1) <= _WHOLE:
+            continue
+        yield finding(
+            table, "warning", "sum-apart", column.name,
+            f"the rows add up to {total:.3g} ms, and a run took {run_ms:.3g} ms",
+            "Where the sum is below, the runtime spent the rest between kernels, or something else kept the machine "
+            "busy; where it is above, kernels ran side by side, or another machine ran them. See which before you add.",
         )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     _rules_profiles.threads,
     _rules_profiles.throughput,
     _rules_profiles.clock,
+    _rules_profiles.whole,
     _rules_profiles.conditions,
 )
 

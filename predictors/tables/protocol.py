@@ -74,7 +74,7 @@ class Options:
 
     Attributes:
         device: its name, for layouts that have none; None takes it from the file's name.
-        part: which of several tables in one file; None takes the first.
+        part: which of several tables in one file, or `NAME=VALUE,...` that the file does not say; None takes the first.
     """
 
     device: str | None = None

@@ -76,3 +76,15 @@ def test_the_toolkits_own_registries_find_their_files() -> None:
             load("nowhere")
     with pytest.raises(UnknownName):
         transports.load("nowhere", "", {})
+
+
+def test_a_folder_of_the_package_holds_entries_too(plugins: Registry[str], tmp_path: Path) -> None:
+    folder = tmp_path / "some_plugins" / "more"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "inner_one.py").write_text("ENTRY = 'inner'\n")
+    (folder / "_helper.py").write_text("raise RuntimeError('imported')\n")
+    registry: Registry[str] = Registry("plug-in", "some_plugins", attribute="ENTRY", folders=("more",))
+    assert registry.names() == ("broken", "inner-one", "plain", "two-words")
+    assert registry.get("inner-one") == "inner" and registry.get("plain") == "plain"
+    assert "more" in plugins.names(), "a folder that nobody named is a module like others"

@@ -12,6 +12,7 @@ from device_profiles.errors import HwnasError, InvalidTable, SchemaMismatch, Usa
 from nas.evaluators.tabular import check_column, read_columns
 from predictors import tables
 from predictors.tables import Column, Source, Table
+from predictors.testing import check_importer
 
 CELLS = (
     "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|",
@@ -54,6 +55,20 @@ def test_a_table_comes_back_as_it_was(tmp_path, name):
     back = tables.load(tmp_path / "t")
     same_table(back, table)
     assert [f.to_plain() for f in back.findings] == [f.to_plain() for f in findings]
+
+
+KINDS = {
+    "cells.csv": "nasbench201",
+    "blocks.yaml": "ofa",
+    "hat.csv": "hat",
+    "kernels.json": "nnmeter",
+    "own.csv": "plain",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_importers_hold_to_the_protocol(tmp_path, name):
+    check_importer(KINDS[name], FILES[name].encode(), name, tmp_path)
 
 
 def test_labels_and_what_is_stated_come_back(tmp_path):

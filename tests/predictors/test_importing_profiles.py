@@ -15,6 +15,7 @@ from predictors.testing import check_importer
 
 FOLDER = Path(__file__).parent / "profiles"
 FILES = sorted(path for path in FOLDER.iterdir() if path.name != "README.md")
+GRAPH = (FOLDER / "openvino.xml").read_text()
 
 
 def kind_of(path):
@@ -102,7 +103,7 @@ def test_kernels_of_onnx_runtime_without_the_first_runs():
     assert column.count.tolist() == [3, 3] and column.std == pytest.approx([0.002, 0.001])
     assert (column.unit, column.stated_unit) == ("ms", "us")
     assert table.labels == {"unit": ("CPU", "CPU"), "provider": ("CPUExecutionProvider",) * 2}
-    assert table.stated == {"runtime": "onnxruntime", "clock_ms": "0.001", "runs": "4", "warm_up": "1"}
+    assert table.stated == {"runtime": "onnxruntime", "clock_ms": "0.001", "runs": "4", "warm_up": "1", "run_ms": "0.9"}
     assert times(read("onnxruntime.json", part="warmup=3")) == pytest.approx({"conv": 0.024, "softmax": 0.006})
     with pytest.raises(UsageError, match="has 4 runs, and 4 are left out"):
         read("onnxruntime.json", part="warmup=4")
@@ -165,14 +166,19 @@ def test_layers_of_openvino_without_those_that_run_once():
     assert table.stated == {"runtime": "openvino", "clock_ms": "0.001", "warm_up": "included"}
 
 
+def test_the_body_of_a_loop_is_no_layer_of_the_network(write):
+    body = (
+        '<body><layers><layer id="0" name="inner" type="Add"><data execTimeMcs="3" /></layer></layers></body></layer>'
+    )
+    text = GRAPH.replace("</layer>", body, 1)
+    assert tables.read(write("t.xml", text)).keys == read("openvino.xml").keys
+
+
 def test_counters_of_benchmark_app():
     table = read("openvino-counters.csv")
     assert len(table) == 9 and table.columns[0].values.sum() == pytest.approx(0.128)
     assert table.stated["silent"] == "1"  # node_linear_bf16_f32_softmax: it ran in less than 1 us
     assert table.labels["precision"][2] == "bf16" and set(table.labels["unit"]) == {""}
-
-
-GRAPH = (FOLDER / "openvino.xml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -221,8 +227,8 @@ def test_a_log_of_litert_says_threads_and_delegate(write):
 def test_events_of_executorch_that_make_up_a_run():
     table = read("executorch.tsv")
     assert table.types == ("DELEGATE_CALL", "mean.out", "DELEGATE_CALL", "cumsum.out", "DELEGATE_CALL")
-    whole = 0.190096  # Method::execute
-    assert table.columns[0].values.sum() == pytest.approx(whole, rel=0.02)
+    assert table.stated["run_ms"] == "0.190096"  # of Method::execute
+    assert table.columns[0].values.sum() == pytest.approx(0.190096, rel=0.02)
     assert table.columns[0].count.tolist() == [5] * 5 and table.labels["unit"] == ("", "CPU", "", "CPU", "")
     inside = read("executorch.tsv", part="rows=delegated")
     assert inside.types[0] == "Transpose (ND, X32)" and inside.stated["clock_of"] == "delegate"

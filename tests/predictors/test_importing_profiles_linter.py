@@ -133,6 +133,14 @@ def test_times_near_and_below_the_clock():
     assert "3 layers" in one(silent, "silent-layers").text
 
 
+def test_rows_that_do_not_add_up_to_a_run():
+    for run_ms, apart in (("10", False), ("11.9", False), ("20", True), ("5", True), ("0", False), ("soon", False)):
+        of = table(LAYERS, ["CPU"] * 4, stated=STATED | {"run_ms": run_ms})
+        assert bool(found(of, "sum-apart")) == apart, run_ms
+    of = table(LAYERS, ["CPU"] * 4, stated=STATED | {"run_ms": "20"})
+    assert "add up to 10 ms, and a run took 20 ms" in one(of, "sum-apart").text
+
+
 def test_times_of_the_host():
     labels = {"unit": ("GPU", "CPU", "GPU", "CPU"), "provider": ("CUDAExecutionProvider", "CPUExecutionProvider") * 2}
     of = table(LAYERS, (), labels=labels, stated=STATED | {"timed": "host"})
@@ -150,6 +158,11 @@ def test_what_is_good_to_know():
     assert one(of, "delegate-clock").severity == "warning"
 
 
+def test_layers_may_take_the_same_time():
+    assert found(table([0.017, 0.017], ["CPU"] * 2), "constant") == []
+    assert found(table([0.017] * 5, ["CPU"] * 5), "constant")
+
+
 def test_tables_of_architectures_are_not_asked():
     of = table(LAYERS, ["CPU"] * 4, device="edge_gpu", stated={}, labels={})
     assert {finding.rule for finding in tables.lint(of)} == {"no-networks"}
@@ -162,7 +175,19 @@ def test_models_may_differ_in_size_by_any_factor():
     assert found(replace(of, models=False), "near-zero")
 
 
-NAMES = ("runtime", "threads", "accelerator", "clock_ms", "silent", "failed", "warm_up", "timed", "clock_of", "from")
+NAMES = (
+    "runtime",
+    "run_ms",
+    "threads",
+    "accelerator",
+    "clock_ms",
+    "silent",
+    "failed",
+    "warm_up",
+    "timed",
+    "clock_of",
+    "from",
+)
 TEXTS = st.sampled_from(["", "CPU", "NPU", "npu", "0.001", "included", "host", "delegate", "throughput", "soon", "-1"])
 
 

@@ -42,6 +42,7 @@ _COMMAND = (
 #: How a flatbuffer of this kind names itself.
 _MAGIC = b"ED00"
 _CALL = "DELEGATE_CALL"
+_RUN = "Method::execute"
 
 
 class ExecuTorch:
@@ -78,12 +79,21 @@ class ExecuTorch:
                 hint=f"to_dataframe needs include_units=True; a unit is not guessed. {hint}",
             )
         ((median, unit),) = medians
-        rows = []
+        rows, whole = [], ""
         for place, row in enumerate(cells):
             where = f"{file.path}, row {place + 1}"
-            made = _row(dict(zip(heads, row, strict=True)), median, _FACTORS[unit], where, inside=inside is not None)
+            event = dict(zip(heads, row, strict=True))
+            if event["event_name"] == _RUN:
+                whole = f"{number(event[median], where) * _FACTORS[unit]:g}"
+            made = _row(event, median, _FACTORS[unit], where, inside=inside is not None)
             rows += [] if made is None else [made]
-        stated = {"runtime": "executorch", "warm_up": "included", "clock_of": "delegate" if inside else "", **told}
+        stated = {
+            "runtime": "executorch",
+            "warm_up": "included",
+            "clock_of": "delegate" if inside else "",
+            "run_ms": "" if inside else whole,
+            **told,
+        }
         return table("executorch", rows, file, options, stated=stated, stated_unit=unit)
 
 

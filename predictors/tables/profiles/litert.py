@@ -41,6 +41,7 @@ _ASKED = re.compile(r"Use (gpu|nnapi|hexagon|coreml) ?: \[?(?:1|true)\b", re.IGN
 
 #: Between the cells of a log; where it was copied, tabs have become blanks.
 _BETWEEN = re.compile(r"\s*\t\s*|\s{2,}")
+_WHOLE = re.compile(r"Inference \(avg\): (\d{1,12}(?:\.\d{1,9})?)")
 _COUNT = re.compile(r"^Timings \(microseconds\): count=(\d+)")
 
 #: Units of delegates, by how the type of their node begins; NNAPI chooses one by itself.
@@ -79,6 +80,7 @@ class LiteRt:
         lines = file.text.splitlines()
         asked = _ASKED.search(file.text)
         threads = _THREADS.search(file.text)
+        whole = _WHOLE.search(file.text)
         rows, runs = _profile(lines, file)
         # A delegate's kernels and the delegate itself are the same time twice.
         if any(row.name.startswith("Delegate/") for row in rows):
@@ -89,6 +91,7 @@ class LiteRt:
             "accelerator": asked.group(1).lower() if asked else "",
             "threads": threads.group(1) if threads else "",
             "runs": runs,
+            "run_ms": f"{float(whole.group(1)) / 1e3:g}" if whole else "",
             **told,
         }
         return table("litert", rows, file, options, stated=stated)

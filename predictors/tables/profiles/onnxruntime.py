@@ -16,6 +16,7 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,15 @@ class OnnxRuntime:
         events = parse_json(file.text, str(file.path), kind=InvalidTable, hint=_HINT)
         if not isinstance(events, list) or not all(isinstance(event, Mapping) for event in events):
             raise InvalidTable(f"{file.path} is no list of events", hint=_HINT)
-        times, shapes, runs = _by_node([event for event in events if event.get("ph", "X") == "X"], file)
+        events = [event for event in events if event.get("ph", "X") == "X"]
+        spans = _runs(events, file)
+        times, sizes, runs = _by_node(events, spans, file)
         warm = min(max(1, runs // 10), runs - 1)
         if "warmup" in told:
             warm = whole(told.pop("warmup"), "warmup", _MOST_RUNS)
         if warm >= runs > 1:
             raise UsageError(f"{file.path} has {runs} runs, and {warm} are left out", hint="Leave out fewer.")
-        rows = [_row(node, by_run, shapes[node], warm) for node, by_run in times.items()]
+        rows = [_row(node, by_run, sizes[node], warm) for node, by_run in times.items()]
         kept = [row for row in rows if row is not None]
         units = {row.labels["unit"] for row in kept}
         return table(
@@ -82,6 +85,7 @@ class OnnxRuntime:
                 "clock_ms": "0.001",
                 "runs": str(runs),
                 "warm_up": str(warm) if warm else "included",
+                "run_ms": f"{np.median([us for _, us in spans[warm:]]) / 1e3:g}" if spans else "",
                 "timed": "host" if "GPU" in units else "",
                 **told,
             },
@@ -110,13 +114,13 @@ def _row(node: _Node, by_run: Mapping[int, float], numbers: Mapping[str, float],
 
 
 def _by_node(
-    events: Sequence[_Event], file: RawFile
+    events: Sequence[_Event], spans: Sequence[tuple[float, float]], file: RawFile
 ) -> tuple[dict[_Node, dict[int, float]], dict[_Node, dict[str, float]], int]:
     """Microseconds of each node by run, its numbers, and the number of runs."""
     kernels = [event for event in events if event.get("cat") == "Node" and _name(event).endswith(_KERNEL)]
     if not kernels:
         raise InvalidTable(f"{file.path} has no kernels: no event of a node ends in {_KERNEL}", hint=_HINT)
-    begins, ends = _runs(events, file)
+    begins = [at for at, _ in spans]
     times: dict[_Node, dict[int, float]] = defaultdict(dict)
     numbers: dict[_Node, dict[str, float]] = {}
     for place, event in enumerate(kernels):
@@ -129,7 +133,7 @@ def _by_node(
         texts = (label(args.get(key, "")) for key in ("node_index", "op_name", "provider"))
         node: _Node = (name, *texts)  # type: ignore[assignment]
         run = bisect.bisect_right(begins, at) - 1
-        if begins and (run < 0 or at > ends[run]):
+        if begins and (run < 0 or at > sum(spans[run])):
             continue  # of a run that did not end
         seen = times[node]
         run = run if begins else len(seen)
@@ -141,20 +145,19 @@ def _by_node(
     return times, numbers, len(begins) or max(map(len, times.values()))
 
 
-def _runs(events: Sequence[_Event], file: RawFile) -> tuple[list[float], list[float]]:
-    """Beginnings and ends of the runs, in us, ascending."""
+def _runs(events: Sequence[_Event], file: RawFile) -> list[tuple[float, float]]:
+    """Beginning and length of each run, in us, ascending."""
     spans = sorted(
         (_time(event, "ts", f"{file.path}, a run"), _time(event, "dur", f"{file.path}, a run"))
         for event in events
         if event.get("cat") == "Session" and _name(event) == "model_run"
     )
-    begins, ends = [at for at, _ in spans], [at + us for at, us in spans]
-    if any(begin < end for begin, end in zip(begins[1:], ends, strict=False)):
+    if any(after[0] < sum(before) for before, after in pairwise(spans)):
         raise InvalidTable(
             f"{file.path} has runs that overlap, so nobody can tell which run a kernel is of",
             hint="Profile with one run at a time.",
         )
-    return begins, ends
+    return spans
 
 
 def _name(event: _Event) -> str:

@@ -136,7 +136,7 @@ def _graph(file: RawFile) -> tuple[dict[str, dict[str, str]], list[tuple[str, st
     parser: Any = ET.XMLPullParser(("start", "end"))
     layers: dict[str, dict[str, str]] = {}
     edges: list[tuple[str, str]] = []
-    depth, inside = 0, None
+    depth, bodies, inside = 0, 0, None
     try:
         parser.feed(text)
         parser.close()
@@ -144,7 +144,11 @@ def _graph(file: RawFile) -> tuple[dict[str, dict[str, str]], list[tuple[str, st
             depth += 1 if event == "start" else -1
             if depth > _DEEPEST:
                 raise InvalidTable(f"{file.path} is nested deeper than {_DEEPEST}", hint=_GRAPH_HINT)
-            if element.tag == "layer":
+            if element.tag == "body":  # of a loop, whose time is the loop's
+                bodies += 1 if event == "start" else -1
+            elif bodies:
+                continue
+            elif element.tag == "layer":
                 inside = element.get("id", f"layer {len(layers)}") if event == "start" else None
                 if inside is not None:
                     if inside in layers:
