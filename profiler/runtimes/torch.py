@@ -40,18 +40,14 @@ class TorchSession:
         import torch
 
         _require_options(options)
-        from profiler.runtimes._torch.compiling import Compiler
         from profiler.runtimes._torch.tensors import to_array
 
         torch.set_num_threads(options.threads)
         self._inference_mode, self._to_array = torch.inference_mode, to_array
-        proto = _read(model)
-        graph, opset = _graph(model, proto)
         with torch.inference_mode():
-            feed = _feed(model, proto, graph.inputs, inputs)
-            program = Compiler(model.name, opset, _accepted(opset)).compile(graph, feed)
-        self._values, self._output_names = program.values, list(program.outputs)
-        self._steps, self._nodes = list(program.steps), list(program.nodes)
+            compiled, _ = program(model, inputs)
+        self._values, self._output_names = compiled.values, list(compiled.outputs)
+        self._steps, self._nodes = list(compiled.steps), list(compiled.nodes)
 
     def run(self) -> None:
         """One inference."""
@@ -142,6 +138,21 @@ class TorchRuntime:
 
 
 RUNTIME = TorchRuntime
+
+
+def program(model: Path, inputs: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    """A file as calls of torch functions (`profiler.runtimes._torch.compiling.Program`), and its inputs by name.
+
+    Raises:
+        InvalidModel: the file cannot be read.
+        UnsupportedOperator: torch lacks an operator.
+    """
+    from profiler.runtimes._torch.compiling import Compiler
+
+    proto = _read(model)
+    graph, opset = _graph(model, proto)
+    feed = _feed(model, proto, graph.inputs, inputs)
+    return Compiler(model.name, opset, _accepted(opset)).compile(graph, feed), feed
 
 
 def _require_options(options: RuntimeOptions) -> None:

@@ -1,0 +1,1 @@
+"""Scripts that run in environments of converters; see `profiler.compilers.converters`."""
