@@ -15,8 +15,30 @@ if TYPE_CHECKING:
 
 Shapes = Annotated[list[str] | None, typer.Option("--shape", help="INPUT=1x3x224x224; again for other inputs.")]
 Dims = Annotated[list[str] | None, typer.Option("--dim", help="A free dimension by its name in the file, NAME=8.")]
+#: Most inputs in one inference.
+LARGEST_BATCH = 2**20
+Batches = Annotated[str | None, typer.Option("--batch", help="Inputs in one inference: 8; 1,8,32 is a curve.")]
 Batch = Annotated[int | None, count("For leading dimensions that are free.")]
 Inputs = Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")]
+
+
+def batches_of(text: str | None, usual: int) -> list[int]:
+    """`8`, or `1,8,32`, as numbers; the usual one if there is none.
+
+    Raises:
+        UsageError: it is no list of numbers from 1, or one is in it twice.
+    """
+    from device_profiles.errors import UsageError
+
+    if text is None:
+        return [usual]
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= LARGEST_BATCH for part in parts):
+        raise UsageError(f"--batch is 8, or 1,8,32, got {text[:60]!r}", hint="Numbers from 1, with commas between.")
+    found = list(map(int, parts))
+    if len(set(found)) < len(found):
+        raise UsageError(f"--batch has a number twice: {text[:60]!r}", hint="Give each once.")
+    return found
 
 
 def asked_of(

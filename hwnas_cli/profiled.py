@@ -75,6 +75,11 @@ def answer_of(
         for m in measurements
     ]
     heads = ["", "latency [ms]", "95 % interval", "state", "processes", "closure"]
+    if any(m.throughput_per_s for m in measurements):
+        heads += ["batch", "inputs a second"]
+        for row, m in zip(rows, measurements, strict=True):
+            rate = m.throughput_per_s or {"value": 1e3 / m.latency.value_ms}
+            row += [str(m.batch or "?"), f"{rate['value']:.4g}"]
     lines = _shown(heads, rows)
     if alone is not None:
         lines += _of_kernels(alone)

@@ -8,7 +8,7 @@ blocks make the module that is trained, so the network that is measured is the n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from device_profiles.errors import InvalidModel
@@ -101,6 +101,10 @@ class Assembly:
         wiring = (f"{block.key}({','.join(str(position[name]) for name in block.inputs)})" for block in self.blocks)
         dtype = "" if self.input_dtype == "float32" else f"{self.input_dtype} "
         return f"{dtype}{'x'.join(map(str, self.input_shape))}:" + ";".join(wiring)
+
+    def of_batch(self, batch: int) -> Assembly:
+        """The same network with so many inputs in one inference."""
+        return replace(self, input_shape=(batch, *self.input_shape[1:]))
 
     def to_module(self) -> nn.Module:
         """The network as a torch module; its parameters are named `blocks.<block name>.<parameter>`."""

@@ -72,6 +72,7 @@ def compile_and_cut(
     """
     # Names of blocks count, since uses speak of them.
     named = [f"{assembly.key} {' '.join(block.name for block in assembly.blocks)}" for assembly in assemblies]
+    assemblies = [assembly.of_batch(target.batch) for assembly in assemblies]
     path = kept_at("block-catalogues", _VERSION, target, named, ".json.z", cache)
     if path.exists():
         progress(len(assemblies), len(assemblies))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import DeviceError, HwnasError, UsageError
+from device_profiles.errors import DeviceError, HwnasError, InvalidModel, UsageError
 from device_profiles.profile import Target, as_target, to_plain
 from profiler import compilers, events, meters, reference, runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
@@ -28,7 +28,7 @@ from profiler.proofs import require_precision
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
-from profiler.subjects import Subject, require_subjects
+from profiler.subjects import Subject, batch_of, require_subjects
 from profiler.summary import failures, latencies, measurements, reference_ns
 from profiler.trial import save_inputs
 
@@ -193,6 +193,12 @@ class _Compiled:
             InvalidModel: the compiler or the runtime refuses it, or runs it in another precision than is asked.
         """
         target, own, inputs = self.target, subject.graph, subject.inputs
+        if subject.kernel is None and target.batch > 1 and batch_of(own) != target.batch:
+            found = batch_of(own) or "unknown"
+            raise InvalidModel(
+                f"{subject.name} is of batch {found}, and {target.name} is for batch {target.batch}",
+                hint="Export it with a free batch, or remove batch from the target.",
+            )
         if subject.suffix != ".onnx":
             return replace(own, runtime=target.runtime.name)
         if subject.kernel is not None:

@@ -77,6 +77,7 @@ def compile_all(
         progress: told how many are done, and of how many.
     """
     target = as_target(target)
+    assemblies = [assembly.of_batch(target.batch) for assembly in assemblies]
     path = kept_at("catalogues", _VERSION, target, [assembly.key for assembly in assemblies], ".npz", cache)
     if path.exists():
         progress(len(assemblies), len(assemblies))

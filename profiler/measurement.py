@@ -97,6 +97,7 @@ class Measurement:
             unprofiled. What an empty call costs is counted with the kernels.
         closure_note: why it is beyond what profilers usually add, or that nobody knows; None if it is not.
         call_ms: what an empty call of the runtime costs, part of the latency; or why it is not known.
+        batch: inputs in one inference, from the model's own shapes; None where these tell no single number.
         same_as: name of the model that was measured in its place: of equal structure, types and classes of weights.
     """
 
@@ -110,7 +111,17 @@ class Measurement:
     closure: float | None
     call_ms: float | Unavailable
     closure_note: str | None = None
+    batch: int | None = 1
     same_as: str | None = None
+
+    @property
+    def throughput_per_s(self) -> dict[str, float] | None:
+        """Inputs in a second, with the ends of the interval; None where an inference has one."""
+        if self.batch is None or self.batch < 2:
+            return None
+        latency, each = self.latency, 1e3 * self.batch
+        ends = {"value": latency.value_ms, "low": latency.high_ms, "high": latency.low_ms}
+        return {name: each / ms for name, ms in ends.items()}
 
     def __repr__(self) -> str:
         latency = self.latency
@@ -125,6 +136,8 @@ class Measurement:
             "closure": self.closure,
             "closure_note": self.closure_note,
             "call_ms": _plain(self.call_ms),
+            "batch": self.batch,
+            **({"throughput_per_s": self.throughput_per_s} if self.throughput_per_s is not None else {}),
             **({"same_as": self.same_as} if self.same_as is not None else {}),
         }
 

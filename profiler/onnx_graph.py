@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from device_profiles.errors import ConstantNetwork, InvalidModel
 from profiler import onnx_check
 from profiler.agent.trial import MOST_VALUES
+from profiler.node_shapes import OfNodes
 from profiler.operators import UNKNOWN, AttributeValue, Node, Operator, OperatorGraph, Tensor, Values
-from profiler.ort_shapes import LIKE_FIRST, output_shape
+from profiler.ort_shapes import LIKE_FIRST, output_dtype, output_shape
 
 if TYPE_CHECKING:
     import onnx
@@ -72,8 +73,9 @@ def read_graph(
     nodes: list[Node] = []
     live = {tensor_name for tensor_name, _ in inputs}
     missing: list[str] = []
+    by_onnx = OfNodes(proto)
     for proto_node in proto.graph.node:
-        node = _node(proto_node, tensors, name, missing, rules=bool(runtime) or unknown is None)
+        node = _node(proto_node, tensors, name, missing, rules=bool(runtime) or unknown is None, by_onnx=by_onnx)
         if any(tensor in live for tensor in node.inputs if tensor):
             live |= set(node.outputs)
             nodes.append(node)
@@ -246,7 +248,9 @@ def _weight(shape: tuple[int, ...], element_type: int) -> Tensor:
     return Tensor(shape, _dtype(element_type), constant=True)
 
 
-def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool) -> Node:
+def _node(
+    proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool, by_onnx: OfNodes
+) -> Node:
     inputs = tuple(proto_node.input)
     operands = tuple([tensors.get(tensor) if tensor else None for tensor in inputs])
     for tensor, operand in zip(inputs, operands, strict=True):
@@ -270,6 +274,8 @@ def _node(proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[
         tuple([tensors.get(output) for output in outputs]),
         rules and UNKNOWN not in operands,
     )
+    if rules and UNKNOWN in operator.outputs and UNKNOWN not in operands:
+        operator = replace(operator, outputs=by_onnx.outputs(proto_node, operands) or operator.outputs)
     for output, tensor in zip(outputs, operator.outputs, strict=True):
         if output not in tensors:
             tensors[output] = tensor
@@ -305,8 +311,8 @@ def _operator(
     if rules and known and known[0] is None:
         shape = _inferred(op_type, dict(attributes), operands)
         if shape is not None:
-            dtype = next((operand.dtype for operand in operands if operand is not None), "float32")
-            outputs[0] = Tensor(shape, dtype)
+            dtypes = [None if operand is None else operand.dtype for operand in operands]
+            outputs[0] = Tensor(shape, output_dtype(op_type, dtypes))
     return Operator("" if domain == "ai.onnx" else domain, op_type, attributes, operands, tuple(outputs))
 
 

@@ -17,7 +17,7 @@ SAME_AS_INPUT = frozenset(
         "LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization", "InstanceNormalization",
         "GroupNormalization", "Silu", "Swish", "Mish", "ThresholdedRelu", "Selu",
         "Celu", "Softsign", "Abs", "Neg", "Ceil", "Floor", "Round", "Dropout",
-        "QuantizeLinear", "DequantizeLinear", "QLinearSigmoid", "QLinearLeakyRelu",
+        "QuantizeLinear", "DequantizeLinear", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax",
     }
 )  # fmt: skip
 
@@ -30,9 +30,22 @@ _CONV = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 _POOL = frozenset({"MaxPool", "AveragePool"})
 _GLOBAL = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 _OF_INTEGERS = frozenset(
-    {"QLinearConv", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QGemm", "QLinearGlobalAveragePool", "NhwcMaxPool"}
+    {
+        "QLinearConv",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearMatMul",
+        "QGemm",
+        "QLinearGlobalAveragePool",
+        "NhwcMaxPool",
+        "QLinearAveragePool",
+        "QLinearConcat",
+    }
 )
 
+
+#: Inputs from which on QGemm writes integers: the last two are scale and zero point of what it writes.
+_QGEMM_REQUANTISED = 8
 
 #: Operators whose shape ONNX, too, cannot know without that of their first input.
 LIKE_FIRST = SAME_AS_INPUT | BROADCAST | _CONV | _POOL | _GLOBAL | {"Concat", "Transpose", "Gemm", "MatMul"}
@@ -87,6 +100,19 @@ def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape
     if op_type in SAME_AS_INPUT:
         return first
     return None
+
+
+def output_dtype(op_type: str, dtypes: Sequence[str | None]) -> str:
+    """Element type of the first output where a rule gives its shape, by those of the inputs."""
+    if op_type == "QuantizeLinear":
+        return (dtypes[2] if len(dtypes) > 2 else None) or "uint8"
+    if op_type == "DequantizeLinear" and len(dtypes) > 1:
+        return dtypes[1] or "float32"
+    if op_type == "QLinearConcat":
+        return (dtypes[2] if len(dtypes) > 2 else None) or "uint8"
+    if op_type == "QGemm" and len([dtype for dtype in dtypes if dtype]) < _QGEMM_REQUANTISED:
+        return "float32"
+    return next((dtype for dtype in dtypes if dtype is not None), "float32")
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
@@ -145,10 +171,14 @@ def _of_integers(
         if attributes.get("channels_last", 0):
             return (first[0], *(1 for _ in first[1:-1]), first[-1])
         return (*first[:2], *(1 for _ in first[2:]))
-    if op_type == "NhwcMaxPool":
+    if op_type == "QLinearConcat":  # scale and zero point of what is written, then three for each operand
+        return _concatenated(inputs[2::3], attributes)
+    if op_type in ("NhwcMaxPool", "QLinearAveragePool"):
         kernel = attributes.get("kernel_shape")
         assert isinstance(kernel, tuple)
-        return _last(_window(_first(first), attributes, kernel=kernel, channels=first[-1]))
+        if op_type == "NhwcMaxPool" or attributes.get("channels_last", 0):
+            return _last(_window(_first(first), attributes, kernel=kernel, channels=first[-1]))
+        return _window(first, attributes, kernel=kernel, channels=first[1])
     second = inputs[3] if len(inputs) > 3 else None
     if second is None:
         return None

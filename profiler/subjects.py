@@ -51,6 +51,12 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
+def batch_of(graph: OperatorGraph) -> int | None:
+    """Inputs in one inference of a network: the leading dimension of its inputs, or None where these differ."""
+    leading = {tensor.shape[0] for _, tensor in graph.inputs if tensor.shape}
+    return leading.pop() if len(leading) == 1 else None
+
+
 def require_subjects(subjects: Sequence[Any]) -> None:
     """Refuse what is no subject, with how to make one of it.
 

@@ -16,6 +16,7 @@ from profiler.memory import planned_peak_bytes
 from profiler.records import BlockRow
 from profiler.statistics import ProcessEstimate
 from profiler.store import Store
+from profiler.subjects import batch_of
 
 #: Fresh processes that a model needs to count as measured although it failed later.
 ENOUGH_PROCESSES = 3
@@ -165,6 +166,7 @@ def measurements(
                 ),
                 closure=closure,
                 closure_note=explained,
+                batch=batch_of(graph) if graph else None,
                 call_ms=call_ms,
             )
         )

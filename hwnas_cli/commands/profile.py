@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, say
-from hwnas_cli.model_files import Batch, Dims, Inputs, Shapes, asked_of
+from hwnas_cli.model_files import Batches, Dims, Inputs, Shapes, asked_of, batches_of
 from hwnas_cli.options import Seed, count
 from hwnas_cli.profiled import Alone, Name, answer_of
 
@@ -44,7 +44,7 @@ def profile(
     probes: Annotated[int | None, count("Random networks of all common operators.")] = None,
     shape: Shapes = None,
     dim: Dims = None,
-    batch: Batch = None,
+    batch: Batches = None,
     inputs: Inputs = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try what failed before again, whatever the reason.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for others to finish measuring on the device.")] = False,
@@ -79,7 +79,11 @@ def profile(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
-    asked = asked_of(shape, dim, batch, inputs, model, usual_batch=chosen.batch)
+    batches = batches_of(batch, chosen.batch)
+    chosen = chosen.model_copy(update={"batch": batches[0] if len(batches) == 1 else 1})
+    asked = [
+        asked_of(shape, dim, size if model and batch else None, inputs, model, usual_batch=size) for size in batches
+    ]
     place = store or f"runs/{chosen.name}.db"
     with contextlib.suppress(profiler.NoStore):
         profiler.Store(place, create=False).close()  # a store that cannot be used is found before anything is built
@@ -90,7 +94,12 @@ def profile(
             if space is not None and samples is None and not arch:
                 samples = POOL
             require_pool(wanted, samples or probes or len(arch or model or ()))  # before anything is built
-        subjects, refused = _subjects(asked, model, space, samples, arch, probes, seed, live)
+        found = [
+            _subjects(how, size, model, space, samples, arch, probes, seed, live)
+            for how, size in zip(asked, batches, strict=True)
+        ]
+        subjects = [one for some, _ in found for one in some]
+        refused = [one for _, some in found for one in some]
         active = None
         with unmade.if_refused(place) as made, profiler.Store(place) as opened:
             made.append(opened)
@@ -196,6 +205,7 @@ def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live
 
 def _subjects(
     asked: Asked | None,
+    batch: int,
     models: Sequence[Path] | None,
     space: str | None,
     samples: int | None,
@@ -218,6 +228,8 @@ def _subjects(
     if probes is not None:
         from profiler.probes import probes as drawn
 
+        if batch > 1:
+            raise UsageError("probes are of batch 1", hint="Leave --batch out, or take a target without it.")
         return drawn(probes, seed), []
     if models:
         found, refused = _accepted(
@@ -238,7 +250,7 @@ def _subjects(
         opened = nas.spaces.load(space) if space is not None else _space_of(archs or ())
         genomes = np.array([opened.parse(text) for text in archs or ()])
     return _accepted(
-        [({"arch": opened.format(genome)}, partial(subject, opened, genome)) for genome in genomes],
+        [({"arch": opened.format(genome)}, partial(subject, opened, genome, batch=batch)) for genome in genomes],
         lambda done: live("building networks", done, len(genomes)),
     )
 

@@ -39,7 +39,7 @@ class Measured:
         subjects: list[Subject | None] = []
         for arch in archs:
             try:
-                subjects.append(subject(self.space, arch))
+                subjects.append(subject(self.space, arch, batch=self.target.batch))
             except ConstantNetwork:
                 subjects.append(None)
         wanted = [one for one in subjects if one is not None]

@@ -50,7 +50,10 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
             study.set_finalist(point.arch, facts)
         if context.target is not None and "measured" not in known:
             text = context.space.format(arch)
-            onnx = path.read_bytes() if path is not None else onnx_bytes(context.space, arch)
+            batch = context.target.batch  # what is exported is of batch 1
+            onnx = (
+                path.read_bytes() if path is not None and batch == 1 else onnx_bytes(context.space, arch, batch=batch)
+            )
             wanted.append((point, subjects.from_bytes(onnx, name=text, space=context.space.spec, arch=text)))
     if not wanted or context.target is None:
         return

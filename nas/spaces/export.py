@@ -15,28 +15,35 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def onnx_bytes(space: Space, arch: NDArray[np.int64], *, module: nn.Module | None = None) -> bytes:
+def onnx_bytes(space: Space, arch: NDArray[np.int64], *, module: nn.Module | None = None, batch: int = 1) -> bytes:
     """The network as serialised ONNX.
 
     Args:
         space: of the architecture.
         arch: `(d,)`.
         module: whose weights to use, as `Supernet.subnet` gives it; seeded random ones if None.
+        batch: inputs in one inference.
 
     Raises:
         ConstantNetwork: its output does not depend on its input.
     """
     from profiler.capture import BlockCache, stitch
 
-    serialised: bytes = stitch(space.assembly(arch), BlockCache.default(), module=module).SerializeToString()
+    assembly = space.assembly(arch).of_batch(batch)
+    serialised: bytes = stitch(assembly, BlockCache.default(), module=module).SerializeToString()
     return serialised
 
 
-def subject(space: Space, arch: NDArray[np.int64]) -> Subject:
+def subject(space: Space, arch: NDArray[np.int64], *, batch: int = 1) -> Subject:
     """The network of one architecture, `(d,)`, as something to measure.
+
+    Args:
+        space: of the architecture.
+        arch: `(d,)`.
+        batch: inputs in one inference.
 
     Raises:
         ConstantNetwork: its output does not depend on its input.
     """
     text = space.format(arch)
-    return subjects.from_bytes(onnx_bytes(space, arch), name=text, space=space.spec, arch=text)
+    return subjects.from_bytes(onnx_bytes(space, arch, batch=batch), name=text, space=space.spec, arch=text)

@@ -13,7 +13,7 @@ from profiler.compilers.protocol import Calibration, Compiler, MakeCompiler
 __all__ = ["REGISTRY", "Calibration", "Compiler", "empty_model", "load"]
 
 REGISTRY: Registry[MakeCompiler] = Registry(
-    "compiler", "profiler.compilers", attribute="COMPILER", skip=("protocol", "plain")
+    "compiler", "profiler.compilers", attribute="COMPILER", skip=("protocol", "plain", "converters")
 )
 
 

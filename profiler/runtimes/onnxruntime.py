@@ -12,8 +12,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
-from profiler.runtimes.protocol import KernelTime, Profile, RuntimeOptions, Sentinel, Traits, require_precision
+from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError, WrongPrecision
+from profiler.runtimes.protocol import (
+    KernelTime,
+    Option,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
@@ -23,6 +32,17 @@ _NUMPY_TYPES = {
 _SUFFIX = "_kernel_time"
 #: Inferences before a profile.
 WARM_RUNS = 3
+_SWITCH = Option("0 or 1", lambda value: value in (0, 1))
+#: Options of the target; a name with a dot is an entry of the session's configuration.
+OPTIONS = {
+    "spinning": _SWITCH,
+    "arena": _SWITCH,
+    "memory_pattern": _SWITCH,
+    "provider": Option("the name of an execution provider, such as CPU", lambda value: isinstance(value, str)),
+    "format": Option("onnx or ort", lambda value: value in ("onnx", "ort")),
+    "platform": Option("amd64 or arm", lambda value: value in ("amd64", "arm")),
+}
+DEFAULTS = {"spinning": 1, "arena": 1, "memory_pattern": 1}
 _WITH_GRAPHS = frozenset({"If", "Loop", "Scan"})
 
 
@@ -199,7 +219,9 @@ class OnnxRuntime:
         return OrtSession(model, options, inputs)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
-        """The optimised model that ONNX Runtime saves."""
+        """The optimised model that ONNX Runtime saves; that of a `.ort` file travels beside it."""
+        if model.suffix == ".ort":
+            return model.with_suffix(".fused.onnx").read_bytes()
         folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
         with tempfile.TemporaryDirectory(dir=folder) as place:
             path = Path(place) / "fused.onnx"
@@ -213,37 +235,24 @@ RUNTIME = OnnxRuntime
 def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None, profile_prefix: str = "") -> Any:
     import onnxruntime as ort
 
-    require_precision("onnxruntime", OnnxRuntime.traits, options.precision)
-    spinning = str(options.options.get("spinning", 1))
-    unknown = sorted(options.options.keys() - {"spinning"})
-    if unknown or spinning not in ("0", "1"):
-        raise UsageError(
-            f"ONNX Runtime takes the option spinning = 0 or 1, got {dict(options.options)}",
-            hint="Remove the others from the target's [runtime.options].",
-        )
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    settings.log_severity_level = 4
-    levels = {
-        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    }
-    if options.optimisation not in levels:
-        raise UsageError(
-            f"ONNX Runtime has no optimisation level {options.optimisation!r}", hint=f"One of: {', '.join(levels)}."
-        )
-    settings.graph_optimization_level = levels[options.optimisation]
-    settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    settings = session_settings(options)
+    provider = str(options.options.get("provider", "CPU"))
     if fused is not None:
         settings.optimized_model_filepath = str(fused)
     if profile_prefix:
         settings.enable_profiling = True
         settings.profile_file_prefix = profile_prefix
+    wanted = f"{provider}ExecutionProvider"
+    if provider != "CPU":  # what the CPU lacks, nobody else takes over
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if wanted not in ort.get_available_providers():
+        built = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.get_available_providers())
+        raise DeviceError(
+            f"this build of ONNX Runtime has no provider {provider}; it has {built}",
+            hint="Install a build that has it, or remove provider from the target's [runtime.options].",
+        )
     try:
-        return ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(model), settings, providers=[wanted])
     except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
         text = str(error).split("\n")[0]
         if (
@@ -257,6 +266,64 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
                 hint="Export with another opset, or replace that operator.",
             ) from error
         raise InvalidModel(f"ONNX Runtime cannot load {model.name}: {text}") from error
+    if provider != "CPU":
+        _require_placement(session, wanted, model)
+    return session
+
+
+def _require_placement(session: Any, wanted: str, model: Path) -> None:
+    """Refuse a model of which nodes were given to another provider than was asked for.
+
+    Raises:
+        WrongPrecision: some were; the message names the first.
+    """
+    elsewhere = [
+        (part.ep_name, node.op_type)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if part.ep_name != wanted
+    ]
+    if elsewhere:
+        provider, op_type = elsewhere[0]
+        raise WrongPrecision(
+            f"{len(elsewhere)} nodes of {model.name} run on {provider}, not on {wanted}: {op_type} is the first",
+            hint="Measure it with a target of that provider.",
+        )
+
+
+def session_settings(options: RuntimeOptions) -> Any:
+    """What a session is made with; the host's half makes `.ort` files with the same.
+
+    Raises:
+        UsageError: there is no such precision, level or option.
+    """
+    import onnxruntime as ort
+
+    require_precision("onnxruntime", OnnxRuntime.traits, options.precision)
+    entries = {name: str(value) for name, value in options.options.items() if "." in name}
+    require_options("onnxruntime", {n: v for n, v in options.options.items() if n not in entries}, OPTIONS)
+    own = {**DEFAULTS, **options.options}
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.log_severity_level = 4
+    settings.enable_cpu_mem_arena = bool(own["arena"])
+    settings.enable_mem_pattern = bool(own["memory_pattern"])
+    levels = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    if options.optimisation not in levels:
+        raise UsageError(
+            f"ONNX Runtime has no optimisation level {options.optimisation!r}", hint=f"One of: {', '.join(levels)}."
+        )
+    settings.graph_optimization_level = levels[options.optimisation]
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(own["spinning"])))
+    for name, value in entries.items():
+        settings.add_session_config_entry(name, value)
+    return settings
 
 
 def _trimmed_mean(durations: Any) -> Any:

@@ -25,6 +25,7 @@ import pytest
 from typer.main import get_command
 
 import device_profiles
+from benchmarks import runtime_table
 from device_profiles.errors import HwnasError
 from hwnas_cli.app import app, main
 from profiler import runtimes
@@ -243,6 +244,7 @@ def test_the_reference_of_targets_is_complete():
     text = (DOCS / "reference" / "targets.md").read_text(encoding="utf-8")
     assert all(f"| `{target}` |" in text for target in device_profiles.names())
     assert all(f"| `{runtime}` |" in text for runtime in runtimes.names())
+    assert runtime_table.table() in text, "python -m benchmarks.runtime_table"
 
 
 def every_error(kind: type[HwnasError] = HwnasError) -> Iterator[type[HwnasError]]:

@@ -13,11 +13,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from device_profiles.errors import HwnasError, InvalidModel, UnsupportedOperator, UsageError
+from device_profiles.errors import (
+    DeviceError,
+    HwnasError,
+    InvalidModel,
+    UnsupportedOperator,
+    UsageError,
+    WrongPrecision,
+)
 from device_profiles.profile import load
-from profiler import runtimes
-from profiler.fusing import fused_graph
+from profiler import compilers, runtimes
+from profiler.fusing import fused_graph, read_fused
 from profiler.onnx_graph import read_graph
+from profiler.proofs import require_precision
 from profiler.runtimes.protocol import Profile, RuntimeOptions
 from profiler.testing import convolution
 
@@ -201,12 +209,20 @@ def test_spinning_is_passed_on(
     "options",
     [
         RuntimeOptions(optimisation="extreme"),
-        RuntimeOptions(precision="int8"),
+        RuntimeOptions(precision="int4"),
         RuntimeOptions(precision="fp61"),
         RuntimeOptions(options={"spining": 0}),
         RuntimeOptions(options={"spinning": "now and then"}),
+        RuntimeOptions(options={"format": "tflite"}),
     ],
-    ids=["optimisation", "precision-it-does-not-convert-to", "unknown-precision", "unknown-option", "unknown-value"],
+    ids=[
+        "optimisation",
+        "precision-it-does-not-convert-to",
+        "unknown-precision",
+        "unknown-option",
+        "unknown-value",
+        "format",
+    ],
 )
 def test_what_it_does_not_offer_is_refused_by_name(network: Path, options: RuntimeOptions) -> None:
     """A setting that is quietly ignored would be part of the conditions of numbers that it did not shape."""
@@ -214,7 +230,69 @@ def test_what_it_does_not_offer_is_refused_by_name(network: Path, options: Runti
         with pytest.raises(UsageError) as caught:
             work(network, options)
         named = (options.optimisation, options.precision, *map(str, options.options))
-        assert any(repr(name) in caught.value.message for name in named) and caught.value.hint
+        assert any(name in caught.value.message for name in named) and caught.value.hint
+
+
+def test_an_ort_file_has_the_layout_of_its_platform(network: Path) -> None:
+    """Without a platform it is that of Arm: other kernels, and another key."""
+    kinds = {}
+    for platform in ("amd64", "arm"):
+        options = RuntimeOptions(options={"format": "ort", "platform": platform})
+        made = compilers.load("onnxruntime").compile(network, options)
+        assert made.suffix == ".ort"
+        session = RUNTIME.load(made, options)
+        graph = read_fused(RUNTIME.fuse(made, options) or b"", "onnxruntime")
+        profile = session.profile(2)
+        assert profile is not None
+        assert [k.op_type for k in profile.kernels] == [node.operator.op_type for node in graph.nodes]
+        plain = RUNTIME.load(network, RuntimeOptions()).outputs()
+        assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(session.outputs(), plain, strict=True))
+        kinds[platform] = {node.operator.domain for node in graph.nodes}
+    assert "com.microsoft.nchwc" in kinds["amd64"] and "com.microsoft.nchwc" not in kinds["arm"]
+
+
+def test_entries_of_the_session_are_options(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = onnxruntime.InferenceSession
+
+    def spy(model: str, settings: Any, **more: Any) -> Any:
+        seen.append(settings.get_session_config_entry("session.set_denormal_as_zero"))
+        return original(model, settings, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    RUNTIME.load(network, RuntimeOptions(options={"session.set_denormal_as_zero": 1})).run()
+    assert seen == ["1"]
+
+
+def test_a_provider_that_the_build_lacks_is_refused(network: Path) -> None:
+    with pytest.raises(DeviceError, match="has no provider NoSuch; it has") as caught:
+        RUNTIME.load(network, RuntimeOptions(options={"provider": "NoSuch"}))
+    assert caught.value.hint
+
+
+def test_nodes_on_another_provider_are_a_failure(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fallback that nobody noticed would be called an accelerator's number."""
+    original = onnxruntime.InferenceSession
+
+    def on_the_cpu(model: str, settings: Any, providers: Any) -> Any:
+        return original(model, settings, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["FastExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_cpu)
+    with pytest.raises(WrongPrecision, match="run on CPUExecutionProvider, not on FastExecutionProvider") as caught:
+        RUNTIME.load(network, RuntimeOptions(options={"provider": "Fast"}))
+    assert caught.value.hint
+
+
+def test_int8_computes_nearly_the_same_and_proves_it(network: Path) -> None:
+    options = RuntimeOptions(precision="int8")
+    made = compilers.load("onnxruntime").compile(network, options)
+    graph = read_fused(RUNTIME.fuse(made, options) or b"", "onnxruntime")
+    require_precision(graph, "int8", read_graph(network), "network")
+    with pytest.raises(WrongPrecision, match="in int8"):
+        require_precision(graph, "fp32", read_graph(network), "network")
+    plain, quantised = RUNTIME.load(network, RuntimeOptions()).outputs(), RUNTIME.load(made, options).outputs()
+    assert all(np.abs(a - b).max() < 0.05 * np.abs(a).max() for a, b in zip(plain, quantised, strict=True))
 
 
 # -- what it computes
