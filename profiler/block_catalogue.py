@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from device_profiles.profile import Target
 from profiler.assembly import Assembly
 from profiler.compiling import Compiled, compiled, kept_at
 from profiler.cuts import Use, cut
-from profiler.operators import Operator, operator_from_plain, operator_to_plain
+from profiler.operators import Operator, OperatorGraph, operator_from_plain, operator_to_plain
 
-_VERSION = 2
+_VERSION = 3
 _CHUNK = 8
 
 Progress = Callable[[int, int], None]
@@ -34,10 +34,15 @@ class CutNetwork:
     Attributes:
         kernels: numbers of `BlockCatalogue.kernels`, of each node.
         uses: its blocks, whose kernels are numbers of nodes; None where the runtime's kernels cannot be told apart.
+        reads: of each node the values that it reads, numbered as they come, from the network's input on; -1 is an input
+            that is left out, -2 a constant.
+        outputs: the values that the network gives.
     """
 
     kernels: tuple[int, ...]
     uses: tuple[Use, ...] | None
+    reads: tuple[tuple[int, ...], ...]
+    outputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def compile_and_cut(
     networks: list[CutNetwork] = []
     for found, cuts in compiled(assemblies, target, _made, span=_CHUNK, cache=cache, workers=workers):
         places = [number.setdefault(kernel, len(number)) for kernel in found]
-        networks += [CutNetwork(tuple(places[i] for i in one.kernels), one.uses) for one in cuts]
+        networks += [replace(one, kernels=tuple(places[i] for i in one.kernels)) for one in cuts]
         progress(len(networks), len(assemblies))
     catalogue = BlockCatalogue(tuple(number), tuple(networks))
     _write(path, catalogue)
@@ -93,8 +98,20 @@ def _made(graphs: Compiled) -> tuple[list[Operator], list[CutNetwork]]:
     networks: list[CutNetwork] = []
     for assembly, graph in graphs:
         kernels = tuple(number.setdefault(node.operator, len(number)) for node in graph.nodes)
-        networks.append(CutNetwork(kernels, cut(graph, assembly)))
+        networks.append(CutNetwork(kernels, cut(graph, assembly), *_wires(graph)))
     return list(number), networks
+
+
+def _wires(graph: OperatorGraph) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """What each node reads, and what the graph gives."""
+    values = {"": -1} | {name: number for number, (name, _) in enumerate(graph.inputs)}
+    reads = []
+    count = len(graph.inputs)
+    for node in graph.nodes:
+        reads.append(tuple(values.get(name, -2) for name in node.inputs))
+        values |= {name: count + i for i, name in enumerate(node.outputs) if name}
+        count += len(node.outputs)
+    return tuple(reads), tuple(values[name] for name in graph.outputs if name in values)
 
 
 def _write(path: Path, catalogue: BlockCatalogue) -> None:
@@ -103,7 +120,12 @@ def _write(path: Path, catalogue: BlockCatalogue) -> None:
     plain = {
         "kernels": [operator_to_plain(kernel) for kernel in catalogue.kernels],
         "networks": [
-            [network.kernels, None if network.uses is None else [_use_to_plain(use, labels) for use in network.uses]]
+            [
+                network.kernels,
+                None if network.uses is None else [_use_to_plain(use, labels) for use in network.uses],
+                network.reads,
+                network.outputs,
+            ]
             for network in catalogue.networks
         ],
     }
@@ -128,8 +150,10 @@ def _read(path: Path) -> BlockCatalogue:
                 None
                 if uses is None
                 else tuple(Use(block, tuple(own), labels[given], labels[wanted]) for block, own, given, wanted in uses),
+                tuple(map(tuple, reads)),
+                tuple(outputs),
             )
-            for kernels, uses in plain["networks"]
+            for kernels, uses, reads, outputs in plain["networks"]
         )
         return BlockCatalogue(tuple(operator_from_plain(kernel) for kernel in plain["kernels"]), networks)
     except (OSError, ValueError, LookupError, TypeError, zlib.error) as error:

@@ -8,7 +8,7 @@ ones have none. Some more, which nothing was learned from, are held against it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from device_profiles.profile import Target
 from predictors.blocks import contexts, places
-from predictors.blocks.contexts import Seen, counted
+from predictors.blocks.contexts import Kernels, Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
 from predictors.network import Additive
-from profiler.block_catalogue import compile_and_cut
+from profiler.block_catalogue import CutNetwork, compile_and_cut
 from profiler.operators import Operator
+from profiler.stretches import Stretch, apart
 
 Progress = Callable[[int, int], None]
 Floats = NDArray[np.float64]
@@ -51,6 +52,7 @@ class Blocks:
         compiled: networks that were learned from.
         held: genomes that were not, `(h, d)`.
         held_kernels: numbers of the kernels that each of them runs.
+        stretches: where networks are to be put together, what `contexts` and `held_kernels` number in place of kernels.
     """
 
     choices: tuple[int, ...]
@@ -61,6 +63,7 @@ class Blocks:
     compiled: int
     held: Archs
     held_kernels: tuple[tuple[int, ...], ...]
+    stretches: tuple[Stretch, ...] = ()
 
     def table(self, shares: Additive) -> BlockTable:
         """The sums of what each kernel adds.
@@ -88,6 +91,7 @@ def build(
     space: SampledSpace,
     target: Target,
     *,
+    wired: bool = False,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Blocks:
@@ -96,14 +100,16 @@ def build(
     Args:
         space: of any size.
         target: whose runtime compiles them.
+        wired: whether contexts must tell the order of a block's kernels and what each reads, not only how often each runs.
         seed: of the samples.
         progress: told how many networks are compiled, and of about how many.
 
     Raises:
-        NotLocal: what stands at a place depends on too many genes, or a kernel belongs to no block.
+        NotLocal: what stands at a place depends on too many genes, or a kernel belongs to no block; if `wired`, also
+            where no context tells them exactly.
     """
     found = places.learn(space, seed)
-    work = _Work(space, target, found, {}, [], [], progress)
+    work = _Work(space, target, found, wired, progress)
     rng = np.random.default_rng([seed, 1])
     pool = space.canonical(space.sample(_POOL, rng))
     work.compile(_of_each_block(space, found, pool))
@@ -112,6 +118,8 @@ def build(
         try:
             learned = contexts.learn(work.seen, len(found.blocks), chained=found.chained)
         except NotLocal:
+            if wired:
+                raise
             exact = False
             work.compile(space.canonical(space.sample(AVERAGED, np.random.default_rng([seed, 3]))))
             found, kinds = places.apart(found)  # what stands elsewhere has other neighbours
@@ -130,8 +138,8 @@ def build(
         tuple(kernel for seen in network for kernel, count in seen.kernels for _ in range(int(count)))
         for network in work.seen[compiled:]
     )
-    kernels = tuple(work.kernels)
-    return Blocks(tuple(space.choices), found, learned, kernels, exact, compiled, held, runs)
+    kernels, stretches = tuple(work.kernels), tuple(work.stretches)
+    return Blocks(tuple(space.choices), found, learned, kernels, exact, compiled, held, runs, stretches)
 
 
 @dataclass
@@ -141,10 +149,12 @@ class _Work:
     space: SampledSpace
     target: Target
     places: Places
-    kernels: dict[Operator, int]
-    archs: list[Archs]
-    seen: list[list[Seen]]
+    wired: bool
     progress: Progress
+    kernels: dict[Operator, int] = field(default_factory=dict)
+    stretches: dict[Stretch, int] = field(default_factory=dict)
+    archs: list[Archs] = field(default_factory=list)
+    seen: list[list[Seen]] = field(default_factory=list)
 
     def compile(self, archs: Archs) -> None:
         """Compile networks `(n, d)` and cut them apart.
@@ -165,12 +175,24 @@ class _Work:
             if network.uses is None:
                 raise NotLocal("a kernel of a compiled network belongs to no block")
             standing = [code for code in codes.tolist() if code != NONE]
+            numbered = replace(network, kernels=tuple(numbers[i] for i in network.kernels))
             self.seen.append(
                 [
-                    Seen(code, use.given, use.wanted, counted(numbers[network.kernels[i]] for i in use.kernels))
-                    for code, use in zip(standing, network.uses, strict=True)
+                    Seen(code, use.given, use.wanted, told)
+                    for code, use, told in zip(standing, network.uses, self._told(numbered), strict=True)
                 ]
             )
+
+    def _told(self, network: CutNetwork) -> list[Kernels]:
+        """Of each block what contexts must tell."""
+        assert network.uses is not None
+        if not self.wired:
+            return [counted(network.kernels[i] for i in use.kernels) for use in network.uses]
+        stretches = apart(network, list(self.kernels))
+        if stretches is None:
+            raise NotLocal("kernels of a compiled network do not run block by block")
+        number = self.stretches
+        return [((number.setdefault(one, len(number)), 1),) if one.kernels else () for one in stretches]
 
 
 def _elsewhere(found: Places, arch: Archs, network: list[Seen]) -> list[Seen]:

@@ -1,0 +1,117 @@
+"""Compiled networks as stretches of kernels, one for each block: cut apart, and joined to others' as one graph again.
+
+A stretch knows values of other blocks by their place among those that cross the edge before it; so stretches of
+different networks fit together where the edges between them are the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profiler.block_catalogue import CutNetwork
+from profiler.operators import Node, Operator, OperatorGraph, Tensor
+
+#: What a kernel reads that is no value: an input that is left out, and a constant, each use of which is one of its own.
+LEFT_OUT, CONSTANT = -1, -2
+#: Values that cross the edge before a stretch are numbered downwards from here.
+_CROSSING = -3
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The kernels of one block in one compiled network, in the order in which they run.
+
+    Values are numbered from 0 as its kernels write them; `LEFT_OUT` and `CONSTANT` are none, and -3, -4 ... are those
+    that cross the edge before it, in the order in which they were written.
+
+    Attributes:
+        kernels: number of each.
+        reads: what each reads.
+        gives: what crosses the edge behind it: all that is read later; behind the last one, what the network gives.
+    """
+
+    kernels: tuple[int, ...]
+    reads: tuple[tuple[int, ...], ...]
+    gives: tuple[int, ...]
+
+
+def apart(network: CutNetwork, kernels: Sequence[Operator]) -> tuple[Stretch, ...] | None:
+    """The stretches of a network, in the order of its blocks; those that the runtime deleted have no kernels.
+
+    Args:
+        network: compiled and cut.
+        kernels: that its numbers speak of.
+
+    Returns:
+        None where kernels belong to no block, or those of a block do not run in a row.
+    """
+    if network.uses is None:
+        return None
+    if list(itertools.chain.from_iterable(use.kernels for use in network.uses)) != list(range(len(network.kernels))):
+        return None
+    last: dict[int, int] = {}
+    for i, reads in enumerate(network.reads):
+        last |= dict.fromkeys(reads, i)
+    last |= dict.fromkeys(network.outputs, len(network.kernels))
+    crossing: Sequence[int] = (0,)  # the network's input
+    written, found = 1, []
+    for use in network.uses:
+        if not use.kernels:
+            found.append(Stretch((), (), ()))
+            continue
+        number = {CONSTANT: CONSTANT, LEFT_OUT: LEFT_OUT}
+        number |= {value: _CROSSING - i for i, value in enumerate(crossing)}
+        start, behind = written, use.kernels[-1]
+        written += sum(len(kernels[network.kernels[i]].outputs) for i in use.kernels)
+        number |= {value: value - start for value in range(start, written)}
+        alive = [value for value in (*crossing, *range(start, written)) if last.get(value, -1) > behind]
+        crossing = network.outputs if behind == len(network.kernels) - 1 else alive
+        found.append(
+            Stretch(
+                tuple(network.kernels[i] for i in use.kernels),
+                tuple(tuple(number[value] for value in network.reads[i]) for i in use.kernels),
+                tuple(number[value] for value in crossing),
+            )
+        )
+    return tuple(found)
+
+
+def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: str) -> OperatorGraph:
+    """The graph of a network, its stretches one behind the other.
+
+    Args:
+        stretches: in order, all with kernels; edges between them must be the same.
+        kernels: that their numbers speak of.
+        runtime: whose kernels these are.
+
+    Raises:
+        LookupError: a stretch reads what does not cross the edge before it.
+    """
+    nodes: list[Node] = []
+    crossing = ["input"]
+    given: Tensor | None = None
+    values = constants = 0
+    for stretch in stretches:
+        own: list[str] = []
+        for kernel, reads in zip(stretch.kernels, stretch.reads, strict=True):
+            operator = kernels[kernel]
+            names = []
+            for position, value in enumerate(reads):
+                if value >= 0:
+                    names.append(own[value])
+                elif value == CONSTANT:
+                    names.append(f"w{constants}")
+                    constants += 1
+                else:
+                    names.append("" if value == LEFT_OUT else crossing[_CROSSING - value])
+                    if names[-1] == "input":
+                        given = operator.inputs[position]
+            written = tuple(f"v{values + i}" for i in range(len(operator.outputs)))
+            values += len(written)
+            own += written
+            nodes.append(Node(operator, tuple(names), written))
+        crossing = [own[value] if value >= 0 else crossing[_CROSSING - value] for value in stretch.gives]
+    inputs = () if given is None else (("input", given),)
+    return OperatorGraph(tuple(nodes), inputs, tuple(crossing), runtime)
