@@ -44,7 +44,7 @@ class Tensor:
     dtype: str = "float32"
     constant: bool = False
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Number of elements."""
         count = 1
@@ -52,7 +52,7 @@ class Tensor:
             count *= extent
         return count
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Size in bytes."""
         return self.elements * DTYPE_BYTES.get(self.dtype, 4)

@@ -7,26 +7,20 @@ replaces them from the second inference on (`mem_pattern_planner.h`, `execution_
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from profiler.memory.allocation import Allocation
 from profiler.memory.arena import Arena, OffsetPlan
 from profiler.memory.liveness import weights
-from profiler.memory.onnxruntime_rules import (
-    ALIASES,
-    BLOCKS,
-    IN_PLACE,
-    SMALL_CONSTANT_BYTES,
-    in_regions,
-    packed_bytes,
-    workspace_bytes,
-)
+from profiler.memory.onnxruntime_needs import CONV, REORDER_INPUT, REORDER_OUTPUT, Needs, needs
+from profiler.memory.onnxruntime_rules import BLOCKS
 from profiler.operators import Node, OperatorGraph, Tensor
 
-_CONV = "com.microsoft.nchwc:Conv"
-_REORDER_INPUT = "com.microsoft.nchwc:ReorderInput"
-_REORDER_OUTPUT = "com.microsoft.nchwc:ReorderOutput"
+#: Shape and bytes: buffers are taken over by values of the same.
+_Form = tuple[tuple[int, ...], int]
 
 
 def allocate(graph: OperatorGraph) -> Allocation:
@@ -34,14 +28,16 @@ def allocate(graph: OperatorGraph) -> Allocation:
 
     The network's inputs are the caller's and no part of it; its outputs are.
     """
-    shapes = stored_tensors(graph)
-    buffers = assign_buffers(graph, shapes)
-    owned, outputs, freed = _lifetimes(graph, buffers)
-    sizes = {name: tensor.bytes for name, tensor in shapes.items()}
-    workspaces = [workspace_bytes(node.operator) for node in graph.nodes]
+    wanted = [needs(node.operator) for node in graph.nodes]
+    reads = [[node.inputs[i] for i in want.reads] for node, want in zip(graph.nodes, wanted, strict=True)]
+    forms: dict[str, _Form] = {name: (tensor.shape, tensor.bytes) for name, tensor in stored_tensors(graph).items()}
+    sizes = {name: form[1] for name, form in forms.items()}
+    buffers = _assign_buffers(graph, forms, wanted, reads)
+    owned, outputs, freed = _lifetimes(graph, buffers, reads)
+    workspaces = [want.workspace for want in wanted]
 
     arena, pattern = Arena(), OffsetPlan()
-    replaced_bytes = _load_weights(graph, arena)
+    replaced_bytes = _load_weights(graph, wanted, arena)
     resident = arena.in_use_bytes
     places: dict[str, int | None] = {}
     timeline = []
@@ -69,7 +65,7 @@ def allocate(graph: OperatorGraph) -> Allocation:
         resident,
         arena.held_bytes,
         tuple(timeline),
-        _notes(graph, workspaces),
+        _notes(graph, workspaces, reads),
         touched_bytes=touched,
         replaced_bytes=replaced_bytes,
     )
@@ -81,15 +77,17 @@ def stored_tensors(graph: OperatorGraph) -> dict[str, Tensor]:
     stored: dict[str, Tensor] = {}
     widened: dict[str, int] = {}
     for node in graph.nodes:
+        written = node.operator.outputs
+        stored |= zip(node.outputs, written, strict=True)
         kind = node.operator.kind
-        for name, tensor in zip(node.outputs, node.operator.outputs, strict=True):
-            stored[name] = tensor
-            full = 0
-            if kind == _REORDER_INPUT and len(tensor.shape) > 1:
-                full = -(-tensor.shape[1] // block) * block
-            elif kind not in (_CONV, _REORDER_OUTPUT) and node.inputs and node.inputs[0] in widened:
-                full = widened[node.inputs[0]]  # what else reads a blocked tensor keeps its channels
-            if full and full != tensor.shape[1]:
+        if kind == REORDER_INPUT and len(written[0].shape) > 1:
+            full = -(-written[0].shape[1] // block) * block
+        elif kind not in (CONV, REORDER_OUTPUT) and node.inputs and node.inputs[0] in widened:
+            full = widened[node.inputs[0]]  # what else reads a blocked tensor keeps its channels
+        else:
+            continue
+        for name, tensor in zip(node.outputs, written, strict=True):
+            if full != tensor.shape[1]:
                 widened[name] = full
                 stored[name] = replace(tensor, shape=(tensor.shape[0], full, *tensor.shape[2:]))
     return stored
@@ -101,10 +99,10 @@ def _block(graph: OperatorGraph) -> int:
     All have whole blocks of filters, and whole blocks of channels where they read a blocked tensor; a few channels can
     be read as they are.
     """
-    reordered = {name for node in graph.nodes if node.operator.kind == _REORDER_INPUT for name in node.outputs}
+    reordered = {name for node in graph.nodes if node.operator.kind == REORDER_INPUT for name in node.outputs}
     channels: list[int] = []
     for node in graph.nodes:
-        weight = node.operator.inputs[1] if node.operator.kind == _CONV else None
+        weight = node.operator.inputs[1] if node.operator.kind == CONV else None
         if weight is not None:
             channels.append(weight.shape[0])
             if node.inputs[0] in reordered and int(node.operator.attribute("group", 1)) == 1:
@@ -112,7 +110,9 @@ def _block(graph: OperatorGraph) -> int:
     return next((block for block in BLOCKS if all(count % block == 0 for count in channels)), BLOCKS[-1])
 
 
-def assign_buffers(graph: OperatorGraph, stored: dict[str, Tensor]) -> dict[str, str]:
+def _assign_buffers(
+    graph: OperatorGraph, forms: dict[str, _Form], wanted: Sequence[Needs], reads: Sequence[list[str]]
+) -> dict[str, str]:
     """The value whose buffer each value is written to: itself, or one that came before.
 
     A value takes the buffer of an input where its operator aliases that input, or may write into it and nobody else
@@ -121,71 +121,50 @@ def assign_buffers(graph: OperatorGraph, stored: dict[str, Tensor]) -> dict[str,
 
     Args:
         graph: the nodes.
-        stored: tensors by name, from `stored_tensors`.
+        forms: of the values that nodes write.
+        wanted: of each node.
+        reads: of each node the values, repeats included.
     """
     outputs = set(graph.outputs)
-    inputs = {name for name, _ in graph.inputs}
-    uses = Counter(name for node in graph.nodes for name in _reads(node))
-    uses.update(inputs)  # the caller keeps its inputs
-    uses.update(graph.outputs)
-    uses.update(name for node in graph.nodes for name in node.outputs)
-    buffer = {name: name for name in (*inputs, *stored)}
-    form = {name: (tensor.shape, tensor.bytes) for name, tensor in stored.items()}
-    free: dict[tuple[tuple[int, ...], int], list[str]] = {}  # by form, freed last at the end
-
-    def take(owner: str, name: str) -> None:
-        buffer[name] = owner
-        uses[owner] += uses[name]
-
-    def drop(owner: str) -> None:
-        uses[owner] -= 1
-        if uses[owner] == 0 and owner in form:
-            free.setdefault(form[owner], []).append(owner)
-
-    for node in graph.nodes:
+    uses = dict.fromkeys(forms, 1)  # that of the node that writes it
+    for name in itertools.chain((name for name, _ in graph.inputs), graph.outputs, *reads):  # the caller keeps its own
+        uses[name] = uses.get(name, 0) + 1
+    buffer = {name: name for name in itertools.chain((name for name, _ in graph.inputs), forms)}
+    free: dict[_Form, list[str]] = {}  # freed last at the end
+    for node, want, read in zip(graph.nodes, wanted, reads, strict=True):
         for position, name in enumerate(node.outputs):
             if name in outputs:
                 continue
-            source = _reused_input(node, position, form.get(name), form, buffer, uses)
-            waiting = free.get(form[name])
-            if source is not None:
-                take(source, name)
-            elif waiting and form[name][0]:
-                take(waiting.pop(), name)
-        for name in (*_reads(node), *node.outputs):
-            drop(buffer[name])
+            form = forms[name]
+            owner = None if position else _reused_input(node, want, form, forms, buffer, uses)
+            if owner is None and form[0] and free.get(form):
+                owner = free[form].pop()
+            if owner is not None:
+                buffer[name] = owner
+                uses[owner] += uses[name]
+        for name in (*read, *node.outputs):
+            owner = buffer[name]
+            uses[owner] -= 1
+            if uses[owner] == 0 and owner in forms:
+                free.setdefault(forms[owner], []).append(owner)
     return buffer
 
 
 def _reused_input(
-    node: Node,
-    position: int,
-    wanted: tuple[tuple[int, ...], int] | None,
-    form: dict[str, tuple[tuple[int, ...], int]],
-    buffer: dict[str, str],
-    uses: Counter[str],
+    node: Node, want: Needs, wanted: _Form, forms: dict[str, _Form], buffer: dict[str, str], uses: dict[str, int]
 ) -> str | None:
-    """The buffer of the input that an output takes over, if it does."""
-    kind = node.operator.kind
-    if position or not node.inputs:
-        return None
-    if kind in ALIASES:
-        return buffer.get(node.inputs[0])
-    for candidate in IN_PLACE.get(kind, ()):
+    """The buffer of the input that the first output takes over, if it does."""
+    if want.alias:
+        return buffer.get(node.inputs[0]) if node.inputs else None
+    for candidate in want.in_place:
         name = node.inputs[candidate] if candidate < len(node.inputs) else ""
-        if name in buffer and uses[buffer[name]] == 1 and form.get(name) == wanted:
+        if name in buffer and uses[buffer[name]] == 1 and forms.get(name) == wanted:
             return buffer[name]
     return None
 
 
-def _reads(node: Node) -> list[str]:
-    """Names of the values that a node reads, repeats included, constants not."""
-    pairs = zip(node.inputs, node.operator.inputs, strict=True)
-    return [name for name, tensor in pairs if tensor is not None and not tensor.constant]
-
-
 def _lifetimes(
-    graph: OperatorGraph, buffer: dict[str, str]
+    graph: OperatorGraph, buffer: dict[str, str], reads: Sequence[list[str]]
 ) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """For each node the buffers that it opens, the outputs that it writes, and the buffers that are freed after it."""
     results = set(graph.outputs)
@@ -193,11 +172,11 @@ def _lifetimes(
     outputs: list[list[str]] = []
     last: dict[str, int] = {}
     opened: set[str] = set()
-    for index, node in enumerate(graph.nodes):
+    for index, (node, read) in enumerate(zip(graph.nodes, reads, strict=True)):
         owned.append([name for name in node.outputs if buffer[name] == name and name not in results])
         outputs.append([name for name in node.outputs if name in results])
-        opened |= set(owned[-1])
-        for name in (*_reads(node), *node.outputs):
+        opened.update(owned[-1])
+        for name in (*read, *node.outputs):
             last[buffer[name]] = index
     freed: list[list[str]] = [[] for _ in graph.nodes]
     for name, index in last.items():
@@ -206,46 +185,52 @@ def _lifetimes(
     return owned, outputs, freed
 
 
-def _load_weights(graph: OperatorGraph, arena: Arena) -> int:
+def _load_weights(graph: OperatorGraph, wanted: Sequence[Needs], arena: Arena) -> int:
     """Put small constants and packed copies into the arena; the bytes of the constants that the copies replace.
 
     A constant that several nodes pack in the same way is packed once.
     """
     packed: dict[tuple[str, int], tuple[int, bool]] = {}
     unpacked: set[str] = set()
-    for node in graph.nodes:
-        copies = packed_bytes(node.operator)
-        for position, name in enumerate(node.inputs):
-            if position in copies:
-                packed[name, int(node.operator.attribute("transB", 0))] = copies[position], in_regions(node.operator)
-            else:
-                unpacked.add(name)
+    small: dict[str, int] = {}
+    for node, want in zip(graph.nodes, wanted, strict=True):
+        for position, size in want.packed:
+            packed[node.inputs[position], want.transposed] = size, want.regions
+        unpacked.update([node.inputs[position] for position in want.unpacked])
+        for position, size in want.small:
+            small[node.inputs[position]] = size
     for size, regions in packed.values():
         if regions:
             arena.allocate(size)
         else:
             arena.reserve(size)
     replaced = {name for name, _ in packed} - unpacked
+    for name, size in small.items():
+        if name not in replaced:
+            arena.reserve(size)
+    if not replaced:
+        return 0
     constants = weights(graph)
-    for name, tensor in constants.items():
-        if tensor.bytes <= SMALL_CONSTANT_BYTES and name not in replaced:
-            arena.reserve(tensor.bytes)
     return sum(constants[name].bytes for name in replaced)
 
 
 def _borrow(arena: Arena, sizes: tuple[int, ...] | None) -> None:
     """Hand out a kernel's workspace and take it back."""
-    for place in [arena.allocate(size) for size in sizes or ()]:
-        arena.free(place)
+    if sizes:
+        for place in [arena.allocate(size) for size in sizes]:
+            arena.free(place)
 
 
-def _notes(graph: OperatorGraph, workspaces: list[tuple[int, ...] | None]) -> tuple[str, ...]:
+def _notes(
+    graph: OperatorGraph, workspaces: Sequence[tuple[int, ...] | None], reads: Sequence[list[str]]
+) -> tuple[str, ...]:
     notes = []
     unknown = sorted({n.operator.kind for n, sizes in zip(graph.nodes, workspaces, strict=True) if sizes is None})
     if unknown:
         notes.append(f"the workspace of {', '.join(unknown)} is not known and counted as 0")
-    readers = Counter(name for node in graph.nodes for name in set(_reads(node)))
-    if any(n.operator.kind == _REORDER_OUTPUT and readers[n.inputs[0]] > 1 for n in graph.nodes):
+    reordered = {node.inputs[0] for node in graph.nodes if node.operator.kind == REORDER_OUTPUT}
+    readers = Counter(name for read in reads for name in set(read) & reordered)
+    if any(count > 1 for count in readers.values()):
         notes.append(
             "ONNX Runtime orders ReorderOutput and the other readers of its input anew each time it loads the model; "
             "this is the peak of the order given"
