@@ -55,27 +55,33 @@ def apart(network: CutNetwork, kernels: Sequence[Operator]) -> tuple[Stretch, ..
     for i, reads in enumerate(network.reads):
         last |= dict.fromkeys(reads, i)
     last |= dict.fromkeys(network.outputs, len(network.kernels))
-    crossing: Sequence[int] = (0,)  # the network's input
+    across: Sequence[int] = (0,)  # the network's input
     written, found = 1, []
     for use in network.uses:
         if not use.kernels:
             found.append(Stretch((), (), ()))
             continue
         number = {CONSTANT: CONSTANT, LEFT_OUT: LEFT_OUT}
-        number |= {value: _CROSSING - i for i, value in enumerate(crossing)}
+        number |= {value: _CROSSING - i for i, value in enumerate(across)}
         start, behind = written, use.kernels[-1]
         written += sum(len(kernels[network.kernels[i]].outputs) for i in use.kernels)
         number |= {value: value - start for value in range(start, written)}
-        alive = [value for value in (*crossing, *range(start, written)) if last.get(value, -1) > behind]
-        crossing = network.outputs if behind == len(network.kernels) - 1 else alive
+        alive = [value for value in (*across, *range(start, written)) if last.get(value, -1) > behind]
+        across = network.outputs if behind == len(network.kernels) - 1 else alive
         found.append(
             Stretch(
                 tuple(network.kernels[i] for i in use.kernels),
                 tuple(tuple(number[value] for value in network.reads[i]) for i in use.kernels),
-                tuple(number[value] for value in crossing),
+                tuple(number[value] for value in across),
             )
         )
     return tuple(found)
+
+
+def crossing(stretch: Stretch) -> int:
+    """How many values must cross the edge before a stretch, at least."""
+    lowest = min((value for reads in (*stretch.reads, stretch.gives) for value in reads), default=0)
+    return max(_CROSSING - lowest + 1, 0)
 
 
 def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: str) -> OperatorGraph:
@@ -90,28 +96,30 @@ def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: s
         LookupError: a stretch reads what does not cross the edge before it.
     """
     nodes: list[Node] = []
-    crossing = ["input"]
+    across = ["input"]
     given: Tensor | None = None
     values = constants = 0
     for stretch in stretches:
-        own: list[str] = []
+        names: dict[int, str] = {_CROSSING - i: name for i, name in enumerate(across)}
+        names[LEFT_OUT] = ""
+        own = 0
         for kernel, reads in zip(stretch.kernels, stretch.reads, strict=True):
             operator = kernels[kernel]
-            names = []
+            read = []
             for position, value in enumerate(reads):
-                if value >= 0:
-                    names.append(own[value])
-                elif value == CONSTANT:
-                    names.append(f"w{constants}")
+                if value == CONSTANT:
+                    read.append(f"w{constants}")
                     constants += 1
                 else:
-                    names.append("" if value == LEFT_OUT else crossing[_CROSSING - value])
-                    if names[-1] == "input":
+                    read.append(names[value])
+                    if given is None and read[-1] == "input":
                         given = operator.inputs[position]
-            written = tuple(f"v{values + i}" for i in range(len(operator.outputs)))
-            values += len(written)
-            own += written
-            nodes.append(Node(operator, tuple(names), written))
-        crossing = [own[value] if value >= 0 else crossing[_CROSSING - value] for value in stretch.gives]
+            written = []
+            for _ in operator.outputs:
+                names[own] = f"v{values}"
+                written.append(names[own])
+                own, values = own + 1, values + 1
+            nodes.append(Node(operator, tuple(read), tuple(written)))
+        across = [names[value] for value in stretch.gives]
     inputs = () if given is None else (("input", given),)
-    return OperatorGraph(tuple(nodes), inputs, tuple(crossing), runtime)
+    return OperatorGraph(tuple(nodes), inputs, tuple(across), runtime)

@@ -1,8 +1,9 @@
 """Predictions of a space's architectures at search speed: what a fitted predictor of graphs says of integer vectors.
 
 A small space is a table (`tabulated`), one whose blocks decide their kernels with their neighbours is a sum over blocks
-(`blockwise`), any other is learned from some thousand networks that were compiled or walked block by block
-(`distilled`), or is itself walked (`walked`). `choose` tells which.
+(`blockwise`), or, where the cost is no sum, networks put together from blocks (`joined`); any other is learned from some
+thousand networks that were compiled or walked block by block (`distilled`), or is itself walked (`walked`). `choose`
+tells which.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from device_profiles.profile import Target
 from predictors.blocks.places import NotLocal
 from predictors.encodings.blockwise import Blockwise
 from predictors.encodings.distilled import Distilled
+from predictors.encodings.joined import Joined
 from predictors.encodings.protocol import Encoding, Fidelity, Progress, SearchedSpace
 from predictors.encodings.tabulated import TABLE_LIMIT, Tabulated
 from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
+from predictors.graphs.simulation import Simulation
 from predictors.network import NetworkModel
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "Distilled",
     "Encoding",
     "Fidelity",
+    "Joined",
     "SearchedSpace",
     "Tabulated",
     "Walked",
@@ -32,8 +36,8 @@ __all__ = [
     "load",
 ]
 
-_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Distilled] | type[Walked]] = {
-    kind.kind: kind for kind in (Tabulated, Blockwise, Distilled, Walked)
+_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Joined] | type[Distilled] | type[Walked]] = {
+    kind.kind: kind for kind in (Tabulated, Blockwise, Joined, Distilled, Walked)
 }
 
 #: Files of encodings, beside those of the model.
@@ -50,7 +54,7 @@ def choose(
         space: of any size.
         target: whose runtime compiles its networks.
         unit: of the cost.
-        progress: told how many networks are compiled, then how many are walked, and of about how many.
+        progress: told how many networks are compiled, then how many are walked or put together, and of about how many.
 
     Raises:
         UsageError: no kind serves the space; each is named with why.
@@ -65,6 +69,11 @@ def choose(
             why = str(error)
         try:
             return Distilled.of_blocks(model, space, target, unit, why, progress=progress)
+        except NotLocal as error:
+            why = str(error)
+    if isinstance(model, Simulation):
+        try:
+            return Joined.fit(model, space, target, unit, progress=progress)
         except NotLocal as error:
             why = str(error)
     return Distilled.fit(model, space, target, unit, why, progress=progress)
