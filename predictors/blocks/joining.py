@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from predictors.blocks.building import Blocks
 from predictors.blocks.contexts import UNSEEN
-from predictors.blocks.places import NONE, Archs, NotLocal
+from predictors.blocks.places import NONE, Archs, Codes, NotLocal
 from predictors.blocks.table import BlockTable, of_tensors, to_tensors
 from profiler.operators import Operator, OperatorGraph, operator_from_plain, operator_to_plain
 from profiler.stretches import CONSTANT, LEFT_OUT, Stretch, crossing, joined
@@ -76,17 +76,19 @@ class Joining:
         except ValueError as error:
             raise NotLocal(str(error)) from error
 
-    def entries(self, archs: Archs) -> NDArray[np.int32]:
+    def entries(self, archs: Archs) -> Codes:
         """Entries of the blocks of genomes `(n, d)`, `(n, places)`; equal rows are equal networks."""
         return self.table.entries(archs)
 
-    def known(self, entries: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def known(self, entries: Codes) -> NDArray[np.bool_]:
         """Whether each block of networks `(n, places)` stands between neighbours that a compiled one has, `(n,)`."""
         return np.asarray((entries < len(self.stretches)).all(axis=1))
 
-    def graph(self, entries: NDArray[np.int32]) -> OperatorGraph:
+    def graph(self, entries: Codes) -> OperatorGraph:
         """The fused graph of a network that is known, `(places,)`."""
-        return joined([self.stretches[entry] for entry in entries.tolist() if entry != NONE], self.kernels, self.runtime)
+        return joined(
+            [self.stretches[entry] for entry in entries.tolist() if entry != NONE], self.kernels, self.runtime
+        )
 
 
 def held_graphs(found: Blocks, runtime: str) -> list[OperatorGraph]:

@@ -1,9 +1,9 @@
 """Predictions of a space's architectures at search speed: what a fitted predictor of graphs says of integer vectors.
 
 A small space is a table (`tabulated`), one whose blocks decide their kernels with their neighbours is a sum over blocks
-(`blockwise`), or, where the cost is no sum, networks put together from blocks (`joined`); any other is learned from some
-thousand networks that were compiled or walked block by block (`distilled`), or is itself walked (`walked`). `choose`
-tells which.
+(`blockwise`), or, where the cost is no sum, networks put together from blocks (`joined`); any other is learned from
+some thousand networks that were compiled or walked block by block (`distilled`), or is itself walked (`walked`).
+`choose` tells which.
 """
 
 from __future__ import annotations

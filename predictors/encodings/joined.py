@@ -12,7 +12,7 @@ from device_profiles.profile import Target
 from predictors import intervals
 from predictors.blocks import building
 from predictors.blocks.joining import Joining, held_graphs, of_arrays, to_arrays
-from predictors.blocks.places import NotLocal
+from predictors.blocks.places import Codes, NotLocal
 from predictors.blocks.table import GUESSED
 from predictors.differentiable.anchored import AnchoredCost
 from predictors.differentiable.network import NetworkCost
@@ -33,7 +33,7 @@ from predictors.sealed import check_numbers
 from profiler.compiling import forked
 
 #: Networks that are put together to learn a cost from that has gradients, and how many of them in one process.
-TAUGHT, SPAN = 20_000, 200
+TAUGHT, SPAN = 10_000, 50
 #: Networks that are kept in memory, about.
 _KEPT = 200_000
 #: Begins names of arrays of the learned cost in the file.
@@ -84,8 +84,10 @@ class Joined:
         found = building.build(space, target, wired=True, progress=progress)
         joining = Joining.of(found, target.runtime.name)
         archs = space.sample(TAUGHT, np.random.default_rng([0, 9]))
-        archs = archs[joining.known(joining.entries(archs))]
-        spans = [archs[start : start + SPAN] for start in range(0, len(archs), SPAN)]
+        entries = joining.entries(archs)
+        known = joining.known(entries)
+        archs, entries = archs[known], entries[known]
+        spans = [entries[start : start + SPAN] for start in range(0, len(entries), SPAN)]
         told = np.empty(0)
         for part in forked(lambda number: _of_graphs(joining, model, spans[number]).value, len(spans)):
             told = np.concatenate([told, part])
@@ -111,15 +113,17 @@ class Joined:
         if len(self._kept) + len(keys) > _KEPT:
             self._kept.clear()
         known = self.joining.known(entries)
-        new = {key: row for row, key in enumerate(keys) if known[row] and key not in self._kept}
-        found = self.model.predict([self.joining.graph(entries[row]) for row in new.values()])
-        self._kept.update(zip(new, _rows(found), strict=True))
-        guessed = iter(_rows(self._guess(archs[~known], found)))
+        new = list({key: row for row, key in enumerate(keys) if known[row] and key not in self._kept}.values())
+        for start in range(0, len(new), SPAN):
+            part = new[start : start + SPAN]
+            graphs = _of_graphs(self.joining, self.model, entries[part])
+            self._kept.update(zip([keys[row] for row in part], _rows(graphs), strict=True))
+        guessed = iter(_rows(self._guess(archs[~known])))
         told = [self._kept[key] if sure else next(guessed) for key, sure in zip(keys, known, strict=True)]
         value, low, high, coverage = np.array([one[:4] for one in told]).reshape(-1, 4).T
-        unsure = found.low is None
-        ends = (None, None) if unsure else (low, high)
-        return widened(Prediction(value, *ends, found.unit, coverage, tuple(one[4] for one in told)), self.error)
+        missing = tuple(one[4] for one in told)
+        found = Prediction(value, low, high, self.learned.unit, coverage, missing)
+        return widened(found if not np.isnan(low).any() else replace(found, low=None, high=None), self.error)
 
     def differentiable(self) -> AnchoredCost:
         """The learned cost, exact at every architecture."""
@@ -145,17 +149,18 @@ class Joined:
             raise ValueError(f"error must be below 1, got {facts['error']}")
         return Joined(of_arrays(tensors, facts, choices), model, learned, float(facts["error"]))
 
-    def _guess(self, archs: Archs, sure: Prediction) -> Prediction:
-        """What is learned of networks `(n, d)` of which no graph is known; `sure` tells whether there are intervals."""
+    def _guess(self, archs: Archs) -> Prediction:
+        """What was learned of genomes `(n, d)` whose graphs are not known."""
         value = self.learned.predict(archs).value
         own, graphs = self.learned.half_width, self.model.half_width
         width = None if own is None or graphs is None else (1.0 + own) * (1.0 + graphs) - 1.0
         low, high = intervals.around(value, width, np.zeros_like(value))
-        return Prediction(value, low, high, sure.unit, np.zeros_like(value), ((GUESSED,),) * len(value))
+        return Prediction(value, low, high, self.learned.unit, np.zeros_like(value), ((GUESSED,),) * len(value))
 
 
-def _of_graphs(joining: Joining, model: GraphPredictor, archs: Archs) -> Prediction:
-    return model.predict([joining.graph(row) for row in joining.entries(archs)])
+def _of_graphs(joining: Joining, model: GraphPredictor, entries: Codes) -> Prediction:
+    """Predictions of networks that are known, `(n, places)`."""
+    return model.predict([joining.graph(row) for row in entries])
 
 
 def _rows(found: Prediction) -> list[_Told]:

@@ -18,7 +18,7 @@ from predictors.prediction import Prediction, check_missing
 from predictors.samples import NetworkSamples, require_costs
 from predictors.sealed import check_numbers, read_json, understood
 from profiler.catalogue import Catalogue
-from profiler.memory import MemoryPlan, simulate
+from profiler.memory import allocation, weights
 from profiler.operators import OperatorGraph
 
 _SCHEMA = "hwnas.simulation/1"
@@ -91,11 +91,11 @@ class Simulation:
     def _around(self, graphs: Iterable[OperatorGraph], missing: str) -> Prediction:
         values, coverage, unknown = [], [], []
         for graph in graphs:
-            plan = simulate(graph, graph.runtime)
-            values.append(_bytes(plan))
-            told = sum(operator.kind not in plan.unknown for operator in graph.operators)
-            coverage.append(told / max(len(graph.operators), 1) if plan.unknown else 1.0)
-            unknown.append(tuple(plan.unknown))
+            simulated, untold = _simulated(graph)
+            values.append(simulated)
+            told = sum(operator.kind not in untold for operator in graph.operators)
+            coverage.append(told / max(len(graph.operators), 1) if untold else 1.0)
+            unknown.append(untold)
         if missing == "raise":
             require_known(tuple(unknown))
         value: NDArray[np.float64] = np.array(values, dtype=np.float64)
@@ -108,8 +108,11 @@ PREDICTOR = Simulation
 
 def simulated_bytes(graph: OperatorGraph) -> float:
     """Weights, and the peak of the runtime's allocator."""
-    return _bytes(simulate(graph, graph.runtime))
+    return _simulated(graph)[0]
 
 
-def _bytes(plan: MemoryPlan) -> float:
-    return float(plan.weight_bytes + plan.allocator_peak_bytes)
+def _simulated(graph: OperatorGraph) -> tuple[float, tuple[str, ...]]:
+    """Weights and peak, and the operators of which the rules do not tell what they need."""
+    found = allocation(graph, graph.runtime)
+    held = sum(tensor.bytes for tensor in weights(graph).values())
+    return float(held + found.peak_bytes), found.unknown

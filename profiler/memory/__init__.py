@@ -10,16 +10,18 @@ measurement (the agent takes those), nor a model with fitted constants; what a r
 plan's notes. `fit_process_overhead` alone fits: what a process needs beside.
 """
 
-from profiler.memory.liveness import LiveTensor, planned_peak_bytes
-from profiler.memory.plan import MemoryPlan, runtimes_with_rules, simulate
+from profiler.memory.liveness import LiveTensor, planned_peak_bytes, weights
+from profiler.memory.plan import MemoryPlan, allocation, runtimes_with_rules, simulate
 from profiler.memory.process import ProcessOverhead, fit_process_overhead
 
 __all__ = [
     "LiveTensor",
     "MemoryPlan",
     "ProcessOverhead",
+    "allocation",
     "fit_process_overhead",
     "planned_peak_bytes",
     "runtimes_with_rules",
     "simulate",
+    "weights",
 ]

@@ -90,6 +90,16 @@ def runtimes_with_rules() -> tuple[str, ...]:
     return tuple(sorted(_RULES))
 
 
+def allocation(graph: OperatorGraph, runtime: str) -> Allocation:
+    """What a runtime's allocator is asked for, the part of `simulate` that the runtime decides.
+
+    Args:
+        graph: as for `simulate`.
+        runtime: likewise.
+    """
+    return _RULES.get(runtime, _plain)(graph)
+
+
 def simulate(graph: OperatorGraph, runtime: str) -> MemoryPlan:
     """Simulate the memory of one network, run again and again on one thread.
 
@@ -101,10 +111,9 @@ def simulate(graph: OperatorGraph, runtime: str) -> MemoryPlan:
         runtime: name of the runtime; one without rules gets plain liveness, and a note that says so.
     """
     live = liveness(graph)
-    rules = _RULES.get(runtime)
-    found = (rules or _plain)(graph)
+    found = allocation(graph, runtime)
     notes = found.notes
-    if rules is None:
+    if runtime not in _RULES:
         known = ", ".join(runtimes_with_rules())
         notes = (f"no rules are known of the allocator of {runtime!r}, so this is plain liveness (known: {known})",)
     index = live.peak_index
