@@ -10,7 +10,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiler.assembly import INPUT
 from profiler.block_catalogue import CutNetwork
+from profiler.cuts import CONVERSIONS
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
 
 #: What a kernel reads that is no value: an input that is left out, and a constant, each use of which is one of its own.
@@ -84,6 +86,26 @@ def crossing(stretch: Stretch) -> int:
     return max(_CROSSING - lowest + 1, 0)
 
 
+def crossed(stretches: Sequence[Stretch], kernels: Sequence[Operator]) -> tuple[str, ...]:
+    """What crosses the edge behind each stretch of a network: the operator set that each value is of, or its conversion.
+
+    Args:
+        stretches: of a whole network, in order.
+        kernels: that their numbers speak of.
+    """
+    across = [INPUT]
+    found = []
+    for stretch in stretches:
+        own: list[str] = []
+        for operator in (kernels[kernel] for kernel in stretch.kernels):
+            converted = operator.op_type in CONVERSIONS
+            own += [operator.kind if converted else operator.domain or "onnx"] * len(operator.outputs)
+        if stretch.kernels:
+            across = [own[value] if value >= 0 else across[_CROSSING - value] for value in stretch.gives]
+        found.append(" ".join(across))
+    return tuple(found)
+
+
 def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: str) -> OperatorGraph:
     """The graph of a network, its stretches one behind the other.
 
@@ -96,7 +118,7 @@ def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: s
         LookupError: a stretch reads what does not cross the edge before it.
     """
     nodes: list[Node] = []
-    across = ["input"]
+    across = [INPUT]
     given: Tensor | None = None
     values = constants = 0
     for stretch in stretches:
@@ -112,7 +134,7 @@ def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: s
                     constants += 1
                 else:
                     read.append(names[value])
-                    if given is None and read[-1] == "input":
+                    if given is None and read[-1] == INPUT:
                         given = operator.inputs[position]
             written = []
             for _ in operator.outputs:
@@ -121,5 +143,5 @@ def joined(stretches: Sequence[Stretch], kernels: Sequence[Operator], runtime: s
                 own, values = own + 1, values + 1
             nodes.append(Node(operator, tuple(read), tuple(written)))
         across = [names[value] for value in stretch.gives]
-    inputs = () if given is None else (("input", given),)
+    inputs = () if given is None else ((INPUT, given),)
     return OperatorGraph(tuple(nodes), inputs, tuple(across), runtime)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from device_profiles.profile import Target
 from predictors.blocks import contexts, places
-from predictors.blocks.contexts import Kernels, Seen, counted
+from predictors.blocks.contexts import Seen, counted
 from predictors.blocks.places import NONE, Archs, NotLocal, Places, SampledSpace
 from predictors.blocks.table import BlockTable
 from predictors.network import Additive
+from profiler.assembly import INPUT
 from profiler.block_catalogue import CutNetwork, compile_and_cut
 from profiler.operators import Operator
-from profiler.stretches import Stretch, apart
+from profiler.stretches import Stretch, apart, crossed
 
 Progress = Callable[[int, int], None]
 Floats = NDArray[np.float64]
@@ -100,7 +101,8 @@ def build(
     Args:
         space: of any size.
         target: whose runtime compiles them.
-        wired: whether contexts must tell the order of a block's kernels and what each reads, not only how often each runs.
+        wired: whether contexts must tell the order of a block's kernels and what each reads, not only how often each
+            runs.
         seed: of the samples.
         progress: told how many networks are compiled, and of about how many.
 
@@ -176,23 +178,39 @@ class _Work:
                 raise NotLocal("a kernel of a compiled network belongs to no block")
             standing = [code for code in codes.tolist() if code != NONE]
             numbered = replace(network, kernels=tuple(numbers[i] for i in network.kernels))
-            self.seen.append(
-                [
-                    Seen(code, use.given, use.wanted, told)
-                    for code, use, told in zip(standing, network.uses, self._told(numbered), strict=True)
-                ]
-            )
+            self.seen.append(self._wired(standing, numbered) if self.wired else _counted(standing, numbered))
 
-    def _told(self, network: CutNetwork) -> list[Kernels]:
-        """Of each block what contexts must tell."""
-        assert network.uses is not None
-        if not self.wired:
-            return [counted(network.kernels[i] for i in use.kernels) for use in network.uses]
-        stretches = apart(network, list(self.kernels))
-        if stretches is None:
+    def _wired(self, codes: list[int], network: CutNetwork) -> list[Seen]:
+        """The blocks of a network, each with its stretch; edges are told by what crosses them, too."""
+        kernels = list(self.kernels)
+        stretches = apart(network, kernels)
+        if network.uses is None or stretches is None:
             raise NotLocal("kernels of a compiled network do not run block by block")
-        number = self.stretches
-        return [((number.setdefault(one, len(number)), 1),) if one.kernels else () for one in stretches]
+        found = []
+        before = INPUT
+        for code, use, stretch, behind in zip(codes, network.uses, stretches, crossed(stretches, kernels), strict=True):
+            number = self.stretches.setdefault(stretch, len(self.stretches)) if stretch.kernels else None
+            _, given, *_ = use.given
+            _, wanted, *_ = use.wanted
+            found.append(
+                Seen(
+                    code,
+                    ("", given, before, f"{given}: {before}"),
+                    ("", wanted, behind, f"{wanted}: {behind}"),
+                    () if number is None else ((number, 1),),
+                )
+            )
+            before = behind
+        return found
+
+
+def _counted(codes: list[int], network: CutNetwork) -> list[Seen]:
+    """The blocks of a network, each with how often it runs which kernels."""
+    assert network.uses is not None
+    return [
+        Seen(code, use.given, use.wanted, counted(network.kernels[i] for i in use.kernels))
+        for code, use in zip(codes, network.uses, strict=True)
+    ]
 
 
 def _elsewhere(found: Places, arch: Archs, network: list[Seen]) -> list[Seen]:

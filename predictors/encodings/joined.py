@@ -33,7 +33,7 @@ from predictors.sealed import check_numbers
 from profiler.compiling import forked
 
 #: Networks that are put together to learn a cost from that has gradients, and how many of them in one process.
-TAUGHT, SPAN = 10_000, 50
+TAUGHT, SPAN = 12_000, 50
 #: Networks that are kept in memory, about.
 _KEPT = 200_000
 #: Begins names of arrays of the learned cost in the file.
