@@ -2,9 +2,11 @@
 
     python -m benchmarks.spaces [-o OUT] [--space NAME ...] [--networks 200]     from an empty cache; hours for all
     python -m benchmarks.spaces --cache FOLDER                                   keeps what was compiled
+    python -m benchmarks.spaces --cost memory                                    of memory, not of a sum over kernels
 
 Nothing is measured on the device: the costs of kernels are drawn, since what is asked is whether sums are those of the
-kernels that a runtime really runs. Networks that deviations are taken of were not compiled for the table.
+kernels that a runtime really runs; memory (`--cost memory`) is simulated. Networks that deviations are taken of were not
+compiled for the table.
 """
 
 from __future__ import annotations
@@ -21,33 +23,35 @@ import numpy as np
 
 from benchmarks.machine import machine
 
-#: Encodings that are predicted at once, those where networks are walked one by one, and rows of probabilities.
-ENCODINGS, WALKS, ROWS = 200_000, 2_000, 256
+#: Encodings that are predicted at once, those where networks are walked or joined one by one, and rows of
+#: probabilities.
+ENCODINGS, SLOW, ROWS = 200_000, 2_000, 256
 
 
-def one(spec: str, networks: int) -> dict[str, Any]:
-    """All figures of a space."""
+def one(spec: str, networks: int, memory: bool = False) -> dict[str, Any]:
+    """All figures of a space: of a drawn cost, or of memory."""
     import torch
 
     import device_profiles
     import nas
     from predictors import encodings
-    from predictors.encodings.blockwise import Blockwise
+    from predictors.encodings import Blockwise, Joined
+    from predictors.graphs.simulation import Simulation
     from profiler.catalogue import compile_all
 
     torch.set_num_threads(1)
     space, target = nas.spaces.load(spec), device_profiles.load("local-onnxruntime")
-    model = drawn_model()
+    model, unit = (Simulation(), "bytes") if memory else (drawn_model(), "ms")
     start = time.perf_counter()
-    encoding, fidelity = encodings.choose(model, space, target, "ms", progress=lambda done, total: None)
+    encoding, fidelity = encodings.choose(model, space, target, unit, progress=lambda done, total: None)
     first_s = time.perf_counter() - start
     start = time.perf_counter()
-    encodings.choose(model, space, target, "ms", progress=lambda done, total: None)
+    encodings.choose(model, space, target, unit, progress=lambda done, total: None)
     found: dict[str, Any] = {
         "space": spec,
         "genomes": float(space.size),
         "kind": fidelity.kind,
-        "exact": isinstance(encoding, Blockwise) and not encoding.error,
+        "exact": isinstance(encoding, (Blockwise, Joined)) and not encoding.error,
         "compiled": fidelity.compiled,
         "fit_s": first_s,
         "fit_again_s": time.perf_counter() - start,
@@ -57,8 +61,9 @@ def one(spec: str, networks: int) -> dict[str, Any]:
     deviation = np.abs(encoding.predict(archs).value / alone - 1.0)
     found |= {"networks": networks, "median": float(np.median(deviation)), "worst": float(deviation.max())}
     walked, rng = fidelity.kind == "walked", np.random.default_rng(1)
-    drawn = space.sample if walked else lambda n, rng: rng.integers(0, space.choices, size=(n, len(space.choices)))
-    many = drawn(WALKS if walked else ENCODINGS, rng)
+    slow = fidelity.kind in ("walked", "joined")
+    drawn = space.sample if slow else lambda n, rng: rng.integers(0, space.choices, size=(n, len(space.choices)))
+    many = drawn(SLOW if slow else ENCODINGS, rng)
     start = time.perf_counter()
     encoding.predict(many)
     found["encodings_per_s"] = len(many) / (time.perf_counter() - start)
@@ -111,13 +116,14 @@ def main() -> None:
     parser.add_argument("--space", action="append")
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--cost", choices=("latency", "memory"), default="latency")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as empty:
         os.environ["HWNAS_CACHE"] = str(asked.cache or empty)
         rows: list[dict[str, Any]] = []
         for spec in asked.space or nas.spaces.names():
             try:
-                rows.append(one(spec, asked.networks))
+                rows.append(one(spec, asked.networks, asked.cost == "memory"))
             except Exception as error:  # the others are still asked for
                 rows.append({"space": spec, "error": f"{type(error).__name__}: {error}"})
             print(json.dumps(rows[-1]), flush=True)

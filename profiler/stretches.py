@@ -87,7 +87,7 @@ def crossing(stretch: Stretch) -> int:
 
 
 def crossed(stretches: Sequence[Stretch], kernels: Sequence[Operator]) -> tuple[str, ...]:
-    """What crosses the edge behind each stretch of a network: the operator set that each value is of, or its conversion.
+    """What crosses the edge behind each stretch of a network: the operator set of each value, or its conversion.
 
     Args:
         stretches: of a whole network, in order.

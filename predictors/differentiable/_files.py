@@ -90,14 +90,16 @@ def options(facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def shaped(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A tensor of the given shape.
+    """A tensor of the given shape, of finite numbers.
 
     Raises:
-        ValueError: its shape is another.
+        ValueError: its shape is another, or a number is not finite.
     """
     found = tensors[name]
     if found.shape != shape:
         raise ValueError(f"{name} has shape {found.shape}, expected {shape}")
+    if found.dtype.kind not in "fi" or not np.isfinite(found).all():
+        raise ValueError(f"{name} holds what is no finite number")
     return found
 
 

@@ -9,6 +9,7 @@ import device_profiles
 import nas
 from benchmarks.spaces import drawn_model
 from predictors import encodings
+from predictors.graphs.simulation import Simulation
 from predictors.testing import check_encoding
 from profiler.catalogue import compile_all
 
@@ -37,3 +38,13 @@ def test_a_space_is_told_as_nearly_as_it_should(name):
     median, worst = EXACT if name in SMALL or name == "nasbench201" else NEAR
     assert np.median(deviation) <= median and deviation.max() <= worst, fidelity
     check_encoding(encoding, archs, model, "ms")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_memory_is_that_of_compiling_network_by_network_where_blocks_tell_kernels(name):
+    space, target, model = nas.spaces.load(SMALL[name]), device_profiles.load("local-onnxruntime"), Simulation()
+    encoding, fidelity = encodings.choose(model, space, target, "bytes", progress=lambda done, total: None)
+    archs = space.sample(60, np.random.default_rng(5))
+    alone = model.predict_catalogue(compile_all([space.assembly(arch) for arch in archs], target)).value
+    assert (encoding.predict(archs).value == alone).all(), fidelity
+    check_encoding(encoding, archs[:20], model, "bytes")
