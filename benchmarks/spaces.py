@@ -5,8 +5,8 @@
     python -m benchmarks.spaces --cost memory                                    of memory, not of a sum over kernels
 
 Nothing is measured on the device: the costs of kernels are drawn, since what is asked is whether sums are those of the
-kernels that a runtime really runs; memory (`--cost memory`) is simulated. Networks that deviations are taken of were not
-compiled for the table.
+kernels that a runtime really runs; memory (`--cost memory`) is simulated. Networks that deviations are taken of were
+not compiled for the table.
 """
 
 from __future__ import annotations
