@@ -42,25 +42,25 @@ def command(*words: str) -> dict[str, Any]:
     return answer
 
 
-def one(spec: str, names: tuple[str, ...], folder: Path) -> dict[str, Any]:
+def one(spec: str, names: tuple[str, ...], folder: Path, target: str = TARGET) -> dict[str, Any]:
     """A space: profiled, fitted, and held against other networks."""
     space = nas.spaces.load(spec)
     place = folder / spec.partition(":")[0]
     place.mkdir(parents=True, exist_ok=True)
     learned, unseen = str(place / "learned.db"), str(place / "unseen.db")
     start = time.monotonic()
-    sampled = ("profile", TARGET, "--space", spec)
+    sampled = ("profile", target, "--space", spec)
     command(*sampled, "--samples", str(LEARNED), "--budget", BUDGET, "--store", learned)
     found: dict[str, Any] = {"space": spec, "profile_s": time.monotonic() - start}
     command(*sampled, "--samples", str(UNSEEN), "--seed", "1000", "--store", unseen)
     with profiler.Store(learned, create=False) as store:
-        conditions = store.require_conditions(TARGET)
+        conditions = store.require_conditions(target)
         found["device_s"] = store.device_s(conditions)
         known = {row.arch for row in store.models().values()}
     for name in names:
         start = time.monotonic()
         fitted = command(
-            "fit", TARGET, "--space", spec, "--predictor", name, "--store", learned, "-o", str(place / name)
+            "fit", target, "--space", spec, "--predictor", name, "--store", learned, "-o", str(place / name)
         )
         fit_s = time.monotonic() - start
         with profiler.Store(unseen, create=False) as store:

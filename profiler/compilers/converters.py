@@ -155,16 +155,15 @@ class _Worker:
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None and self.process.stdin is not None and self.process.stdout is not None
-        try:
+        hangs, line = False, ""
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline() if self._answers() else ""
-        except BrokenPipeError:
-            line = ""
+            hangs = not self._answers()
+            line = "" if hangs else self.process.stdout.readline()
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        hangs = self.process.poll() is None
         self.stop()
         if hangs:
             return {"error": f"it took more than {PATIENCE_S:.0f} s"}

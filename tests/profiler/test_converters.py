@@ -1,0 +1,103 @@
+"""Converters: an environment that is there or not, a process for many models, results that are kept whole."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.compilers import converters
+from profiler.compilers.converters import Converter
+
+SCRIPT = """
+import os, sys, time
+from profiler.compilers.converters import serve
+class UnsupportedOperator(Exception): pass
+def convert(model, made, options):
+    print("noise on standard output")
+    if options.get("do") == "die": os._exit(3)
+    if options.get("do") == "refuse": raise ValueError("no such thing")
+    if options.get("do") == "lack": raise UnsupportedOperator("Foo")
+    if options.get("do") == "half":
+        made.write_text("half"); raise ValueError("half way")
+    made.write_text(f"{model.read_text()} {os.getpid()}")
+    made.with_suffix(".side").write_text("beside")
+serve(convert)
+"""
+
+
+@pytest.fixture
+def converter(tmp_path, monkeypatch) -> Converter:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(converters, "_SCRIPTS", tmp_path)
+    (tmp_path / "echo.py").write_text(SCRIPT)
+    made = Converter("echo", ("made-up==1",))
+    made.python.parent.mkdir(parents=True)
+    made.python.symlink_to(sys.executable)
+    yield made
+    converters._worker(made).stop()
+    converters._WORKERS.pop(("echo", os.getpid()), None)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    path = tmp_path / "m.onnx"
+    path.write_text("model")
+    return path
+
+
+def test_one_process_serves_many_and_results_are_kept(converter, model, tmp_path) -> None:
+    first = converter.convert(model, tmp_path / "a.made", {}).read_text()
+    other = converter.convert(model, tmp_path / "b.made", {"x": 1}).read_text()
+    assert first == other, "one process"
+    assert (tmp_path / "a.side").read_text() == "beside"
+    converters._worker(converter).stop()
+    assert converter.convert(model, tmp_path / "c.made", {}).read_text() == first, "kept"
+    assert converter.convert(model, tmp_path / "d.made", {"x": 2}).read_text() != first, "another process"
+    model.write_text("another")
+    assert converter.convert(model, tmp_path / "e.made", {}).read_text().startswith("another")
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "words"),
+    [("refuse", InvalidModel, "no such thing"), ("lack", UnsupportedOperator, "Foo"), ("half", InvalidModel, "half")],
+)
+def test_what_a_converter_refuses_has_its_words_and_leaves_nothing(converter, model, tmp_path, do, kind, words) -> None:
+    for _ in range(2):
+        with pytest.raises(kind, match=words) as caught:
+            converter.convert(model, tmp_path / "a.made", {"do": do})
+        assert caught.value.hint and not (tmp_path / "a.made").exists()
+    kept = list((tmp_path / "cache" / "converted" / "echo").iterdir())
+    assert not kept, "nothing half-written"
+
+
+def test_a_converter_that_dies_costs_one_model(converter, model, tmp_path) -> None:
+    with pytest.raises(InvalidModel, match="the converter ended"):
+        converter.convert(model, tmp_path / "a.made", {"do": "die"})
+    assert converter.convert(model, tmp_path / "b.made", {}).exists()
+
+
+def test_a_converter_that_hangs_is_stopped(converter, model, tmp_path, monkeypatch) -> None:
+    (tmp_path / "echo.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(converters, "PATIENCE_S", 0.5)
+    with pytest.raises(InvalidModel, match="more than"):
+        converter.convert(model, tmp_path / "a.made", {})
+
+
+def test_one_that_is_not_installed_says_how(tmp_path, model, monkeypatch) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(converters, "_SCRIPTS", tmp_path)
+    (tmp_path / "echo.py").write_text("")
+    with pytest.raises(DeviceError, match="not installed") as caught:
+        Converter("echo", ("made-up==1",)).convert(model, tmp_path / "a.made", {})
+    assert caught.value.hint == "hwnas doctor --install echo"
+
+
+def test_an_installation_that_fails_leaves_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    made = Converter("nothing", (str(tmp_path / "no-such-package-1.0.tar.gz"),))
+    with pytest.raises(DeviceError, match="could not be installed") as caught:
+        made.install()
+    assert not made.installed and caught.value.hint
+    assert not list((tmp_path / "cache" / "converters").iterdir())
