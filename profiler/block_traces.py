@@ -52,16 +52,24 @@ class Shapes:
         found: dict[str, Shape] = {INPUT: assembly.input_shape}
         read: list[tuple[Shape, ...]] = []
         for block in assembly.blocks:
-            shapes = tuple(found[name] for name in block.inputs)
-            known = self.outputs.get((block.key, shapes))
-            if known is None:
-                dtypes = [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
-                ran = trace(block, shapes, dtypes)
-                known = self.export(block, shapes, dtypes) if ran is None else ran.output
-                self.outputs[block.key, shapes] = known
-            found[block.name] = known
+            shapes = tuple([found[name] for name in block.inputs])
+            found[block.name] = self.output(block, shapes, assembly.input_dtype)
             read.append(shapes)
         return tuple(read)
+
+    def output(self, block: Block, shapes: tuple[Shape, ...], input_dtype: str) -> Shape:
+        """What a block gives that reads values of these shapes, in a network whose input has this dtype.
+
+        Raises:
+            InvalidModel: the block cannot be traced, nor exported.
+        """
+        known = self.outputs.get((block.key, shapes))
+        if known is None:
+            dtypes = [input_dtype if name == INPUT else "float32" for name in block.inputs]
+            ran = trace(block, shapes, dtypes)
+            known = self.export(block, shapes, dtypes) if ran is None else ran.output
+            self.outputs[block.key, shapes] = known
+        return known
 
 
 def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace | None:

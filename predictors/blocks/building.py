@@ -107,8 +107,8 @@ def build(
         progress: told how many networks are compiled, and of about how many.
 
     Raises:
-        NotLocal: what stands at a place depends on too many genes, or a kernel belongs to no block; if `wired`, also
-            where no context tells them exactly.
+        NotPlaced: what stands at a place depends on too many genes.
+        NotLocal: a kernel belongs to no block; if `wired`, also where no context tells them exactly.
     """
     found = places.learn(space, seed)
     work = _Work(space, target, found, wired, progress)

@@ -58,6 +58,10 @@ class NotLocal(Exception):
     """What stands or happens at a place depends on more than its own genes and its neighbours; it says where."""
 
 
+class NotPlaced(NotLocal):
+    """No few genes tell what stands at a place, whatever kernels it has and whatever these cost."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One place.
@@ -161,7 +165,7 @@ def learn(space: SampledSpace, seed: int = 0) -> Places:
         seed: of the samples.
 
     Raises:
-        NotLocal: what stands at a place depends on too many genes, or no order of places holds for all networks.
+        NotPlaced: what stands at a place depends on too many genes, or no order of places holds for all networks.
     """
     rng = np.random.default_rng([seed, len(space.choices)])
     pool = np.unique(space.canonical(space.sample(_POOL, rng)), axis=0)
@@ -192,12 +196,12 @@ def _hold(book: _Book, found: Places, archs: Archs) -> None:
     """Hold the places against genomes `(n, d)` as they come, those that are not canonical too.
 
     Raises:
-        NotLocal: a network has other blocks, or others' order.
+        NotPlaced: a network has other blocks, or others' order.
     """
     for arch, codes in zip(archs, found.codes(archs), strict=True):
         row = book.read(book.space.canonical(arch[None])[0])
         if list(row.values()) != [code for code in codes.tolist() if code != NONE]:
-            raise NotLocal(f"genome {arch.tolist()} has other blocks than its genes tell one by one")
+            raise NotPlaced(f"genome {arch.tolist()} has other blocks than its genes tell one by one")
 
 
 def _changed(space: SampledSpace, base: Archs) -> list[tuple[Archs, int]]:
@@ -214,7 +218,7 @@ def _order(rows: list[dict[str, int]] | list[Mapping[str, int]]) -> tuple[str, .
     """One order of names that is that of every network.
 
     Raises:
-        NotLocal: there is none.
+        NotPlaced: there is none.
     """
     after: dict[str, set[str]] = {}
     for row in {tuple(row) for row in rows}:
@@ -239,7 +243,7 @@ def _order(rows: list[dict[str, int]] | list[Mapping[str, int]]) -> tuple[str, .
                 state[following] = False
                 stack.append((following, iter(after[following])))
             elif not state[following]:
-                raise NotLocal(f"blocks {following!r} and {name!r} stand in either order")
+                raise NotPlaced(f"blocks {following!r} and {name!r} stand in either order")
     return tuple(reversed(found))
 
 
@@ -247,7 +251,7 @@ def _complete(book: _Book, pool: Archs, rows: list[Mapping[str, int]], name: str
     """Add genes that no single change showed: two networks with equal genes have different blocks there.
 
     Raises:
-        NotLocal: there are too many.
+        NotPlaced: there are too many.
     """
     for _ in range(_ROUNDS):
         own = sorted(genes)
@@ -261,7 +265,7 @@ def _complete(book: _Book, pool: Archs, rows: list[Mapping[str, int]], name: str
         if clash is None:
             return
         genes.add(_decisive(book, pool[clash[0]], pool[clash[1]], name, genes))
-    raise NotLocal(f"what stands at {name!r} depends on genes {sorted(genes)} and more")
+    raise NotPlaced(f"what stands at {name!r} depends on genes {sorted(genes)} and more")
 
 
 def _decisive(book: _Book, one: Archs, other: Archs, name: str, genes: set[int]) -> int:
@@ -273,14 +277,14 @@ def _decisive(book: _Book, one: Archs, other: Archs, name: str, genes: set[int])
         canonical = book.space.canonical(arch[None])
         if book.space.is_valid(canonical)[0] and book.read(canonical[0]).get(name, NONE) != here and gene not in genes:
             return gene
-    raise NotLocal(f"what stands at {name!r} depends on more than single genes")
+    raise NotPlaced(f"what stands at {name!r} depends on more than single genes")
 
 
 def _require_few(space: SampledSpace, name: str, genes: set[int]) -> None:
     """Refuse a place whose genes have too many combinations of options, before any table is made."""
     count = prod(space.choices[gene] for gene in genes)
     if count > _LARGEST:
-        raise NotLocal(f"what stands at {name!r} depends on genes {sorted(genes)}, {count} combinations of options")
+        raise NotPlaced(f"what stands at {name!r} depends on genes {sorted(genes)}, {count} combinations of options")
 
 
 def _table(book: _Book, pool: Archs, name: str, genes: set[int]) -> Codes:

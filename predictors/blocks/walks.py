@@ -7,7 +7,6 @@ learned by ridge regression from the same networks as wholes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,18 +14,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.blocks.places import text
+from predictors.blocks import ridge
+from predictors.blocks.bags import ALONE, Bags
+from predictors.blocks.study import Study
 from predictors.blocks.table import GUESSED, guess
-from predictors.network import NetworkModel
+from predictors.network import Additive, NetworkModel
 from predictors.prediction import Prediction
-from profiler.assembly import INPUT, Assembly
-from profiler.block_traces import Shapes
 
 Floats = NDArray[np.float64]
 Missing = tuple[tuple[str, ...], ...]
-
-Bag = Counter[tuple[str, str]]
-"""How often a network has each block where; the place is "" where it does not matter."""
 
 #: Strengths of the ridge penalty that are tried; shares of networks are at most 1.
 _PENALTIES = tuple(10.0**exponent for exponent in np.arange(-5.0, 1.5, 0.5))
@@ -47,26 +43,6 @@ class Walk:
     totals: Floats
     missing: tuple[str, ...]
     more: float
-
-
-def names(assembly: Assembly, shapes: Shapes) -> list[str]:
-    """What each block is: its key, and the shapes that it reads."""
-    return [text(b.key, read) for b, read in zip(assembly.blocks, shapes.inputs(assembly), strict=True)]
-
-
-def bag(assembly: Assembly, shapes: Shapes) -> Bag:
-    """A network as its blocks, each alone, with what it reads, and with what reads it."""
-    keys = {INPUT: INPUT} | {block.name: block.key for block in assembly.blocks}
-    readers: dict[str, set[str]] = {name: set() for name in keys}
-    for block in assembly.blocks:
-        for name in block.inputs:
-            readers[name].add(block.key)
-    found: Bag = Counter()
-    for block, own in zip(assembly.blocks, names(assembly, shapes), strict=True):
-        found[own, ""] += 1
-        found[own, "reads " + ", ".join(keys[name] for name in block.inputs)] += 1
-        found[own, "read by " + ", ".join(sorted(readers[block.name]))] += 1
-    return found
 
 
 @dataclass(frozen=True)
@@ -91,16 +67,34 @@ class Walks:
     least: float = 0.0
     most: float = 0.0
 
-    def walk(self, network: Bag) -> Walk:
-        """A network, block by block."""
-        totals, missing = np.zeros(self.columns.shape[1]), set[str]()
-        for (block, place), count in network.items():
-            if not place:
-                number = self.blocks.get(block)
-                totals += count * (self._guess if number is None else self.columns[number])
-                missing |= {GUESSED} if number is None else set(self.missing[number])
-        more = self.constant + sum(share * self.places.get(at, 0.0) for at, share in self._shares(network).items())
-        return Walk(totals, tuple(sorted(missing)), min(max(more, self.least), self.most))
+    @staticmethod
+    def of(study: Study, shares: Additive) -> Walks:
+        """What blocks cost on average in the networks of a study that are learned from.
+
+        Args:
+            study: of a space.
+            shares: what each of its kernels adds, in order.
+        """
+        standing = np.flatnonzero(study.stands)
+        columns = study.uses.times(shares.columns)[standing] / study.stands[standing, None]
+        lacking = {number: study.kernels[number].key for number in np.flatnonzero(shares.unknown).tolist()}
+        missing = tuple(
+            tuple(sorted({lacking[kernel] for kernel in study.uses.row(block) if kernel in lacking})) if lacking else ()
+            for block in standing.tolist()
+        )
+        names = study.networks.of.blocks
+        return Walks({names[block]: number for number, block in enumerate(standing.tolist())}, columns, missing, {})
+
+    def walk(self, networks: Bags) -> list[Walk]:
+        """Networks, block by block."""
+        spots = self._spots(networks)
+        totals = networks.counts.times(np.where(spots.alone[:, None], spots.columns, 0.0))
+        extra = networks.counts.times(spots.columns[:, 0] * spots.shares)
+        whole = totals[:, 0]
+        more = self.constant + np.divide(extra, whole, out=np.zeros_like(whole), where=whole > 0)
+        more = np.clip(more, self.least, self.most)
+        missing = _missing(networks, spots.missing)
+        return [Walk(*one) for one in zip(totals, missing, more.tolist(), strict=True)]
 
     def predict(self, found: Sequence[Walk], model: NetworkModel) -> Prediction:
         """What a model says of networks that were walked."""
@@ -110,37 +104,74 @@ class Walks:
         low, high = (None if end is None else end * factor for end in (plain.low, plain.high))
         return Prediction(plain.value * factor, low, high, plain.unit, plain.coverage, plain.missing)
 
-    def corrected(self, bags: Sequence[Bag], alone: Floats, model: NetworkModel) -> Walks:
-        """With what blocks cost more where they stand, learned from networks and what they cost compiled alone, `(n,)`.
+    def corrected(self, networks: Bags, alone: Floats, model: NetworkModel) -> Walks:
+        """With what blocks cost more where they stand, learned from networks and what these cost compiled, `(n,)`."""
+        counts = networks.counts
+        more = alone / self.predict(self.walk(networks), model).value - 1.0
+        spots = self._spots(networks)
+        costs = spots.columns[:, 0]
+        whole = counts.times(np.where(spots.alone, costs, 0.0))
+        each = np.repeat(np.where(whole > 0, whole, np.inf), np.diff(counts.starts))
+        rows = counts.matrix(counts.counts * costs[counts.numbers] / each, len(costs))
+        seen = np.flatnonzero(np.bincount(counts.numbers, minlength=len(costs)) >= _LEAST_SEEN)
+        shares, constant = ridge.fit(rows[:, seen], more, _PENALTIES)
+        of = networks.of
+        places = {
+            (of.blocks[of.owners[spot]], of.places[spot]): share
+            for spot, share in zip(seen.tolist(), shares.tolist(), strict=True)
+        }
+        return replace(self, places=places, constant=constant, least=float(more.min()), most=float(more.max()))
 
-        Source: Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970; the penalty by leaving one network
-            out, Golub, Heath and Wahba, Technometrics 21(2), 1979.
-        """
-        from sklearn.linear_model import RidgeCV
-
-        more = alone / self.predict([self.walk(one) for one in bags], model).value - 1.0
-        seen = Counter(at for one in bags for at in one)
-        number = {at: i for i, at in enumerate(at for at, count in seen.items() if count >= _LEAST_SEEN)}
-        rows = np.zeros((len(bags), len(number)))
-        for row, one in zip(rows, bags, strict=True):
-            for at, share in self._shares(one).items():
-                if at in number:
-                    row[number[at]] = share
-        ridge = RidgeCV(alphas=_PENALTIES).fit(rows, more)
-        places = {at: float(ridge.coef_[i]) for at, i in number.items()}
-        least, most = float(more.min()), float(more.max())
-        return replace(self, places=places, constant=float(ridge.intercept_), least=least, most=most)
-
-    def _shares(self, one: Bag) -> dict[tuple[str, str], float]:
-        """What blocks at places cost, of what all blocks do."""
-        costs = {at: count * self._cost(at[0]) for at, count in one.items()}
-        whole = sum(cost for (_, place), cost in costs.items() if not place)
-        return {at: cost / whole for at, cost in costs.items()} if whole > 0 else {}
-
-    def _cost(self, block: str) -> float:
-        number = self.blocks.get(block)
-        return float(self._guess[0] if number is None else self.columns[number, 0])
+    def _spots(self, networks: Bags) -> _Spots:
+        """What is known of the spots of networks, by their numbers there."""
+        of = networks.of
+        met = np.flatnonzero(np.bincount(networks.counts.numbers, minlength=len(of.places)))
+        found = _Spots(
+            np.zeros(len(of.places), dtype=np.bool_),
+            np.zeros((len(of.places), self.columns.shape[1])),
+            np.zeros(len(of.places)),
+            {},
+        )
+        for spot in met.tolist():
+            block, place = of.blocks[of.owners[spot]], of.places[spot]
+            number = self.blocks.get(block)
+            found.columns[spot] = self._guess if number is None else self.columns[number]
+            found.shares[spot] = self.places.get((block, place), 0.0)
+            if place == ALONE:
+                found.alone[spot] = True
+                lacking = (GUESSED,) if number is None else self.missing[number]
+                if lacking:
+                    found.missing[spot] = lacking
+        return found
 
     @cached_property
     def _guess(self) -> Floats:
         return guess(self.columns)
+
+
+@dataclass(frozen=True)
+class _Spots:
+    """What is known of spots.
+
+    Attributes:
+        alone: whether a spot is a block without its place, `(s,)`.
+        columns: of its block, `(s, q)`.
+        shares: what it costs more, as a share of its block, `(s,)`.
+        missing: keys of kernels that are not fully known, of those that are alone and have some.
+    """
+
+    alone: NDArray[np.bool_]
+    columns: Floats
+    shares: Floats
+    missing: dict[int, tuple[str, ...]]
+
+
+def _missing(networks: Bags, lacking: dict[int, tuple[str, ...]]) -> Missing:
+    """Of each network the keys that its spots lack."""
+    found: list[tuple[str, ...]] = [()] * len(networks)
+    if lacking:
+        where = np.isin(networks.counts.numbers, list(lacking))
+        rows = np.repeat(np.arange(len(networks)), np.diff(networks.counts.starts))
+        for row in np.unique(rows[where]).tolist():
+            found[row] = tuple(sorted({key for spot in networks.counts.row(row) for key in lacking.get(spot, ())}))
+    return tuple(found)

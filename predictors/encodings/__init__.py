@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from device_profiles.profile import Target
-from predictors.blocks.places import NotLocal
+from predictors.blocks import studying
+from predictors.blocks.places import NotLocal, NotPlaced
 from predictors.encodings.blockwise import Blockwise
 from predictors.encodings.distilled import Distilled
 from predictors.encodings.joined import Joined
@@ -63,12 +64,17 @@ def choose(
         return Tabulated.fit(model, space, target, unit, progress=progress)
     why = f"{type(model).__name__} is no sum over kernels"
     if isinstance(model, NetworkModel):
+        study, always = studying.kept(space, target), ""
+        if study is None or not study.why:
+            try:
+                return Blockwise.fit(model, space, target, progress=progress)
+            except NotPlaced as error:
+                why = always = str(error)
+            except NotLocal as error:
+                why = str(error)
         try:
-            return Blockwise.fit(model, space, target, progress=progress)
-        except NotLocal as error:
-            why = str(error)
-        try:
-            return Distilled.of_blocks(model, space, target, unit, why, progress=progress)
+            study = study or studying.made(space, target, always, progress=progress)
+            return Distilled.of_blocks(model, space, study, unit, study.why or why)
         except NotLocal as error:
             why = str(error)
     if isinstance(model, Simulation):

@@ -10,21 +10,19 @@ import numpy as np
 
 from device_profiles.profile import Target
 from predictors import intervals
+from predictors.blocks.study import Study
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace
-from predictors.encodings.walked import SPAN, Walked, largest
+from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
+from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
 from predictors.prediction import Prediction
 from predictors.sealed import check_numbers
 from profiler.catalogue import compile_all
-from profiler.compiling import forked
 
 #: Networks that are learned from, and that it is held against.
 TAUGHT, HELD = 1_200, 60
-#: Networks that are walked to learn from, at most, and blocks that these have together.
-WALKED, STEPS = 30_000, 8_000_000
 #: It serves in place of walking where it is near, or deviates by no more than so many times as much as walking does: it
 #: is a thousand times faster.
 MOST_TIMES = 2.0
@@ -72,33 +70,27 @@ class Distilled:
 
     @staticmethod
     def of_blocks(
-        model: NetworkModel, space: SearchedSpace, target: Target, unit: str, why: str, *, progress: Progress
+        model: NetworkModel, space: SearchedSpace, study: Study, unit: str, why: str
     ) -> tuple[Distilled | Walked, Fidelity]:
         """Learn what blocks cost, and from networks that were walked block by block what architectures do.
 
         Returns:
             What was learned of architectures, or, where that is much worse, how to walk them.
-
-        Raises:
-            NotLocal: a kernel belongs to no block.
         """
-        walked, walking, (archs, alone) = Walked.fit(model, space, target, why, progress=progress)
-        more = space.sample(min(WALKED, STEPS // largest(space)), np.random.default_rng([0, 6]))
-        spans = [more[start : start + SPAN] for start in range(0, len(more), SPAN)]
-        told = np.empty(0)
-        for part in forked(lambda number: walked.predict(spans[number]).value, len(spans)):
-            told = np.concatenate([told, part])
-            progress(len(told), len(more))
-        rows = walking.compiled
+        walked, walking, alone = Walked.fit(model, space, study, why)
+        rows, walks = study.taught, walked.walks
+        sure = widened(walks.predict(walks.walk(study.walked), model), walked.error)
         cost = NetworkCost.fit(
-            space.choices, np.concatenate([archs[:rows], more]), np.concatenate([alone[:rows], told]), unit=unit
+            space.choices,
+            np.concatenate([study.archs[:rows], study.more]),
+            np.concatenate([alone[:rows], sure.value]),
+            unit=unit,
         )
-        found = cost.predict(archs[rows:]).value
+        found = cost.predict(study.archs[rows:]).value
         fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
         near = fidelity.median <= MOST_MEDIAN and fidelity.worst <= MOST_WORST
         if not near and fidelity.median > MOST_TIMES * walking.median:
             return walked, walking
-        sure = walked.predict(more[:SPAN])
         own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
         return Distilled(cost, _width(sure, own), float(sure.coverage.mean())), fidelity
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -12,31 +9,20 @@ from typing import ClassVar
 import numpy as np
 
 from device_profiles.errors import UsageError
-from device_profiles.profile import Target
 from predictors import intervals, searched
-from predictors.blocks import walks
-from predictors.blocks.places import NotLocal
+from predictors.blocks.bags import Reader
+from predictors.blocks.study import Study
 from predictors.blocks.walks import Walk, Walks
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Fidelity, Floats, Progress, SearchedSpace, widened
+from predictors.encodings.protocol import Archs, Fidelity, Floats, SearchedSpace, widened
 from predictors.genes import checked
 from predictors.graphs.protocol import GraphPredictor
-from predictors.network import Additive, NetworkModel
+from predictors.network import NetworkModel
 from predictors.prediction import Prediction
 from predictors.sealed import check_numbers
-from profiler.assembly import Assembly
-from profiler.block_catalogue import BlockCatalogue, compile_and_cut
-from profiler.block_traces import Shapes
-from profiler.compiling import block_shapes, forked
+from profiler.compiling import block_shapes
 
-#: Networks that are learned from, at most, blocks that these have together, and networks that it is held against.
-TAUGHT, BLOCKS, HELD = 2_000, 300_000, 60
-#: Networks among which those with further blocks are looked for, how many of these are learned from, too, and how many
-#: are looked at in one process.
-POOL, RARE, SPAN = 6_000, 200, 200
-#: Networks that are looked at to know how large they are.
-_LOOKED_AT = 50
 #: Networks that are kept in memory, about.
 _KEPT = 200_000
 
@@ -64,41 +50,27 @@ class Walked:
     space: str
     error: float
     _walks: dict[bytes, Walk] = field(default_factory=dict, compare=False, repr=False)
+    _reader: list[Reader] = field(default_factory=list, compare=False, repr=False)
 
     @staticmethod
-    def fit(
-        model: NetworkModel, space: SearchedSpace, target: Target, why: str, *, progress: Progress
-    ) -> tuple[Walked, Fidelity, tuple[Archs, Floats]]:
-        """Compile random networks, cut them into their blocks, and learn what these cost.
+    def fit(model: NetworkModel, space: SearchedSpace, study: Study, why: str) -> tuple[Walked, Fidelity, Floats]:
+        """Learn what blocks cost from networks that were cut into them.
 
         Returns:
-            The encoding, how far it is from compiling network by network, and the genomes `(n, d)` that it was learned
-            from with what they cost compiled alone, `(n,)`.
-
-        Raises:
-            NotLocal: a kernel belongs to no block.
+            The encoding, how far it is from compiling network by network, and what the compiled networks of the study
+            cost alone, `(n,)`.
         """
         searched.remember(space.spec, space)
-        shapes = block_shapes()
-        taught = min(TAUGHT, BLOCKS // largest(space))
-        archs = space.canonical(space.sample(taught + HELD, np.random.default_rng([0, 4])))
-        assemblies = [space.assembly(arch) for arch in archs]
-        rare = _with_rare_blocks(space, assemblies[:taught], shapes)
-        archs = np.concatenate([rare, archs])
-        taught += len(rare)
-        assemblies = [*map(space.assembly, rare), *assemblies]
-        catalogue = compile_and_cut(assemblies, target, progress=progress)
-        shares = model.additive(catalogue.kernels)
-        plain = _blocks(assemblies[:taught], catalogue, shares, shapes)
-        totals = np.stack([shares.columns[list(network.kernels)].sum(axis=0) for network in catalogue.networks])
+        shares = model.additive(study.kernels)
+        totals = study.runs.times(shares.columns)
         alone = model.of_totals(totals, ((),) * len(totals)).value
-        bags = [walks.bag(assembly, shapes) for assembly in assemblies]
-        found = plain.corrected(bags[:taught], alone[:taught], model)
-        told = found.predict([found.walk(one) for one in bags[taught:]], model).value
+        taught = study.taught
+        networks = study.networks
+        found = Walks.of(study, shares).corrected(networks.rows(0, taught), alone[:taught], model)
+        told = found.predict(found.walk(networks.rows(taught, len(networks))), model).value
         width = intervals.relative_half_width(np.abs(told / alone[taught:] - 1.0))
         encoding = Walked(tuple(space.choices), found, model, space.spec, 1.0 if width is None else min(width, 1.0))
-        fidelity = Fidelity.of(Walked.kind, taught, told, alone[taught:], why)
-        return encoding, fidelity, (archs, alone)
+        return encoding, Fidelity.of(Walked.kind, taught, told, alone[taught:], why), alone
 
     def predict(self, archs: Archs) -> Prediction:
         """Predictions of `(n, d)` architectures, each taken apart.
@@ -182,57 +154,9 @@ class Walked:
 
     def _keep(self, archs: Archs) -> None:
         """Walk the networks of genomes, `(n, d)`, and keep what they add up to: searches ask again and again."""
-        space, shapes = searched.find(self.space), block_shapes()
-        for arch, canonical in zip(archs, space.canonical(archs), strict=True):
-            self._walks[arch.tobytes()] = self.walks.walk(walks.bag(space.assembly(canonical), shapes))
-
-
-def largest(space: SearchedSpace) -> int:
-    """Blocks of the largest of some networks."""
-    return max(len(space.assembly(arch).blocks) for arch in space.sample(_LOOKED_AT, np.random.default_rng([0, 8])))
-
-
-def _blocks(assemblies: Sequence[Assembly], catalogue: BlockCatalogue, shares: Additive, shapes: Shapes) -> Walks:
-    """What blocks cost on average in the first networks of a catalogue.
-
-    Raises:
-        NotLocal: a kernel belongs to no block.
-    """
-    sums: dict[str, Floats] = {}
-    count: Counter[str] = Counter()
-    lacking: dict[str, set[str]] = defaultdict(set)
-    for assembly, network in zip(assemblies, catalogue.networks, strict=False):
-        if network.uses is None:
-            raise NotLocal("a kernel of a compiled network belongs to no block")
-        for block, use in zip(walks.names(assembly, shapes), network.uses, strict=True):
-            kernels = [network.kernels[i] for i in use.kernels]
-            sums[block] = sums.get(block, 0.0) + shares.columns[kernels].sum(axis=0)
-            count[block] += 1
-            lacking[block] |= {catalogue.kernels[i].key for i in kernels if shares.unknown[i]}
-    numbers = {block: number for number, block in enumerate(sums)}
-    columns = np.stack([total / count[block] for block, total in sums.items()])
-    return Walks(numbers, columns, tuple(tuple(sorted(lacking[block])) for block in sums), {})
-
-
-def _with_rare_blocks(space: SearchedSpace, assemblies: Sequence[Assembly], shapes: Shapes) -> Archs:
-    """Genomes, `(n, d)`, with blocks that networks have not, if there may be such: if one of these has a block alone.
-
-    Source: what was never seen has about the share of what was seen once; Good, "The population frequencies of species
-        and the estimation of population parameters", Biometrika 40, 1953.
-    """
-    seen = Counter(block for assembly in assemblies for block in set(walks.names(assembly, shapes)))
-    if not any(count == 1 for count in seen.values()):
-        return np.empty((0, len(space.choices)), dtype=np.int64)
-    pool = space.canonical(space.sample(POOL, np.random.default_rng([0, 7])))
-    spans = [pool[start : start + SPAN] for start in range(0, len(pool), SPAN)]
-
-    def new(number: int) -> list[set[str]]:
-        return [set(walks.names(space.assembly(arch), shapes)) - seen.keys() for arch in spans[number]]
-
-    chosen: list[Archs] = []
-    known: set[str] = set()
-    for arch, blocks in zip(pool, itertools.chain.from_iterable(forked(new, len(spans))), strict=True):
-        if blocks - known and len(chosen) < RARE:
-            chosen.append(arch)
-            known |= blocks
-    return np.array(chosen, dtype=np.int64).reshape(-1, len(space.choices))
+        space = searched.find(self.space)
+        if not self._reader:
+            self._reader.append(Reader(block_shapes()))
+        networks = self._reader[0].bags(map(space.assembly, space.canonical(archs)))
+        for arch, walk in zip(archs, self.walks.walk(networks), strict=True):
+            self._walks[arch.tobytes()] = walk
