@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from predictors.differentiable import _main_effects, _training
+from predictors.differentiable._descent import Batch
 from predictors.differentiable._prior import Prior
 from predictors.differentiable.protocol import Archs, Floats
 
@@ -212,8 +213,6 @@ class _Trainer:
         score: Callable[[list[Tensor]], float] | None,
     ) -> _training.Learned:
         """Train on some parts and architectures."""
-        import torch
-
         known = np.vstack([part.told for part in parts])
         target = np.vstack([part.target[:, columns] for part in parts])
         least = np.vstack([part.least[:, columns] for part in parts])
@@ -223,10 +222,10 @@ class _Trainer:
         weight = 1.0 / least[device, place]
         weight = (weight / weight.mean()).astype(np.float32)
 
-        def draw(rng: np.random.Generator) -> _training.Batch:
+        def draw(rng: np.random.Generator) -> Batch:
             index = rng.integers(0, len(device), _BATCH)
             rows, side = self._inputs(whole, device[index], columns[place[index]])
-            return _training.Batch(rows, side, torch.from_numpy(left[index]), torch.from_numpy(weight[index]))
+            return Batch(rows.numpy(), side.numpy(), left[index], weight[index])
 
         shape = (sum(self.choices), len(self.center), self.hidden)
         return _training.train(shape, len(self.choices), draw, score, start=1.0, steps=steps, seed=self.seed)

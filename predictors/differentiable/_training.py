@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from predictors.differentiable._descent import Batch, Descent
 from predictors.differentiable.protocol import Floats
 from predictors.differentiable.surface import Network
 
@@ -19,25 +20,10 @@ EVERY = 100
 PATIENCE = 12
 #: The network is kept where it takes at least this share off the held-out error of what it is added to.
 LEAST_GAIN = 0.02
+#: Steps after which a training may be given up: what it then has learned is at most halved by all others.
+HOPE = 500
 _RATE = 4e-3
 _DECAY = 1e-4
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows to learn from.
-
-    Attributes:
-        rows: `(b, d)`, options counted through all genes.
-        side: `(b, q)`, what is known beside the architecture.
-        target: `(b,)`, standardised.
-        weight: `(b,)`, of the absolute error.
-    """
-
-    rows: Tensor
-    side: Tensor
-    target: Tensor
-    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -80,6 +66,7 @@ def train(
     start: float,
     steps: int,
     seed: int,
+    give_up: float = np.inf,
 ) -> Learned:
     """Fit by AdamW on the Huber loss of the relative error, the rate falling along a cosine.
 
@@ -96,6 +83,7 @@ def train(
         start: held-out error without a network.
         steps: most steps.
         seed: of weights and batches.
+        give_up: held-out error above which nothing is hoped for after `HOPE` steps.
     """
     import torch
 
@@ -104,22 +92,16 @@ def train(
     rng = np.random.default_rng(seed)
     sizes = ((width, hidden), (beside, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden,), (1,))
     scales = (genes**-0.5, max(beside, 1) ** -0.5, 0.0, hidden**-0.5, 0.0, 0.0, 0.0)
-    parameters = [
-        (torch.randn(size, generator=generator) * scale).requires_grad_()
-        for size, scale in zip(sizes, scales, strict=True)
-    ]
-    optimiser = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+    descent = Descent.of(
+        [(torch.randn(size, generator=generator) * scale).numpy() for size, scale in zip(sizes, scales, strict=True)]
+    )
+    parameters = [torch.from_numpy(array) for array in descent.parameters]
     best, best_step, since = start, 0, 0
-    kept = [p.detach().clone() for p in parameters]
+    kept = [p.clone() for p in parameters]
     for step in range(1, steps + 1):
         batch = draw(rng)
-        wrong = (raw(parameters, batch.rows, batch.side) - batch.target) * batch.weight
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.nn.functional.huber_loss(wrong, torch.zeros_like(wrong)))
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
+        rate = _RATE * 0.5 * (1.0 + np.cos(np.pi * (step - 1) / steps))
+        descent.step(batch, rate, _DECAY)
         if score is None or (step % EVERY and step != steps):
             continue
         with torch.inference_mode():
@@ -127,10 +109,10 @@ def train(
         since += 1
         if error < best:
             best, best_step, since = error, step, 0
-            kept = [p.detach().clone() for p in parameters]
-        if since >= PATIENCE:
+            kept = [p.clone() for p in parameters]
+        if since >= PATIENCE or (step >= HOPE and best > give_up):
             break
     if score is None:
-        best, best_step, kept = float("nan"), steps, [p.detach() for p in parameters]
+        best, best_step, kept = float("nan"), steps, parameters
     entry, side, *weights = (p.double().numpy() for p in kept)
     return Learned(Network(entry, tuple(weights)), side, best_step, best)

@@ -13,6 +13,7 @@ from device_profiles.errors import InvalidTable
 from predictors import intervals
 from predictors.architectures import Learned, LearnedFromArchitectures
 from predictors.differentiable import _files, _main_effects, _training
+from predictors.differentiable._descent import Batch
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values, floor_of
 from predictors.differentiable.surface import Surface, above_zero
 from predictors.prediction import Prediction, check_missing
@@ -86,6 +87,7 @@ class NetworkCost(LearnedFromArchitectures):
         seed: int = 0,
         hidden: int = 64,
         steps: int = 6000,
+        give_up: float = np.inf,
         target: str | None = None,
         space: str | None = None,
     ) -> NetworkCost:
@@ -103,6 +105,7 @@ class NetworkCost(LearnedFromArchitectures):
             seed: of the split, the weights and the batches.
             hidden: units of each of the two hidden layers.
             steps: most steps of training, of 256 rows each.
+            give_up: mean relative error on held-out rows above which nothing is hoped for after 500 steps.
             target: name of the target that was measured, if a search is to hold it against its own.
             space: spec of the space, likewise.
 
@@ -144,7 +147,7 @@ class NetworkCost(LearnedFromArchitectures):
         ]
         surface = min(surfaces, key=lambda tried: _error(tried.predict(archs[stopping]), values[stopping], floor))
         linear_error = _error(surface.predict(archs[unseen]), values[unseen], floor)
-        surface = _with_network(surface, archs, values, (fitted, stopping), floor, hidden, steps, seed)
+        surface = _with_network(surface, archs, values, (fitted, stopping), floor, hidden, steps, seed, give_up)
         found = surface.predict(archs[unseen])
         width = intervals.relative_half_width(np.abs(values[unseen] - found) / found)
         error = _error(found, values[unseen], floor)
@@ -235,6 +238,7 @@ def _with_network(
     hidden: int,
     steps: int,
     seed: int,
+    give_up: float,
 ) -> Surface:
     """The surface with a network on its residuals, or as it is if that does not help on the held-out rows."""
     import torch
@@ -245,25 +249,29 @@ def _with_network(
     spread = float(residual[fitted].std())
     if spread <= 1e-9 * values.mean():
         return surface
-    rows = torch.from_numpy(archs + _main_effects.offsets(surface.choices))
-    target = torch.from_numpy((residual / spread).astype(np.float32))
+    rows = archs + _main_effects.offsets(surface.choices)
+    target = (residual / spread).astype(np.float32)
     inverse = 1.0 / np.maximum(values, floor)
-    weight = torch.from_numpy((inverse / inverse[fitted].mean()).astype(np.float32))
-    held, base, none = rows[stopping], torch.from_numpy(plain[stopping]), torch.zeros(len(rows), 0)
+    weight = (inverse / inverse[fitted].mean()).astype(np.float32)
+    held, base, none = (
+        torch.from_numpy(rows[stopping]),
+        torch.from_numpy(plain[stopping]),
+        torch.zeros(len(stopping), 0),
+    )
+    beside = np.zeros((min(_BATCH, len(fitted)), 0), dtype=np.float32)
 
-    def draw(rng: np.random.Generator) -> _training.Batch:
-        index = torch.from_numpy(rng.choice(fitted, min(_BATCH, len(fitted))))
-        return _training.Batch(rows[index], none[index], target[index], weight[index])
+    def draw(rng: np.random.Generator) -> Batch:
+        index = rng.choice(fitted, len(beside))
+        return Batch(rows[index], beside, target[index], weight[index])
 
     def score(parameters: list[Tensor]) -> float:
-        deep = _training.raw(parameters, held, none[: len(held)]).double()
+        deep = _training.raw(parameters, held, none).double()
         found = above_zero(base + spread * deep, surface.softness).numpy()
         return _error(found, values[stopping], floor)
 
     start = _error(surface.predict(archs[stopping]), values[stopping], floor)
-    learned = _training.train(
-        (sum(surface.choices), 0, hidden), len(surface.choices), draw, score, start=start, steps=steps, seed=seed
-    )
+    shape, genes = (sum(surface.choices), 0, hidden), len(surface.choices)
+    learned = _training.train(shape, genes, draw, score, start=start, steps=steps, seed=seed, give_up=give_up)
     if learned.error > (1 - _training.LEAST_GAIN) * start:
         return surface
     return replace(surface, network=learned.network, spread=spread)

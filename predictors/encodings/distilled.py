@@ -26,6 +26,9 @@ TAUGHT, HELD = 1_200, 60
 #: It serves in place of walking where it is near, or deviates by no more than so many times as much as walking does: it
 #: is a thousand times faster.
 MOST_TIMES = 2.0
+#: Its training is given up where it is so many times as far off as it may be: all further steps take off half or two
+#: thirds (`nsganet-macro`: 2.0 to .8 %), and where walking serves they are 60 and 11 times as far off.
+HOPELESS = 4.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Distilled:
             np.concatenate([study.archs[:rows], study.more]),
             np.concatenate([alone[:rows], sure.value]),
             unit=unit,
+            give_up=HOPELESS * max(MOST_MEDIAN, MOST_TIMES * walking.median),
         )
         found = cost.predict(study.archs[rows:]).value
         fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)

@@ -15,13 +15,13 @@ from torch import nn
 import device_profiles
 from device_profiles.errors import UsageError
 from nas.spaces.product import Gene, ProductSpace
-from predictors.blocks import building, contexts, places
+from predictors.blocks import building, contexts, places, studying
 from predictors.blocks.contexts import Seen
 from predictors.blocks.expected import ExpectedBlocks
 from predictors.blocks.places import NONE, NotLocal
 from predictors.blocks.table import GUESSED, of_tensors, to_tensors
 from predictors.differentiable import network as learned_cost
-from predictors.encodings import Blockwise, Distilled, Tabulated, choose, distilled, walked
+from predictors.encodings import Blockwise, Distilled, Tabulated, choose, distilled
 from predictors.network import Additive
 from predictors.testing import check_encoding
 from profiler.assembly import INPUT, Assembly, Block
@@ -289,7 +289,7 @@ def test_a_large_space_is_told_by_blocks_and_says_how_well(fitted, monkeypatch, 
 def test_a_space_whose_blocks_do_not_tell_is_learned_from_compiled_networks(fitted, monkeypatch, tmp_path):
     monkeypatch.setattr("predictors.encodings.TABLE_LIMIT", 10)
     monkeypatch.setattr(building, "build", lambda *args, **kwargs: (_ for _ in ()).throw(NotLocal("it is so")))
-    monkeypatch.setattr(walked.Walked, "fit", lambda *args, **kwargs: (_ for _ in ()).throw(NotLocal("nor so")))
+    monkeypatch.setattr(studying, "made", lambda *args, **kwargs: (_ for _ in ()).throw(NotLocal("nor so")))
     monkeypatch.setattr(distilled, "TAUGHT", 60)
     monkeypatch.setattr(distilled, "HELD", 12)
     monkeypatch.setattr(learned_cost, "LEAST_ROWS", 10)

@@ -17,12 +17,14 @@ import nas
 from device_profiles.errors import UsageError
 from nas.spaces.product import Gene, ProductSpace
 from predictors import searched
-from predictors.blocks import walks
+from predictors.blocks import studying
+from predictors.blocks.bags import Bags, Reader, Spots
+from predictors.blocks.counts import Counts
 from predictors.blocks.table import GUESSED
 from predictors.blocks.walks import Walks
 from predictors.composition import Composition
 from predictors.differentiable import network as learned_cost
-from predictors.encodings import Distilled, Walked, distilled, load, walked
+from predictors.encodings import Distilled, Walked, distilled, load
 from predictors.network import Additive, NetworkModel
 from predictors.testing import check_encoding
 from profiler.assembly import INPUT, Assembly, Block
@@ -101,15 +103,25 @@ MODEL = Drawn(None, Composition(1.0, 0.0, 0.05), half_width=0.05)
 @pytest.fixture(scope="module", autouse=True)
 def few():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walked, "TAUGHT", 48)
-        patch.setattr(walked, "HELD", 12)
+        patch.setattr(studying, "TAUGHT", 48)
+        patch.setattr(studying, "HELD", 12)
+        patch.setattr(studying, "WALKED", 150)
         yield
 
 
 @pytest.fixture(scope="module")
-def fit():
-    encoding, fidelity, taught = Walked.fit(MODEL, SPACE, TARGET, "it is so", progress=lambda done, total: None)
-    return encoding, fidelity, taught
+def study():
+    return studying.made(SPACE, TARGET, "it is so", progress=lambda done, total: None)
+
+
+@pytest.fixture(scope="module")
+def fit(study):
+    encoding, fidelity, alone = Walked.fit(MODEL, SPACE, study, "it is so")
+    return encoding, fidelity, (study.archs, alone)
+
+
+def bag(assembly):
+    return Reader(block_shapes()).bags([assembly]).named(0)
 
 
 def test_a_network_is_a_bag_of_its_blocks_alone_and_where_they_stand():
@@ -118,7 +130,7 @@ def test_a_network_is_a_bag_of_its_blocks_alone_and_where_they_stand():
 
     assembly = Assembly((block("a", "c", INPUT), block("b", "c", "a"), block("d", "c", "a")), (1, 3, 8, 8))
     own = "c(1x3x8x8)"
-    assert walks.bag(assembly, block_shapes()) == Counter(
+    assert bag(assembly) == Counter(
         {(own, ""): 3, (own, "reads input"): 1, (own, "reads c"): 2, (own, "read by c"): 1, (own, "read by "): 2}
     )
 
@@ -167,26 +179,27 @@ def test_a_block_that_was_never_seen_is_named_and_not_covered(fit):
 
 
 def test_networks_with_blocks_that_were_seen_once_are_joined_by_those_with_further_ones():
-    shapes = block_shapes()
     rows = SPACE.canonical(SPACE.everything)
     narrow = rows[rows[:, 0] == 0]
     twice = [*map(SPACE.assembly, narrow)] * 2
-    assert len(walked._with_rare_blocks(SPACE, twice, shapes)) == 0, "nothing is rare"
+    assert len(studying.rare(SPACE, twice, Reader(block_shapes()))) == 0, "nothing is rare"
     one_wide = np.concatenate([narrow, rows[rows[:, 0] == 1][:1]])
-    more = walked._with_rare_blocks(SPACE, [*map(SPACE.assembly, one_wide)], shapes)
-    seen = {name for arch in [*one_wide, *more] for name in walks.names(SPACE.assembly(arch), shapes)}
-    assert seen == {name for arch in rows for name in walks.names(SPACE.assembly(arch), shapes)}
+    more = studying.rare(SPACE, [*map(SPACE.assembly, one_wide)], Reader(block_shapes()))
+
+    def blocks(archs):
+        return {block for arch in archs for block, _ in bag(SPACE.assembly(arch))}
+
+    assert blocks([*one_wide, *more]) == blocks(rows)
     assert 0 < len(more) <= 3
 
 
 @pytest.mark.parametrize(("median", "kind"), [(1.0, Distilled), (-1.0, Walked)])
-def test_architectures_are_walked_where_what_was_learned_of_them_is_much_worse(monkeypatch, median, kind):
-    monkeypatch.setattr(distilled, "WALKED", 150)
+def test_architectures_are_walked_where_what_was_learned_of_them_is_much_worse(monkeypatch, study, median, kind):
     monkeypatch.setattr(distilled, "MOST_MEDIAN", median)
     monkeypatch.setattr(distilled, "MOST_WORST", 1.0)
     monkeypatch.setattr(distilled, "MOST_TIMES", 0.0)
     monkeypatch.setattr(learned_cost, "LEAST_ROWS", 10)
-    encoding, fidelity = Distilled.of_blocks(MODEL, SPACE, TARGET, "ms", "why", progress=lambda done, total: None)
+    encoding, fidelity = Distilled.of_blocks(MODEL, SPACE, study, "ms", "why")
     assert type(encoding) is kind and fidelity.kind == kind.kind and fidelity.why == "why"
     check_encoding(encoding, SPACE.everything[::7], MODEL, "ms")
 
@@ -221,5 +234,5 @@ def test_a_space_that_nobody_knows_is_named(fit):
 
 def test_nothing_is_said_to_cost_less_than_nothing():
     one = Walks({"a": 0}, np.array([[1.0, 1.0, 1.0, 0.0, 0.0]]), ((),), {("a", ""): -9.0}, 0.0, -0.2, 0.3)
-    found = one.predict([one.walk(Counter({("a", ""): 2}))], MODEL)
-    assert found.value == pytest.approx(0.8 * 2.05)
+    twice = Bags(Spots.of(["a"], [0], [""]), Counts.of([{0: 2}]))
+    assert one.predict(one.walk(twice), MODEL).value == pytest.approx(0.8 * 2.05)
