@@ -122,6 +122,10 @@ class Reader:
         """Networks by what stands where in them."""
         return Bags(self.spots, Counts.of([Counter(self._read(assembly)[1]) for assembly in assemblies]))
 
+    def outputs(self) -> dict[tuple[str, tuple[Shape, ...]], Shape]:
+        """Shapes that the blocks which were met give, by their keys and the shapes that they read."""
+        return {at: shape for at, (_, _, shape) in self._known.items()}
+
     def _read(self, assembly: Assembly) -> tuple[list[int], list[int]]:
         """Numbers of blocks, and of all spots at which they stand."""
         given: dict[str, Shape] = {INPUT: assembly.input_shape}

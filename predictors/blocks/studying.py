@@ -77,6 +77,7 @@ def made(space: StudiedSpace, target: Target, why: str, *, progress: Progress) -
         uses=Counts.of([uses[block] for block in range(len(reader.spots.blocks))]),
         more=more,
         walked=walked,
+        outputs=reader.outputs(),
         why=why,
     )
     path = _path(space, target)
@@ -92,9 +93,12 @@ def kept(space: StudiedSpace, target: Target) -> Study | None:
     if found is None or found.archs.shape[1] != len(space.choices):
         return None
     try:
-        return found if found.holds(space, Reader(block_shapes())) else None
+        if not found.holds(space, block_shapes()):
+            return None
     except Exception:  # of anybody's space, which no longer makes such networks
         return None
+    block_shapes().outputs.update(found.outputs)
+    return found
 
 
 def taken_apart(

@@ -111,6 +111,7 @@ def test_a_study_is_the_same_when_it_was_kept(few, tmp_path):
     for name in ("archs", "more", "stands"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(made, name))
     assert (kept.taught, kept.kernels, kept.why) == (made.taught, made.kernels, "it is so")
+    assert kept.outputs == made.outputs and len(kept.outputs) == 3
     for name in ("networks", "walked"):
         ours, theirs = getattr(kept, name), getattr(made, name)
         assert [ours.named(i) for i in range(len(ours))] == [theirs.named(i) for i in range(len(theirs))]
