@@ -82,8 +82,8 @@ class Assembly:
             )
         seen = {INPUT}
         for block in self.blocks:
-            unknown = [name for name in block.inputs if name not in seen]
-            if unknown or block.name in seen:
+            if block.name in seen or not seen.issuperset(block.inputs):
+                unknown = [name for name in block.inputs if name not in seen]
                 raise InvalidModel(
                     f"block {block.name!r} reads {unknown or 'nothing new'}: "
                     "names must be unique, inputs must come earlier",

@@ -20,6 +20,9 @@ from profiler.pieces import Shape
 Bag = Counter[tuple[str, str]]
 """How often a network has each block where, by name."""
 
+Outputs = dict[tuple[str, tuple[Shape, ...]], Shape]
+"""Shapes that blocks give, by their keys and the shapes that they read."""
+
 #: The place of a block where it does not matter.
 ALONE = ""
 
@@ -122,7 +125,7 @@ class Reader:
         """Networks by what stands where in them."""
         return Bags(self.spots, Counts.of([Counter(self._read(assembly)[1]) for assembly in assemblies]))
 
-    def outputs(self) -> dict[tuple[str, tuple[Shape, ...]], Shape]:
+    def outputs(self) -> Outputs:
         """Shapes that the blocks which were met give, by their keys and the shapes that they read."""
         return {at: shape for at, (_, _, shape) in self._known.items()}
 

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.blocks.bags import Bags, Reader, Spots
+from predictors.blocks.bags import Bags, Outputs, Reader, Spots
 from predictors.blocks.counts import Counts
 from predictors.blocks.places import Archs, SampledSpace
 from profiler.block_traces import Shapes
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
-from profiler.pieces import Shape
 
 #: Of what is in a file. 1: first (2026-11).
 VERSION = 1
@@ -57,7 +56,7 @@ class Study:
     uses: Counts
     more: Archs
     walked: Bags
-    outputs: dict[tuple[str, tuple[Shape, ...]], Shape]
+    outputs: Outputs
     why: str
 
     def holds(self, space: SampledSpace, shapes: Shapes) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from device_profiles.profile import Target
-from predictors.blocks.bags import Bags, Reader
+from predictors.blocks.bags import Bags, Outputs, Reader
 from predictors.blocks.counts import Counts
 from predictors.blocks.origin import source_digest
 from predictors.blocks.places import Archs, NotLocal, SampledSpace
@@ -66,7 +66,7 @@ def made(space: StudiedSpace, target: Target, why: str, *, progress: Progress) -
     stands, uses = _uses(assemblies[:taught], catalogue, reader)
     networks = reader.bags(assemblies)
     more = space.sample(min(WALKED, STEPS // size), np.random.default_rng([0, 6]))
-    walked = taken_apart(space, space.canonical(more), reader, progress=progress)
+    walked, outputs = taken_apart(space, space.canonical(more), reader, progress=progress)
     found = Study(
         archs=archs,
         taught=taught,
@@ -77,7 +77,7 @@ def made(space: StudiedSpace, target: Target, why: str, *, progress: Progress) -
         uses=Counts.of([uses[block] for block in range(len(reader.spots.blocks))]),
         more=more,
         walked=walked,
-        outputs=reader.outputs(),
+        outputs=outputs | reader.outputs(),
         why=why,
     )
     path = _path(space, target)
@@ -103,16 +103,26 @@ def kept(space: StudiedSpace, target: Target) -> Study | None:
 
 def taken_apart(
     space: StudiedSpace, archs: Archs, reader: Reader, *, progress: Progress = lambda done, total: None
-) -> Bags:
-    """Networks of canonical genomes `(n, d)`, side by side; what is met is added to the reader's spots."""
+) -> tuple[Bags, Outputs]:
+    """Networks of canonical genomes `(n, d)`, side by side, and what their blocks give.
+
+    Spots that are met are added to the reader's.
+    """
     spans = [archs[start : start + SPAN] for start in range(0, len(archs), SPAN)]
     parts: list[Counts] = []
+    outputs: Outputs = {}
     done = 0
-    for part in forked(lambda number: Reader(reader.shapes).bags(map(space.assembly, spans[number])), len(spans)):
+
+    def one(number: int) -> tuple[Bags, Outputs]:
+        own = Reader(reader.shapes)
+        return own.bags(map(space.assembly, spans[number])), own.outputs()
+
+    for part, given in forked(one, len(spans)):
         parts.append(part.numbered(reader.spots).counts)
+        outputs |= given
         done += len(part)
         progress(done, len(archs))
-    return Bags(reader.spots, Counts.joined(parts))
+    return Bags(reader.spots, Counts.joined(parts)), outputs
 
 
 def rare(space: StudiedSpace, assemblies: Sequence[Assembly], reader: Reader) -> Archs:

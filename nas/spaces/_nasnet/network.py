@@ -7,7 +7,7 @@ Source: Zoph, Vasudevan, Shlens & Le, "Learning transferable architectures for s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +52,7 @@ class Skeleton:
 
     def scale(self, layer: int) -> int:
         """By how much a layer's output is smaller than the image, and wider than the first cells: 1, 2 or 4."""
-        return 1 << sum(self.kind(one) for one in range(layer + 1))
+        return 1 << len({place for place in (self.layers // 3, 2 * self.layers // 3) if place <= layer})
 
 
 @cache
@@ -146,12 +146,19 @@ def entry(skeleton: Skeleton, layer: int, place: int, width: int, channels: int)
     return f"nasnet {name} {width}->{channels}", partial(make, width, channels)
 
 
+@lru_cache(maxsize=4096)
+def _operator(
+    operator: str, channels: int, stride: int, source: str
+) -> tuple[str, tuple[str, ...], partial[nn.Module]]:
+    """Key, inputs and builder of an operator's block."""
+    return f"nasnet {operator} {channels} s{stride}", (source,), partial(blocks.operator, operator, channels, stride)
+
+
 def edge(operator: str, name: str, source: str, channels: int, stride: int) -> Block | None:
     """The block of an edge; None for a skip that keeps the resolution, which is a wire."""
     if operator == "skip" and stride == 1:
         return None
-    build = partial(blocks.operator, operator, channels, stride)
-    return Block(name, f"nasnet {operator} {channels} s{stride}", (source,), build)
+    return Block(name, *_operator(operator, channels, stride, source))
 
 
 def _cell(
@@ -160,7 +167,7 @@ def _cell(
     """Blocks of one cell, and the name of what it gives on; skips are wires where they keep the resolution."""
     parts: list[Block] = []
     states = list(entries)
-    for node, (sources, kinds) in enumerate(zip(cells.sources[0], cells.operators[0], strict=True)):
+    for node, (sources, kinds) in enumerate(zip(cells.sources[0].tolist(), cells.operators[0].tolist(), strict=True)):
         terms = []
         for number, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
             name, step = operators[kind], stride if source < 2 else 1
@@ -169,7 +176,7 @@ def _cell(
             parts += [block] if block else []
         states.append(f"{prefix}n{node}")
         parts.append(Block(states[-1], "nasnet add", tuple(terms), blocks.add))
-    gives = tuple(states[node + 2] for node in np.flatnonzero(outputs(cells)[0]))
+    gives = tuple([states[node + 2] for node in np.flatnonzero(outputs(cells)[0]).tolist()])
     if len(gives) == 1:
         return parts, gives[0]
     parts.append(Block(f"{prefix}out", f"nasnet concatenate {len(gives)}", gives, blocks.concatenate))

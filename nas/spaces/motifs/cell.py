@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +70,11 @@ class Cells:
         works = np.concatenate([np.zeros((n, 1), dtype=np.bool_), through], axis=1)
         return dag.pruned(self.cell * works[np.arange(n)[:, None, None], self.cell])
 
+    @cached_property
+    def of_the_first(self) -> tuple[list[list[list[int]]], list[list[int]]]:
+        """Edges on a path of the motifs and of the cell, of the first row; all stages of its network have them."""
+        return dag.pruned(self.motifs[0]).tolist(), self.alive()[0].tolist()
+
 
 def _sorted(edges: Ints) -> Ints:
     edges = dag.pruned(edges)
@@ -118,26 +123,31 @@ def structure(cells: Cells) -> Floats:
 def unfolded(cells: Cells, entry: str, prefix: str, channels: int) -> tuple[list[Block], str]:
     """Blocks of the one cell of `cells`, and the name of what it gives."""
     parts: list[Block] = []
-    k = cells.motifs.shape[-1]
-    motifs = dag.pruned(cells.motifs.reshape(-1, k, k))
+    motifs, alive = cells.of_the_first
+    builds: dict[int, Build] = {
+        kind: partial(blocks.primitive, name, channels) for kind, name in enumerate(PRIMITIVES) if kind
+    }
+    keys = [f"{name} {channels}" for name in PRIMITIVES]
 
     def primitive(name: str, source: str, kind: int) -> str:
-        build: Build = partial(blocks.primitive, PRIMITIVES[kind], channels)
-        return source if kind == IDENTITY else put(parts, name, f"{PRIMITIVES[kind]} {channels}", (source,), build)
+        return source if kind == IDENTITY else put(parts, name, keys[kind], (source,), builds[kind])
 
     def motif(name: str, source: str, number: int) -> str:
         return _graph(parts, motifs[number - 1], source, name, primitive)
 
-    return parts, _graph(parts, cells.alive()[0], entry, prefix, motif)
+    return parts, _graph(parts, alive, entry, prefix, motif)
 
 
-def _graph(parts: list[Block], edges: Ints, entry: str, prefix: str, operator: Callable[[str, str, int], str]) -> str:
-    """Blocks of a pruned graph `(k, k)` whose edges are operators, and the name of what its sink gives."""
+def _graph(
+    parts: list[Block], edges: list[list[int]], entry: str, prefix: str, operator: Callable[[str, str, int], str]
+) -> str:
+    """Blocks of a pruned graph, k rows of k, whose edges are operators, and the name of what its sink gives."""
     given = {0: entry}
     for node in range(1, len(edges)):
         terms = [
-            operator(f"{prefix}_{source}{node}", given[source], int(edges[source, node]))
-            for source in np.flatnonzero(edges[:, node]).tolist()
+            operator(f"{prefix}_{source}{node}", given[source], edges[source][node])
+            for source in range(len(edges))
+            if edges[source][node]
         ]
         for number, term in enumerate(terms):
             given[node] = (
