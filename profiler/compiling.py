@@ -64,12 +64,13 @@ def kept_at(
     Args:
         kind: of file, a folder of the cache.
         version: of what is in it.
-        target: whose runtime compiles the networks; its version and its options count.
+        target: whose runtime compiles the networks; its version, its options and its batch count.
         networks: all that matters of each, as text.
         suffix: of the name.
         cache: folder for results; the toolkit's own if None.
     """
-    stamp = [str(version), runtimes.load(target.runtime.name).version, target.runtime.model_dump_json()]
+    batch = [f"batch {target.batch}"] if target.batch > 1 else []
+    stamp = [str(version), runtimes.load(target.runtime.name).version, target.runtime.model_dump_json(), *batch]
     name = hashlib.sha256("\n".join([*stamp, *networks]).encode()).hexdigest()[:32]
     return (cache or cache_folder()) / kind / f"{name}{suffix}"
 
