@@ -13,7 +13,8 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
         model: an ONNX file with fixed shapes; weights are constants of what `torch.export` makes of the module.
 
     Returns:
-        The module, in eval mode, and one tensor for each input, in order.
+        The module, in eval mode, and one tensor for each input, in order. Each node is a submodule of the class
+        `OnnxNode` under the node's name, with `:` for `.`: converters that name things after modules name them so.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -26,8 +27,28 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
     with torch.no_grad():
         compiled, feed = program(model)
 
+    class OnnxNode(torch.nn.Module):
+        """One node."""
+
+        def __init__(self, step: Any) -> None:
+            super().__init__()
+            self.step = step
+
+        def forward(self) -> None:
+            """Run it; it reads and writes the values of the whole."""
+            self.step()
+
     class OnnxModule(torch.nn.Module):
         """The nodes of a file."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.nodes = []
+            for number, ((name, op_type), step) in enumerate(zip(compiled.nodes, compiled.steps, strict=True)):
+                own = (name or f"{op_type}{number}").replace(".", ":")
+                own = own if own not in self._modules and not hasattr(self, own) else f"{own}:{number}"
+                self.add_module(own, OnnxNode(step))
+                self.nodes.append(self._modules[own])
 
         def forward(self, *inputs: Any) -> tuple[Any, ...]:
             """One inference."""
@@ -35,8 +56,8 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
             before = dict(values)
             try:
                 values.update(zip(feed, inputs, strict=True))
-                for step in compiled.steps:
-                    step()
+                for node in self.nodes:
+                    node()
                 return tuple(values[name] for name in compiled.outputs)
             finally:
                 values.clear()
