@@ -105,14 +105,18 @@ class Converter:
         Args:
             model: an ONNX file.
             made: where it goes; what the script writes besides lies beside it, under its name with other suffixes.
-            options: for the script, JSON-ready; a value that is a path is read by it.
+            options: for the script, JSON-ready; a value that is a path is that of a file, whose content counts.
 
         Raises:
             DeviceError: the converter is not installed, or ended.
             InvalidModel: it refuses the model, with its words.
         """
         content = model.read_bytes()
-        stamp = json.dumps([self.requirements, self.script.read_text(), dict(options)], sort_keys=True)
+        hashed = {
+            name: hashlib.sha256(value.read_bytes()).hexdigest() if isinstance(value, Path) else value
+            for name, value in options.items()
+        }
+        stamp = json.dumps([self.requirements, self.script.read_text(), hashed], sort_keys=True)
         key = hashlib.sha256(content + stamp.encode()).hexdigest()[:32]
         kept = cache_folder() / "converted" / self.name / key
         if not (kept / "done").exists():
@@ -128,7 +132,8 @@ class Converter:
         kept.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=f"{kept.name}-", dir=kept.parent))
         try:
-            job = {"model": str(model.resolve()), "made": str(place / f"model{suffix}"), "options": dict(options)}
+            given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+            job = {"model": str(model.resolve()), "made": str(place / f"model{suffix}"), "options": given}
             answer = _worker(self).ask(job)
             if "error" in answer:
                 kind = UnsupportedOperator if answer.get("kind") == "UnsupportedOperator" else InvalidModel

@@ -1,0 +1,1 @@
+"""What the runtime `litert` is made of."""
