@@ -15,7 +15,7 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
     Returns:
         The module, in eval mode, and one tensor for each input, in order. Each node is a submodule of the class
         `OnnxNode` under the node's name, with `:` for `.`: converters that name things after modules name them so.
-        `input_names` and `output_names` are those of the file.
+        `node_types` has their operators; `input_names` and `output_names` are those of the file.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -45,11 +45,13 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
         def __init__(self) -> None:
             super().__init__()
             self.nodes = []
+            self.node_types: dict[str, str] = {}
             self.input_names, self.output_names = tuple(feed), tuple(compiled.outputs)
             for number, ((name, op_type), step) in enumerate(zip(compiled.nodes, compiled.steps, strict=True)):
                 own = (name or f"{op_type}{number}").replace(".", ":")
                 own = own if own not in self._modules and not hasattr(self, own) else f"{own}:{number}"
                 self.add_module(own, OnnxNode(step))
+                self.node_types[own] = op_type
                 self.nodes.append(self._modules[own])
 
         def forward(self, *inputs: Any) -> tuple[Any, ...]:

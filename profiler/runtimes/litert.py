@@ -70,9 +70,9 @@ class LiteRtSession:
     def outputs(self) -> list[Any]:
         """The outputs of one inference."""
         self.run()
-        found = []
-        for buffer in self._outputs:
-            details = buffer.get_tensor_details()
+        found, known = [], self._compiled.get_output_tensor_details(self._signature["key"])
+        for name, buffer in zip(self._signature["outputs"], self._outputs, strict=True):
+            details = known[name]
             shape = [int(extent) for extent in details["shape"]]
             found.append(buffer.read(int(np.prod(shape)), np.dtype(details["dtype"])).reshape(shape))
         return found
@@ -89,8 +89,9 @@ class LiteRtSession:
     def _fill(self, inputs: Mapping[str, Any] | None, channels_last: bool) -> None:
         """The given arrays, which are laid out as the ONNX file has them, or drawn ones."""
         rng = np.random.default_rng(0)
+        known = self._compiled.get_input_tensor_details(self._signature["key"])
         for name, buffer in zip(self._signature["inputs"], self._inputs, strict=True):
-            details = buffer.get_tensor_details()
+            details = known[name]
             shape, dtype = [int(extent) for extent in details["shape"]], np.dtype(details["dtype"])
             last = channels_last and len(shape) == 4
             onnx_shape = [shape[axis] for axis in (0, 3, 1, 2)] if last else shape

@@ -33,13 +33,13 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     module, inputs = module_of(model)
-    names = module.input_names, module.output_names
+    names, types = (module.input_names, module.output_names), module.node_types
     if options["layout"] == "nhwc":
         module, inputs = _channels_last(module, inputs)
     litert_torch.convert(module, inputs, strict_export=False).export(str(made))
+    _name(made, *names, types)
     if "calibration" in options:
         _quantise(made, _sets(Path(options["calibration"]), names[0], options["layout"]))
-    _name(made, *names)
 
 
 def _channels_last(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
@@ -58,7 +58,7 @@ def _channels_last(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any
 
 
 def _sets(calibration: Path, names: tuple[str, ...], layout: str) -> list[dict[str, Any]]:
-    """Sets of inputs under the names that the converter gives them."""
+    """Sets of inputs by name, laid out as the model reads them."""
     import numpy as np
 
     sets: dict[str, dict[str, Any]] = {}
@@ -69,7 +69,7 @@ def _sets(calibration: Path, names: tuple[str, ...], layout: str) -> list[dict[s
             last = layout == "nhwc" and array.ndim == 4
             if name in names:
                 given = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if last else array)
-                sets.setdefault(number, {})[f"args_{names.index(name)}"] = given
+                sets.setdefault(number, {})[name] = given
     return list(sets.values())
 
 
@@ -86,22 +86,40 @@ def _quantise(made: Path, sets: list[dict[str, Any]]) -> None:
     made.write_bytes(tool.quantize(seen, enable_progress_report=False).quantized_model)
 
 
-def _name(made: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-    """Give inputs and outputs the names that the ONNX file has, and tensors those of its nodes."""
+def _name(made: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], types: dict[str, str]) -> None:
+    """Give inputs and outputs the names that the ONNX file has, and tensors those of the nodes that write them."""
     import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(made.read_bytes(), 0)
+    from profiler.runtimes._litert import kernels, words
+
+    model = kernels.read(made.read_bytes())
     signature = model.signatureDefs[0]
     for values, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
-        values.sort(key=lambda value: int(value.name.decode().rpartition("_")[2]))
+        values.sort(key=_position)
         for value in values:
-            value.name = names[int(value.name.decode().rpartition("_")[2])]
-    for tensor in model.subgraphs[0].tensors:
+            value.name = names[_position(value)]
+    tensors = model.subgraphs[0].tensors
+    for tensor in tensors:
         tensor.name = _MODULES.sub("", (tensor.name or b"").decode())
+    for name, operator in kernels.operators_of(model):
+        for number in operator.outputs:
+            tensors[number].name = _core_first(tensors[number].name, types, words.TYPES.get(name, name))
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     made.write_bytes(builder.Output())
+
+
+def _position(value: Any) -> int:
+    """Of an input `args_N` or an output `output_N`."""
+    name = value.name if isinstance(value.name, str) else value.name.decode()
+    return int(name.rpartition("_")[2])
+
+
+def _core_first(name: str, types: dict[str, str], kind: str) -> str:
+    """The nodes that were fused to an operator, beginning with the one that it is named for."""
+    parts = [part for part in name.split(";") if part]
+    core = next((part for part in parts if types.get(part) == kind), None)
+    return name if core is None else ";".join([core, *(part for part in parts if part != core)])
 
 
 if __name__ == "__main__":
