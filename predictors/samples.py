@@ -15,6 +15,7 @@ from device_profiles.errors import InvalidData, InvalidTable
 from device_profiles.facts import Unavailable
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.prediction import UNITS
+from profiler.kernels import measured_kernels
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
 from profiler.store import Store
@@ -113,13 +114,13 @@ def kernels(
     """Costs of single kernels.
 
     Latency comes from the profiles of networks, in the state of the reference sentinel; what the runtime's profiler
-    adds to each kernel is left in: that is the composition's business. Energy comes from kernels that were measured
-    alone. Of memory there are none.
+    adds to each kernel is left in: that is the composition's business. Where there are none, because the runtime times
+    no kernels in the graph, it comes from kernels that were measured alone, as energy does. Of memory there are none.
 
     Args:
         store: the measurements.
         conditions: of them.
-        models: ids of the networks whose profiles count; all if None.
+        models: ids of the networks whose profiles, or whose kernels, count; all if None.
         cost: `latency`, `energy` or `memory`.
 
     Raises:
@@ -127,7 +128,10 @@ def kernels(
     """
     found: dict[Operator, list[float]] = defaultdict(list)
     if cost == "latency":
-        _profiled(store, conditions, models, found)
+        if store.profiles(conditions):
+            _profiled(store, conditions, models, found)
+        else:
+            _alone(store, conditions, models, found)
     elif cost == "energy":
         _energies(store, conditions, found)
     operators = tuple(sorted(found, key=lambda operator: operator.key))
@@ -152,6 +156,16 @@ def _profiled(
         if graph is not None:
             for operator, ms in match(graph, profile.kernels):
                 found[operator].append(ms * reference / profile.sentinel_ns)
+
+
+def _alone(
+    store: Store, conditions: Conditions, models: Sequence[str] | None, found: dict[Operator, list[float]]
+) -> None:
+    graphs = [] if models is None else [store.fused(model, conditions) for model in models]
+    wanted = {operator for graph in graphs if graph is not None for operator in graph.operators}
+    for operator, latency in measured_kernels(store, conditions).items():
+        if (models is None or operator in wanted) and latency.value_ms > 0:
+            found[operator].append(latency.value_ms)
 
 
 def _energies(store: Store, conditions: Conditions, found: dict[Operator, list[float]]) -> None:

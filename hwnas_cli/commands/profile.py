@@ -53,6 +53,8 @@ def profile(
 ) -> Answer:
     """Measure latency and memory of models.
 
+    Kernels of runtimes that cannot time them in the graph are measured alone as well, without being asked.
+
     The same command again goes on where it stopped. With --until the networks are a pool to choose from: what the
     predictions know least about is measured next, until their error at networks held out is small enough.
 
@@ -120,7 +122,7 @@ def profile(
             place = opened.url  # without a password
             alone = (
                 _kernels(chosen, opened, limits, seed, live, retry=retry, wait=wait)
-                if kernels and outcome.measurements
+                if outcome.measurements and (kernels or _only_alone(chosen))
                 else None
             )
     answer = answer_of(chosen.name, place, outcome, refused, alone, limits)
@@ -176,6 +178,14 @@ def _with_rounds(answer: Answer, active: Campaign, wanted: float) -> Answer:
     if active.reached or answer.exit_code:
         return Answer(data, text, answer.exit_code, answer.error)
     return Answer(data, f"{text}: not reached; give more --budget or a larger pool", 1)
+
+
+def _only_alone(target: Target) -> bool:
+    """Whether the runtime times no kernels in the graph, but runs them alone: predictors have nothing else to learn."""
+    from profiler import runtimes
+
+    traits = runtimes.REGISTRY.get(target.runtime.name).traits
+    return traits.replay and not traits.times
 
 
 def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live, *, retry: bool, wait: bool) -> Alone:

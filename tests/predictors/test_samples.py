@@ -104,6 +104,39 @@ def test_some_kernels_keep_their_rows(hand_made, conditions):
     assert some.cost.tolist() == [whole.cost[2], whole.cost[0]] and some.device == whole.device
 
 
+# -- kernels alone
+
+
+def test_where_no_network_was_profiled_kernels_that_were_measured_alone_are_learned_from(chain, conditions):
+    """Runtimes that time no kernels in the graph replay them."""
+    from profiler.agent.protocol import Block
+
+    with Store("sqlite://") as store:
+        store.bind("fake", "{}", conditions)
+        rows = {
+            "n000": (ModelRow("n000", "n000", None, None), [SMALL]),
+            "n001": (ModelRow("n001", "n001", None, None), [LARGE]),
+            "small": (ModelRow("small", "small", None, None, SMALL, 10), [SMALL]),
+            "large": (ModelRow("large", "large", None, None, LARGE, 5), [LARGE]),
+        }
+        for name, (row, operators) in rows.items():
+            store.add_model(row, chain(operators))
+            store.add_fused(name, conditions, chain(operators))
+        for number in range(3):
+            process = store.start_process(conditions, "one", seed=number)
+            for index in range(3):
+                for name, ns in (("n000", 40e6), ("n001", 50e6), ("small", 200e6), ("large", 300e6)):
+                    store.add_block(process, Block(name, index, 10, int(ns), 400_000, 400_000))
+            facts = [{"event": "state", "gemm_ns": 300_000.0, "memory_ns": 2_000_000.0}]
+            store.end_process(process, state="finished", device_s=1.5, facts=facts)
+        found = samples.kernels(store, conditions)
+        assert dict(zip(found.operators, found.cost, strict=True)) == pytest.approx({SMALL: 2.0, LARGE: 6.0})
+        assert samples.kernels(store, conditions, ["n001"]).operators == (LARGE,)
+        process = store.start_process(conditions, "two", seed=9)
+        store.add_profile(process, ProfileRow("n000", [["node0", "Conv", 1e6, 20]], None, 400_000))
+        assert samples.kernels(store, conditions).operators == (SMALL,)  # what is profiled in the graph comes first
+
+
 # -- networks
 
 

@@ -44,7 +44,13 @@ _MOVES = frozenset(
     }
 )  # fmt: skip
 #: Physical axes in the order of ONNX's, by layout.
-ORDERS = {"NHWC": (0, 3, 1, 2), "OHWI": (0, 3, 1, 2), "1HWO": (3, 0, 1, 2), "OHWI-transposed": (3, 0, 1, 2), "OI": (1, 0)}
+ORDERS = {
+    "NHWC": (0, 3, 1, 2),
+    "OHWI": (0, 3, 1, 2),
+    "1HWO": (3, 0, 1, 2),
+    "OHWI-transposed": (3, 0, 1, 2),
+    "OI": (1, 0),
+}
 _WEIGHTS = {"CONV_2D": "OHWI", "DEPTHWISE_CONV_2D": "1HWO", "TRANSPOSE_CONV": "OHWI-transposed"}
 #: Whole constants of at most so many numbers are attributes: paddings, axes, shapes.
 MOST_VALUES = 64
