@@ -10,8 +10,9 @@ from profiler.runtimes._litert.words import DTYPES, ORDERS
 
 #: Scale of all that is quantised, but for outputs that have another.
 SCALE, OTHER_SCALE = 0.05, 0.06
-#: And of outputs of what XNNPACK leaves to LiteRT, as far as that is for the scales: further from `SCALE` than it takes.
+#: And of outputs that XNNPACK leaves to LiteRT because of their scales: further from `SCALE` than it takes.
 REFUSED_SCALE = SCALE * 2.0**-14
+_REFUSED_BY_SCALE = frozenset({"ADD", "SUB", "MUL"})
 #: Scale and zero of outputs where LiteRT allows no other.
 _FIXED = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "LOG_SOFTMAX": (16 / 256, 127), "TANH": (1 / 128, 0)}
 #: The axis of a weight along which its scales are.
@@ -92,7 +93,8 @@ class _Model:
         made.hasRank = True
         if dtype in ("int8", "uint8", "int16"):
             other = output and not self.attributes.get("same_scale", 1)
-            another = OTHER_SCALE if self.attributes.get("primitive") == "xnnpack" else REFUSED_SCALE
+            refused = self.attributes.get("primitive") != "xnnpack" and self.name in _REFUSED_BY_SCALE
+            another = REFUSED_SCALE if refused else OTHER_SCALE
             scale, zero = _FIXED.get(self.name, (another if other else SCALE, 0)) if output else (SCALE, 0)
             made.quantization = self._scales(np.array([scale]), 0, zero)
         self.graph.tensors.append(made)

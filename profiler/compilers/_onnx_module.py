@@ -44,7 +44,7 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
 
         def __init__(self) -> None:
             super().__init__()
-            self.nodes = []
+            self.nodes: list[Any] = []
             self.node_types: dict[str, str] = {}
             self.input_names, self.output_names = tuple(feed), tuple(compiled.outputs)
             for number, ((name, op_type), step) in enumerate(zip(compiled.nodes, compiled.steps, strict=True)):

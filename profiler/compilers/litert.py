@@ -61,5 +61,8 @@ def _calibration(model: Path, given: Calibration | None, place: Path) -> Path:
         sets = given or _quantised.drawn(model)
     except DecodeError as error:
         raise InvalidModel(f"{model.name} is not an ONNX model: {error}", hint="Export it again.") from error
-    np.savez(place, **{f"{number}/{name}": array for number, one in enumerate(sets) for name, array in one.items()})
+    arrays: dict[str, Any] = {
+        f"{number}/{name}": array for number, one in enumerate(sets) for name, array in one.items()
+    }
+    np.savez(place, **arrays)
     return place

@@ -1,4 +1,4 @@
-"""The operators of a `.tflite` file, each a kernel of XNNPACK or of LiteRT's own, as an operator graph in plain lists."""
+"""The operators of a `.tflite` file, each a kernel of XNNPACK or of LiteRT's own, as an operator graph."""
 
 from __future__ import annotations
 
@@ -126,9 +126,8 @@ def _constants(model: Any, operator: Any) -> dict[str, Any]:
 def _precision(tensors: Sequence[list[Any]], order: Sequence[tuple[int, int]], outputs: Any, floating: str) -> str:
     """In which an operator computes: the type of what it reads first."""
     first = next((tensors[i][1] for _, i in order if i >= 0), outputs[0][1])
-    return {"float32": floating, "float16": "fp16", "float64": "fp64", "int8": "int8", "uint8": "int8"}.get(
-        first, first
-    )
+    known = {"float32": floating, "float16": "fp16", "float64": "fp64", "int8": "int8", "uint8": "int8"}
+    return known.get(first, str(first))
 
 
 def _quantisation(tensors: Sequence[Any], order: Sequence[tuple[int, int]], operator: Any) -> dict[str, Any]:

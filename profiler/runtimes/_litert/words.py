@@ -40,17 +40,14 @@ _SPATIAL = frozenset(
 #: Operators that change which axis is which: what they write is not laid out as what they read.
 _MOVES = frozenset(
     {
-        "TRANSPOSE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BATCH_MATMUL", "FULLY_CONNECTED", "PACK", "UNPACK", "GATHER_ND",
+        "TRANSPOSE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BATCH_MATMUL", "FULLY_CONNECTED", "PACK", "UNPACK",
+        "GATHER_ND",
     }
 )  # fmt: skip
 #: Physical axes in the order of ONNX's, by layout.
 ORDERS = {
-    "NHWC": (0, 3, 1, 2),
-    "OHWI": (0, 3, 1, 2),
-    "1HWO": (3, 0, 1, 2),
-    "OHWI-transposed": (3, 0, 1, 2),
-    "OI": (1, 0),
-}
+    "NHWC": (0, 3, 1, 2), "OHWI": (0, 3, 1, 2), "1HWO": (3, 0, 1, 2), "OHWI-transposed": (3, 0, 1, 2), "OI": (1, 0),
+}  # fmt: skip
 _WEIGHTS = {"CONV_2D": "OHWI", "DEPTHWISE_CONV_2D": "1HWO", "TRANSPOSE_CONV": "OHWI-transposed"}
 #: Whole constants of at most so many numbers are attributes: paddings, axes, shapes.
 MOST_VALUES = 64
