@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from device_profiles.cache import cache_folder
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -15,7 +17,11 @@ def cache(tmp_path_factory):
     """Exports and catalogues of the tests; `HWNAS_TEST_CACHE` keeps them between runs."""
     folder = Path(os.environ.get("HWNAS_TEST_CACHE") or tmp_path_factory.mktemp("cache"))
     # Locks of their own as well: two runs of the tests side by side measure nothing that counts.
-    mine = {"HWNAS_CACHE": str(folder), "HWNAS_LOCKS": str(tmp_path_factory.mktemp("locks"))}
+    mine = {
+        "HWNAS_CACHE": str(folder),
+        "HWNAS_LOCKS": str(tmp_path_factory.mktemp("locks")),
+        "HWNAS_CONVERTERS": os.environ.get("HWNAS_CONVERTERS") or str(cache_folder() / "converters"),  # those installed
+    }
     before = {name: os.environ.get(name) for name in mine}
     os.environ.update(mine)
     yield folder

@@ -52,9 +52,10 @@ class Converter:
 
     @cached_property
     def folder(self) -> Path:
-        """Its environment; another for other requirements, and for another Python."""
+        """Its environment, in `$HWNAS_CONVERTERS` or the cache; another for other requirements or another Python."""
         stamp = json.dumps([self.requirements, sys.version_info[:2]])
-        return cache_folder() / "converters" / f"{self.name}-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
+        place = Path(os.environ.get("HWNAS_CONVERTERS") or cache_folder() / "converters")
+        return place / f"{self.name}-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
 
     @property
     def python(self) -> Path:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from profiler import meters, runtimes, transports
+from profiler import compilers, meters, runtimes, transports
 from profiler.testing import check_meter, check_runtime, check_transport
 
 RUNTIMES = [(name, precision) for name, runtime in runtimes.REGISTRY for precision in runtime.traits.precisions]
@@ -12,6 +12,9 @@ RUNTIMES = [(name, precision) for name, runtime in runtimes.REGISTRY for precisi
 
 @pytest.mark.parametrize(("name", "precision"), RUNTIMES)
 def test_runtime(name, precision, tmp_path):
+    converter = getattr(compilers.load(name), "converter", None)
+    if converter is not None and not converter.installed:
+        pytest.skip(f"the converter {converter.name} is not installed: {converter.command}")
     options = {}
     if name == "replay":
         recording = tmp_path / "recording.json"
