@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
+def module_of(
+    model: Path, inputs: Mapping[str, Any] | None = None, mark: Callable[[int], Any] | None = None
+) -> tuple[Any, tuple[Any, ...]]:
     """A module that runs the nodes of a file as torch functions, and inputs for it.
 
     Args:
         model: an ONNX file with fixed shapes; weights are constants of what `torch.export` makes of the module.
+        inputs: arrays by name, which may fill dimensions that the file leaves open; the others are drawn.
+        mark: makes the context in which the node of that number is traced; none if None.
 
     Returns:
         The module, in eval mode, and one tensor for each input, in order. Each node is a submodule of the class
         `OnnxNode` under the node's name, with `:` for `.`: converters that name things after modules name them so.
         `node_types` has their operators; `input_names` and `output_names` are those of the file.
+        The module, in eval mode, and one tensor for each input, in order. The module has `names` of its inputs, and
+        `nodes`: name and operator of each.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -26,7 +34,8 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
     from profiler.runtimes.torch import program
 
     with torch.no_grad():
-        compiled, feed = program(model)
+        compiled, feed = program(model, inputs)
+    around = mark or (lambda number: contextlib.nullcontext())
 
     class OnnxNode(torch.nn.Module):
         """One node."""
@@ -53,6 +62,8 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
                 self.add_module(own, OnnxNode(step))
                 self.node_types[own] = op_type
                 self.nodes.append(self._modules[own])
+        names: Sequence[str] = tuple(feed)
+        nodes: Sequence[tuple[str, str]] = tuple(compiled.nodes)
 
         def forward(self, *inputs: Any) -> tuple[Any, ...]:
             """One inference."""
@@ -62,6 +73,9 @@ def module_of(model: Path) -> tuple[Any, tuple[Any, ...]]:
                 values.update(zip(feed, inputs, strict=True))
                 for node in self.nodes:
                     node()
+                for number, step in enumerate(compiled.steps):
+                    with around(number):
+                        step()
                 return tuple(values[name] for name in compiled.outputs)
             finally:
                 values.clear()

@@ -1,0 +1,220 @@
+"""PyTorch on the CPU as `torch.compile` runs it: kernels that inductor generates in C++, and those of libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from device_profiles.errors import DeviceError, UsageError
+from profiler.runtimes.protocol import (
+    KernelTime,
+    Option,
+    Profile,
+    RuntimeOptions,
+    Sentinel,
+    Traits,
+    require_options,
+    require_precision,
+)
+
+#: Modes of `torch.compile` that mean anything on a CPU.
+MODES = ("default", "max-autotune-no-cudagraphs")
+OPTIONS = {
+    "mode": Option(" or ".join(MODES), lambda value: value in MODES),
+    "freezing": Option("0 or 1", lambda value: value in (0, 1, False, True)),
+}
+LEVELS = ("all",)
+#: Inferences before a profile.
+WARM_RUNS = 3
+_RUNS_KEPT = 0.8
+#: The range of torch's profiler around the kernels of one inference, and what generated functions are called there.
+_RANGE, _PREFIX = "## Call CompiledFxGraph", re.compile(r"^graph_\d+_")
+
+
+class TorchCompileSession:
+    """A compiled program and its inputs."""
+
+    def __init__(
+        self, model: Path, options: RuntimeOptions, version: str, inputs: Mapping[str, Any] | None = None
+    ) -> None:
+        import torch
+
+        from profiler.runtimes._inductor import archive, kept
+
+        _require(options)
+        torch.set_num_threads(options.threads)
+        read = archive.read(model)
+        self._feed = read.feed(inputs)
+        self._inference_mode, self._to_array = torch.inference_mode, archive.to_array
+        self._run, self._record = kept.compiled(read, self._feed, *_place(options, version))
+
+    def run(self) -> None:
+        """One inference."""
+        with self._inference_mode():
+            self._run(*self._feed)
+
+    @property
+    def call(self) -> Callable[[], object]:
+        """The same: guards of the compiled region are part of what a user calls."""
+        return self.run
+
+    def outputs(self) -> list[Any]:
+        """The outputs of one inference."""
+        with self._inference_mode():
+            made = self._run(*self._feed)
+        return [self._to_array(one) for one in (made if isinstance(made, (tuple, list)) else [made])]
+
+    def profile(self, runs: int) -> Profile | None:
+        """Kernel times by torch's profiler; None where it sees other kernels than those that were compiled."""
+        from torch.profiler import ProfilerActivity
+        from torch.profiler import profile as profiler
+
+        for _ in range(WARM_RUNS):
+            self.run()
+        with profiler(activities=[ProfilerActivity.CPU]) as seen:
+            times_ns = []
+            for _ in range(runs):
+                start = time.perf_counter_ns()
+                self.run()
+                times_ns.append(time.perf_counter_ns() - start)
+        events = self._record["events"]
+        rows = [_matched(events, row) for row in _ranges(seen.events())] if events else [[] for _ in range(runs)]
+        if len(rows) != runs or any(row is None for row in rows):
+            return None
+        kept = max(1, int(np.ceil(runs * _RUNS_KEPT)))
+        # Without the slowest fifth of each kernel: interruptions only ever add time.
+        means_ns = np.sort(np.array(rows, dtype=float).reshape(runs, len(events)), axis=0)[:kept].mean(axis=0)
+        graph = self._record["graph"]
+        kernels = [
+            KernelTime(name, graph["operators"][number][1], float(mean_ns), runs)
+            for (number, _, _, name), mean_ns in zip(graph["nodes"], means_ns, strict=True)
+        ]
+        return Profile(tuple(kernels), None, float(np.sort(times_ns)[:kept].mean()))
+
+    def close(self) -> None:
+        """Drop the program and its inputs."""
+        del self._run
+        self._feed.clear()
+
+
+class TorchCompile:
+    """`torch.compile` with inductor, on the CPU."""
+
+    traits: ClassVar[Traits] = Traits(
+        packages=("torch",),
+        precisions=("fp32", "bf16"),
+        kernels="inductor's generated C++ and calls of libraries",
+        times="torch.profiler",
+    )
+
+    def __init__(self) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise DeviceError(f"the package {error.name} is not installed", hint=f"pip install {error.name}") from error
+        self._version = f"torch {torch.__version__.split('+')[0]}, {_compiler()}"
+
+    @property
+    def version(self) -> str:
+        """`torch X.Y.Z`, and the C++ compiler with its version."""
+        return self._version
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """The host's clock."""
+        return time.perf_counter_ns
+
+    def sentinels(self) -> Mapping[str, Sentinel] | None:
+        """The agent's own."""
+        return None
+
+    def load(
+        self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None
+    ) -> TorchCompileSession:
+        """Compile a program, or take it out of the cache of these conditions."""
+        return TorchCompileSession(model, options, self._version, inputs)
+
+    def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
+        """Inductor's kernels, as the JSON of an operator graph; threads of this process stay as they are."""
+        import torch
+
+        from profiler.runtimes._inductor import archive, kept
+
+        _require(options)
+        before = torch.get_num_threads()
+        torch.set_num_threads(options.threads)
+        try:
+            read = archive.read(model)
+            record = kept.record_of(read, read.feed(None), *_place(options, self._version))
+        finally:
+            torch.set_num_threads(before)
+        return json.dumps(record["graph"], separators=(",", ":")).encode()
+
+
+RUNTIME = TorchCompile
+
+
+def _require(options: RuntimeOptions) -> None:
+    require_precision("torch-compile", TorchCompile.traits, options.precision)
+    require_options("torch-compile", options.options, OPTIONS)
+    if options.optimisation not in LEVELS:
+        raise UsageError(
+            f"the runtime torch-compile has no optimisation level {options.optimisation!r}",
+            hint=f"One of: {', '.join(LEVELS)}; local-torch runs nodes as they are.",
+        )
+
+
+def _place(options: RuntimeOptions, version: str) -> tuple[dict[str, Any], Path]:
+    """Inductor's settings, and the folder of the cache of these conditions."""
+    import torch
+
+    from profiler.runtimes._inductor import kept
+
+    given = options.options
+    chosen = kept.settings(options.threads, str(given.get("mode", "default")), bool(given.get("freezing", 0)))
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()} {options.precision}"
+    return chosen, kept.folder_of(version, processor, chosen)
+
+
+def _compiler() -> str:
+    """Name and version of the C++ compiler that inductor takes.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    hint = "apt install g++, or pip install ziglang and set CXX to a C++ compiler."
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        path = get_cpp_compiler()
+        done = subprocess.run([path, "-dumpversion"], capture_output=True, text=True, check=True, timeout=30)
+    except Exception as error:  # torch raises errors of its own, the system others
+        raise DeviceError(f"torch.compile needs a C++ compiler: {' '.join(str(error).split())[:200]}", hint=hint) from error
+    return f"{os.path.basename(path)} {done.stdout.strip()}"  # noqa: PTH119 - a command, not always a path
+
+
+def _ranges(events: Sequence[Any]) -> list[list[Any]]:
+    """For each inference, the events directly inside of its compiled graph, in order."""
+    rows: dict[int, list[Any]] = {id(one): [] for one in events if one.name.startswith(_RANGE)}
+    for one in sorted(events, key=lambda event: event.time_range.start):
+        if one.cpu_parent is not None and id(one.cpu_parent) in rows:
+            rows[id(one.cpu_parent)].append(one)
+    return list(rows.values())
+
+
+def _matched(names: Sequence[str], events: Sequence[Any]) -> list[float] | None:
+    """Times of the kernels in ns, in order; None where one is missing. What else ran between them belongs to none."""
+    times_ns: list[float] = []
+    for one in events:
+        if len(times_ns) < len(names) and _PREFIX.sub("", one.name) == names[len(times_ns)]:
+            times_ns.append(one.cpu_time_total * 1e3)
+    return times_ns if len(times_ns) == len(names) else None
