@@ -47,6 +47,7 @@ def doctor() -> list[Check]:
         _pinning(),
         _timer(),
         _energy(),
+        _compiler(),
         _cache(cache_folder()),
     ]
     return checks
@@ -83,6 +84,14 @@ def _timer() -> Check:
 def _energy() -> Check:
     found = energy_source()
     return Check("energy", True, str(found) if isinstance(found, Unavailable) else f"{found} can be read")
+
+
+def _compiler() -> Check:
+    """What `torch.compile` needs; all else goes on without it."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    missing = f"no {' or '.join(names)}; the target local-torch-compile needs one: apt install g++"
+    return Check("compiler", True, found or missing)
 
 
 def _cache(folder: Path) -> Check:

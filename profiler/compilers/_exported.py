@@ -112,7 +112,7 @@ def _operators(model: Path, nodes: Sequence[tuple[str, str]]) -> list[tuple[str,
 
 
 def _lowered(program: Any, example: Sequence[Any], dtype: str) -> Any:
-    """The program with all floating weights, constants, casts and inputs in another type; its calls keep their marks."""
+    """The program with floating weights, constants, casts and inputs in another type; its calls keep their marks."""
     import torch
     from torch.fx.node import map_aggregate
 
@@ -123,10 +123,16 @@ def _lowered(program: Any, example: Sequence[Any], dtype: str) -> Any:
         return wanted if value in floating else value
 
     module = program.module()
+    known = {*dict(module.named_parameters()), *dict(module.named_buffers())}
     for node in module.graph.nodes:
         if node.op == "call_function":
             node.args = map_aggregate(node.args, lambda one: cast(one) if isinstance(one, torch.dtype) else one)
             node.kwargs = map_aggregate(node.kwargs, lambda one: cast(one) if isinstance(one, torch.dtype) else one)
+        elif node.op == "get_attr":  # constants of the program are neither parameters nor buffers
+            owner, _, name = node.target.rpartition(".")
+            value = getattr(module.get_submodule(owner), name)
+            if node.target not in known and value.is_floating_point():
+                setattr(module.get_submodule(owner), name, value.to(wanted))
     module.recompile()
     inputs = tuple(one.to(wanted) if one.is_floating_point() else one for one in example)
     lowered = torch.export.export(module.to(wanted), inputs)
@@ -141,4 +147,3 @@ def _calls(program: Any) -> list[Any]:
 
 def _shapes(example: Sequence[Any]) -> str:
     return " ".join(f"{one.dtype}{list(one.shape)}" for one in example)
-

@@ -198,7 +198,9 @@ def _compiler() -> str:
         path = get_cpp_compiler()
         done = subprocess.run([path, "-dumpversion"], capture_output=True, text=True, check=True, timeout=30)
     except Exception as error:  # torch raises errors of its own, the system others
-        raise DeviceError(f"torch.compile needs a C++ compiler: {' '.join(str(error).split())[:200]}", hint=hint) from error
+        raise DeviceError(
+            f"torch.compile needs a C++ compiler: {' '.join(str(error).split())[:200]}", hint=hint
+        ) from error
     return f"{os.path.basename(path)} {done.stdout.strip()}"  # noqa: PTH119 - a command, not always a path
 
 

@@ -19,8 +19,10 @@ _LOOPS = (
 )  # fmt: skip
 _PRECISIONS = {"float32": "fp32", "float64": "fp64", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
 #: ONNX operators by oneDNN's words for what runs behind its own.
-_BEHIND = {"relu": "Relu", "hardswish": "HardSwish", "swish": "Swish", "sigmoid": "Sigmoid", "tanh": "Tanh",
-           "gelu": "Gelu", "leaky_relu": "LeakyRelu", "hardtanh": "Clip", "add": "Add", "mul": "Mul", "sub": "Sub"}  # fmt: skip
+_BEHIND = {
+    "relu": "Relu", "hardswish": "HardSwish", "swish": "Swish", "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu",
+    "leaky_relu": "LeakyRelu", "hardtanh": "Clip", "add": "Add", "mul": "Mul", "sub": "Sub",
+}  # fmt: skip
 
 
 def plain(recording: Recording, known: Sequence[Any]) -> dict[str, Any]:
@@ -33,10 +35,16 @@ def plain(recording: Recording, known: Sequence[Any]) -> dict[str, Any]:
     left = [i for i, (_, operator, _) in enumerate(known) if operator[1] in PRODUCTS]
     for kernel in recording.kernels:
         left = [i for i in left if i not in kernel.numbers]
-    operators, nodes = [], []
-    for kernel in recording.kernels:
-        numbers = _with_product(kernel, known, left)
-        name, operator, reads, writes = _kernel(kernel, numbers, known)
+    operators: list[list[Any]] = []
+    nodes: list[list[Any]] = []
+    chosen = [_with_product(kernel, known, left) for kernel in recording.kernels]
+    by_libraries = {
+        i for kernel, numbers in zip(recording.kernels, chosen, strict=True) if _library(kernel) for i in numbers
+    }
+    for kernel, numbers in zip(recording.kernels, chosen, strict=True):
+        # What a loop does for a library's product is no product.
+        own = [i for i in numbers if _library(kernel) or i not in by_libraries or known[i][1][1] not in PRODUCTS]
+        name, operator, reads, writes = _kernel(kernel, own, known)
         nodes.append([len(operators), reads, writes, name])
         operators.append(operator)
     return {
@@ -49,13 +57,21 @@ def plain(recording: Recording, known: Sequence[Any]) -> dict[str, Any]:
     }
 
 
+def _library(kernel: Kernel) -> bool:
+    return kernel.primitive != "cpp"
+
+
 def _with_product(kernel: Kernel, known: Sequence[Any], left: list[int]) -> list[int]:
-    """The numbers of a kernel; where freezing lost that of its product, the next of equal shape takes its place."""
-    words = ("conv", "linear", "addmm", "mm", "gemm")
-    if kernel.primitive == "cpp" or not any(word in kernel.primitive for word in words):
+    """The numbers of a kernel; of a library's product that alone, since the others made what it reads.
+
+    Where freezing lost its number, the next of equal size takes its place.
+    """
+    words = ("conv", "linear", "addmm", "mm", "gemm", "template")
+    if not _library(kernel) or not any(word in kernel.primitive for word in words):
         return kernel.numbers
-    if any(known[i][1][1] in PRODUCTS for i in kernel.numbers) or not kernel.writes:
-        return kernel.numbers
+    products = [i for i in kernel.numbers if known[i][1][1] in PRODUCTS]
+    if products or not kernel.writes:
+        return products[-1:] if "template" not in kernel.primitive else kernel.numbers
     sizes = {prod(shape) for _, shape, _, _ in kernel.writes}
     for i in left:
         outputs = known[i][1][4]
@@ -74,18 +90,19 @@ def _kernel(
     behind = [_BEHIND.get(word, word) for word in kernel.fused]
     reads, writes = kernel.reads, kernel.writes
     if not numbers:
-        moved = known[kernel.moved[0]][0] if kernel.moved else kernel.event
-        kind = "Reorder" if kernel.moved else "Constant" if all(one[3] for one in reads) else "Loop"
+        origin = next(iter((*kernel.moved, *kernel.numbers)), None)
+        moved = kernel.event if origin is None else known[origin][0]
+        kind = "Loop" if kernel.numbers or not kernel.moved else "Reorder"
         inputs = [_tensor(*one[1:]) for one in reads]
         operator = [RUNTIME, kind, sorted(map(list, attributes.items())), inputs, [_tensor(*w[1:]) for w in writes]]
-        return f"{moved}/reorder", operator, [one[0] for one in reads], [one[0] for one in writes]
+        return f"{moved}/{kind.lower()}", operator, [one[0] for one in reads], [one[0] for one in writes]
     core = _core(kinds)
     name, own, own_reads = known[numbers[core]]
     fused = [kind for i, kind in enumerate(kinds) if i != core] + behind + ["Reorder"] * bool(kernel.moved)
     attributes |= {key: value for key, value in own[2] if key not in attributes}
     if fused:
         attributes["fused"] = fused
-    pairs = [(one[0], _tensor(*one[1:])) for one in reads]
+    pairs: list[tuple[str, list[Any] | None]] = [(one[0], _tensor(*one[1:])) for one in reads]
     made = [(one[0], _tensor(*one[1:])) for one in writes]
     if kinds[core] in PRODUCTS and own[3]:
         pairs = _operands(own, own_reads, reads, attributes["precision"])

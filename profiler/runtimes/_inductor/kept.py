@@ -26,7 +26,7 @@ def settings(threads: int, mode: str, freezing: bool) -> dict[str, Any]:
     import torch
 
     return {
-        **torch._inductor.list_mode_options(mode),
+        **torch._inductor.list_mode_options(mode),  # type: ignore[no-untyped-call]
         "freezing": freezing,
         "compile_threads": 1,
         "cpp.threads": threads,
@@ -41,7 +41,9 @@ def folder_of(version: str, processor: str, chosen: Mapping[str, Any]) -> Path:
     return cache_folder() / "inductor" / hashlib.sha256(stamp.encode()).hexdigest()[:24]
 
 
-def compiled(archive: Archive, feed: list[Any], chosen: Mapping[str, Any], folder: Path) -> tuple[Callable[..., Any], dict[str, Any]]:
+def compiled(
+    archive: Archive, feed: list[Any], chosen: Mapping[str, Any], folder: Path
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """A program as `torch.compile` makes it, and its record: `events` and `graph`.
 
     Args:
@@ -80,10 +82,12 @@ def record_of(archive: Archive, feed: list[Any], chosen: Mapping[str, Any], fold
 
 def _compile(archive: Archive, feed: list[Any], chosen: Mapping[str, Any]) -> tuple[Callable[..., Any], Recording]:
     import torch
+    import torch._inductor.config as inductor
 
     run = torch.compile(archive.program.module(), fullgraph=True, dynamic=False, options=dict(chosen))
     try:
-        with torch.inference_mode(), watching() as recording:
+        # Dynamo reads `freezing` where options are not in force yet: as an option alone it does nothing (torch 2.13).
+        with torch.inference_mode(), inductor.patch(freezing=chosen["freezing"]), watching() as recording:
             run(*feed)
     except HwnasError:
         raise

@@ -33,6 +33,7 @@ class Kernel:
         reads: buffers from outside.
         writes: buffers that others read.
         fused: what a library does with the results, in its own words.
+        names: of all that it writes, also where that holds several outputs and has no shape.
     """
 
     event: str
@@ -42,6 +43,7 @@ class Kernel:
     reads: list[Buffer]
     writes: list[Buffer]
     fused: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -76,7 +78,9 @@ def watching() -> Iterator[Recording]:
 
         named, called, lowered = CppScheduling.define_kernel, Scheduler.codegen_extern_call, GraphLowering.codegen
     except (ImportError, AttributeError) as error:
-        raise DeviceError(f"this version of torch hides its kernels: {error}", hint="pip install 'torch>=2.11'") from error
+        raise DeviceError(
+            f"this version of torch hides its kernels: {error}", hint="pip install 'torch>=2.11'"
+        ) from error
     found = Recording()
 
     def define_kernel(self: Any, source: str, nodes: Sequence[Any], kernel_args: Any = None) -> Any:
@@ -95,15 +99,16 @@ def watching() -> Iterator[Recording]:
 
     def codegen(self: Any) -> Any:
         static = _static()
+        found.constants.update(self.constants)
         found.constants.update(name for i, name in enumerate(self.graph_input_names) if i in static)
         found.inputs += [_buffer(name, found) for name in self.graph_input_names if name not in found.constants]
-        result = lowered(self)
+        result = lowered(self)  # type: ignore[no-untyped-call]
         found.outputs += [str(name) for name in self.get_output_names()]
         found.watched = True
         return result
 
     CppScheduling.define_kernel = define_kernel  # type: ignore[method-assign]
-    Scheduler.codegen_extern_call = codegen_extern_call  # type: ignore[method-assign]
+    Scheduler.codegen_extern_call = codegen_extern_call  # type: ignore[method-assign,assignment]
     GraphLowering.codegen = codegen  # type: ignore[method-assign]
     try:
         yield found
@@ -127,15 +132,16 @@ def _add(found: Recording, event: str, primitive: str, nodes: Sequence[Any], fus
 
     numbers: dict[int, None] = {}
     moved: dict[int, None] = {}
-    reads: dict[str, None] = {}
+    reads: dict[str, bool] = {}  # and whether they are computed with, not only brought into another layout
     writes: dict[str, None] = {}
-    for node in (part for node in nodes for part in node.get_nodes()):
-        own = dict.fromkeys(dep.name for dep in node.read_writes.reads if dep.name not in writes)
-        (moved if _moves(node) else numbers).update(dict.fromkeys(_marks(node.node)))
+    for node in (part for whole in nodes for part in whole.get_nodes()):
+        own = [dep.name for dep in node.read_writes.reads]
         made = [dep.name for dep in node.read_writes.writes]
-        if all(name in found.constants or name in V.graph.constants for name in own):
+        moves = _moves(node)
+        (moved if moves else numbers).update(dict.fromkeys(_marks(node.node)))
+        if all(name in found.constants for name in own):
             found.constants.update(made)
-        reads.update(own)
+        reads.update({name: reads.get(name, False) or not moves for name in own if name not in writes})
         writes.update(dict.fromkeys(made))
     found.kernels.append(
         Kernel(
@@ -143,15 +149,19 @@ def _add(found: Recording, event: str, primitive: str, nodes: Sequence[Any], fus
             primitive,
             sorted(numbers),
             sorted(moved.keys() - numbers.keys()),
-            [_buffer(name, found) for name in reads],
-            [_buffer(name, found) for name in writes if name not in V.graph.removed_buffers],
+            [(*_buffer(name, found)[:3], name in found.constants and computed) for name, computed in reads.items()],
+            [(*_buffer(name, found)[:3], False) for name in writes if name not in V.graph.removed_buffers],
             list(fused),
+            list(writes),
         )
     )
 
 
 def _marks(node: Any) -> list[int]:
-    """Numbers of the operators that went into a node."""
+    """Numbers of the operators that went into a node; of a library's function, of the one that it is."""
+    own = getattr(node, "origin_node", None)
+    if own is not None and not hasattr(node, "data") and (own.meta.get("custom") or {}).get(_MARK) is not None:
+        return [own.meta["custom"][_MARK]]
     marks = ((one.meta.get("custom") or {}).get(_MARK) for one in node.origins if one.op == "call_function")
     return [mark for mark in marks if mark is not None]
 
@@ -164,12 +174,12 @@ def _moves(node: Any) -> bool:
 def _buffer(name: str, found: Recording) -> Buffer:
     from torch._inductor.virtualized import V
 
-    constant = name in found.constants or name in V.graph.constants
+    constant = name in found.constants
     if name in V.graph.constants:
         value = V.graph.constants[name]
         return name, list(value.shape), _dtype(value.dtype), True
     try:
-        buffer = V.graph.try_get_buffer(name)
+        buffer: Any = V.graph.try_get_buffer(name)
         return name, [int(extent) for extent in buffer.get_size()], _dtype(buffer.get_dtype()), constant
     except (NotImplementedError, AttributeError, TypeError):  # several outputs in one, or none
         return name, [], "unknown", constant
@@ -184,8 +194,8 @@ def _rename(found: Recording, node: Any) -> None:
     sources = {dep.name for dep in node.read_writes.reads}
     made = [_buffer(dep.name, found) for dep in node.read_writes.writes]
     for kernel in reversed(found.kernels):
-        if any(name in sources for name, *_ in kernel.writes):
-            kernel.writes += made
+        if any(name in sources for name in kernel.names):
+            kernel.writes = [one for one in kernel.writes if one[2] != "unknown"] + made
             return
 
 
