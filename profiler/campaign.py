@@ -200,6 +200,7 @@ class _Compiled:
                 hint="Export it with a free batch, or remove batch from the target.",
             )
         if subject.suffix != ".onnx":
+        if subject.suffix != ".onnx" and subject.kernel is not None:
             return replace(own, runtime=target.runtime.name)
         if subject.kernel is not None:
             return fused_graph(self.file(subject), as_it_is(target), captured=own, inputs=inputs)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import InvalidModel, UsageError
-from device_profiles.profile import Target
+from device_profiles.profile import Target, as_target
 from profiler import campaign, subjects
 from profiler.capture import capture_module
 from profiler.measurement import Measurement
@@ -61,9 +61,59 @@ def as_subject(
     return replace(found, name=name or type(module).__name__)
 
 
+#: Runtimes that run modules as they are.
+AS_THEY_ARE = ("torch", "torch-compile")
+
+
+def as_program(
+    module: nn.Module, inputs: Sequence[Any], *, runtime: str, factory: str | None = None, name: str | None = None
+) -> Subject:
+    """A module as its user runs it, in eval mode, without ONNX between.
+
+    Args:
+        module: in any mode, which it keeps.
+        inputs: tensors that it is called with.
+        runtime: `torch` runs the module that the factory makes, with this one's weights; `torch-compile` compiles what
+            `torch.export` makes of it.
+        factory: `package.module:function`, without arguments; for eager mode, since an exported program that runs by
+            itself costs more than its module.
+        name: for people; that of its class if None.
+
+    Raises:
+        InvalidModel: torch cannot export it.
+        UsageError: it is no module, or eager mode was not given its factory.
+    """
+    import hashlib
+
+    from profiler.compilers import _exported
+
+    _require_module(module)
+    if runtime == "torch" and not factory:
+        raise UsageError(
+            "a module that runs eagerly is made anew in each process",
+            hint="factory='package.module:function' says how; or measure it with a target of torch-compile.",
+        )
+    training = module.training
+    with tempfile.TemporaryDirectory(prefix="hwnas-module-") as folder:
+        path = Path(folder) / "module.pt2"
+        try:
+            graph, names = _exported.of_module(module.eval(), inputs, path, factory or "")
+        finally:
+            module.train(training)
+        content = path.read_bytes()
+    return Subject(
+        id=hashlib.sha256(f"module {graph.digest}".encode()).hexdigest(),
+        name=name or type(module).__name__,
+        graph=graph,
+        onnx=lambda: content,
+        suffix=".pt2",
+        inputs={key: one.detach().cpu().numpy() for key, one in zip(names, inputs, strict=True)},
+    )
+
+
 def measure(
     module: nn.Module,
-    input_shape: Shapes,
+    input_shape: Shapes | Sequence[Any],
     *,
     target: Target | str | Path,
     input_dtypes: Sequence[str] | None = None,
@@ -71,18 +121,21 @@ def measure(
     budget: campaign.Budget | None = None,
     name: str | None = None,
     wait: bool = False,
+    factory: str | None = None,
 ) -> Measurement:
-    """Measure a module on a target.
+    """Measure a module on a target: by way of ONNX, or as its user runs it where torch runs it and tensors are given.
 
     Args:
         module: with one output; it stays in its mode.
-        input_shape: of its input with its batch, such as `(1, 3, 224, 224)`; or of each of its inputs.
+        input_shape: of its input with its batch, such as `(1, 3, 224, 224)`; or of each of its inputs. Or tensors that
+            it is called with: then the runtimes `torch` and `torch-compile` run the module itself (`as_program`).
         target: where and how; or its name, or the path of its profile.
         input_dtypes: of each input; all float32 if None.
         store: where the blocks go; nothing is kept if None.
         budget: when to stop.
         name: of the model, for people; that of its class if None.
         wait: until others have finished measuring on the device, in place of `DeviceBusy`.
+        factory: `package.module:function` that makes the module, for eager mode.
 
     Raises:
         DeviceBusy: another process measures on the device.
@@ -90,7 +143,14 @@ def measure(
         InvalidModel: torch cannot export it, or the device does not run it.
         UsageError: it is no module, or its input has no shape.
     """
-    subject = as_subject(module, input_shape, input_dtypes, name=name)
+    target = as_target(target)
+    example = _example(input_shape)
+    if example and target.runtime.name in AS_THEY_ARE:
+        subject = as_program(module, example, runtime=target.runtime.name, factory=factory, name=name)
+    else:
+        shapes = [tuple(one.shape) for one in example] or input_shape
+        dtypes = [str(one.dtype).removeprefix("torch.") for one in example] or input_dtypes
+        subject = as_subject(module, shapes, dtypes, name=name)
     with tempfile.TemporaryDirectory(prefix="hwnas-store-") as folder:
         own = store if isinstance(store, Store) else Store(store if store is not None else Path(folder) / "store.db")
         try:
@@ -104,9 +164,19 @@ def measure(
     return outcome.measurements[0]
 
 
-def _written(folder: Path, module: Any, shape: Any, dtypes: Sequence[str] | None) -> Path:
+def _example(given: Any) -> list[Any]:
+    """The tensors among what a module is measured with; none if they are shapes."""
+    found = [given] if hasattr(given, "dtype") else list(given or ())
+    return found if found and all(hasattr(one, "dtype") for one in found) else []
+
+
+def _require_module(module: Any) -> None:
     if not hasattr(module, "state_dict") or not hasattr(module, "forward"):
         raise UsageError(f"{type(module).__name__} is no torch module", hint="Give an nn.Module.")
+
+
+def _written(folder: Path, module: Any, shape: Any, dtypes: Sequence[str] | None) -> Path:
+    _require_module(module)
     if shape is None or len(shape) == 0:
         raise UsageError("a module has no shapes of its own", hint="Give its input's, such as (1, 3, 224, 224).")
     training = module.training

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import HwnasError, InvalidModel
-from profiler.operators import Node, Operator, operator_to_plain
+from profiler.operators import Node, Operator, OperatorGraph, operator_to_plain
 
 #: The JSON file inside of an archive, and the mark of a call.
 BESIDE, MARK = "hwnas.json", "hwnas"
@@ -76,7 +76,12 @@ def export(module: Any, example: Sequence[Any], name: str, precision: str = "fp3
 
 
 def write(
-    program: Any, made: Path, key: str, inputs: Sequence[str], operators: Sequence[tuple[str, Operator, Sequence[str]]]
+    program: Any,
+    made: Path,
+    key: str,
+    inputs: Sequence[str],
+    operators: Sequence[tuple[str, Operator, Sequence[str]]],
+    **more: str,
 ) -> Path:
     """Write a program.
 
@@ -86,13 +91,62 @@ def write(
         key: equal for equal programs.
         inputs: names, in order.
         operators: by the numbers that calls are marked with: name, operator, and names of the values it reads.
+        more: further fields of what lies beside.
     """
     import torch
 
     nodes = [[name, operator_to_plain(operator), list(reads)] for name, operator, reads in operators]
-    beside = {"schema": SCHEMA, "key": key, "inputs": list(inputs), "nodes": nodes}
+    beside = {"schema": SCHEMA, "key": key, "inputs": list(inputs), "nodes": nodes, **more}
     torch.export.save(program, made, extra_files={BESIDE: json.dumps(beside)})
     return made
+
+
+def of_module(module: Any, example: Sequence[Any], made: Path, factory: str = "") -> tuple[OperatorGraph, list[str]]:
+    """Write a module as it is.
+
+    Args:
+        module: in the mode in which it is to run.
+        example: its inputs.
+        made: where the archive goes.
+        factory: `package.module:function` that makes it, for runtimes that run the module itself.
+
+    Returns:
+        Its calls as an operator graph, and names of its inputs.
+
+    Raises:
+        InvalidModel: torch cannot export it.
+        UsageError: the factory cannot be imported.
+    """
+    from profiler.compilers import _aten
+
+    program = export(module, example, type(module).__name__)
+    for number, node in enumerate(_calls(program)):
+        node.meta["custom"] = {MARK: number}
+    graph = _aten.graph_of(program)
+    names = [name for name, _ in graph.inputs]
+    operators = [(node.name, node.operator, node.inputs) for node in graph.nodes]
+    key = hashlib.sha256(f"module {graph.digest}".encode()).hexdigest()
+    more = {"factory": factory, "path": _aten.folder_of(factory)} if factory else {}
+    write(program, made, key, names, operators, **more)
+    return graph, names
+
+
+def lowered(archive: Path, precision: str) -> Path:
+    """An exported module with all floating values in another precision, in place; fp32 leaves it as it is."""
+    import torch
+
+    if precision not in LOWER:
+        return archive
+    beside = {BESIDE: ""}
+    program = torch.export.load(archive, extra_files=beside)
+    data = json.loads(beside[BESIDE]) | {"factory": ""}
+    shapes = [node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+    example = [torch.zeros(one.shape, dtype=one.dtype) for one in shapes]
+    with torch.no_grad():
+        program = _lowered(program, example, LOWER[precision])
+    data["key"] = hashlib.sha256(f"{data['key']} {precision}".encode()).hexdigest()
+    torch.export.save(program, archive, extra_files={BESIDE: json.dumps(data)})
+    return archive
 
 
 def _operators(model: Path, nodes: Sequence[tuple[str, str]]) -> list[tuple[str, Operator, Sequence[str]]]:

@@ -19,6 +19,7 @@ from profiler.runtimes.protocol import (
     Profile,
     RuntimeOptions,
     Sentinel,
+    Session,
     Traits,
     require_options,
     require_precision,
@@ -121,14 +122,21 @@ class TorchRuntime:
         """The agent's own."""
         return None
 
-    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> TorchSession:
+    def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> Session:
         """Translate a model; eager mode optimises nothing, so the levels of optimisation are alike.
+
+        A module of the user's (`.pt2`, with its factory) runs as it is.
 
         Args:
             model: the file.
             options: how to run it.
             inputs: arrays by name, used as they are; what is not among them is drawn.
         """
+        if model.suffix == ".pt2":
+            from profiler.runtimes._torch.module import ModuleSession
+
+            _require_options(options)
+            return ModuleSession(model, options.threads, inputs)
         return TorchSession(model, options, inputs)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from device_profiles.errors import DeviceError, UsageError
 from profiler.runtimes.protocol import (
@@ -33,11 +30,8 @@ OPTIONS = {
     "freezing": Option("0 or 1", lambda value: value in (0, 1, False, True)),
 }
 LEVELS = ("all",)
-#: Inferences before a profile.
-WARM_RUNS = 3
-_RUNS_KEPT = 0.8
 #: The range of torch's profiler around the kernels of one inference, and what generated functions are called there.
-_RANGE, _PREFIX = "## Call CompiledFxGraph", re.compile(r"^graph_\d+_")
+_RANGE, _PREFIX = "## Call CompiledFxGraph", r"^graph_\d+_"
 
 
 class TorchCompileSession:
@@ -48,7 +42,8 @@ class TorchCompileSession:
     ) -> None:
         import torch
 
-        from profiler.runtimes._inductor import archive, kept
+        from profiler.runtimes._inductor import kept
+        from profiler.runtimes._torch import archive
 
         _require(options)
         torch.set_num_threads(options.threads)
@@ -75,30 +70,18 @@ class TorchCompileSession:
 
     def profile(self, runs: int) -> Profile | None:
         """Kernel times by torch's profiler; None where it sees other kernels than those that were compiled."""
-        from torch.profiler import ProfilerActivity
-        from torch.profiler import profile as profiler
+        from profiler.runtimes._torch.profiling import kernel_times
 
-        for _ in range(WARM_RUNS):
-            self.run()
-        with profiler(activities=[ProfilerActivity.CPU]) as seen:
-            times_ns = []
-            for _ in range(runs):
-                start = time.perf_counter_ns()
-                self.run()
-                times_ns.append(time.perf_counter_ns() - start)
-        events = self._record["events"]
-        rows = [_matched(events, row) for row in _ranges(seen.events())] if events else [[] for _ in range(runs)]
-        if len(rows) != runs or any(row is None for row in rows):
+        seen = kernel_times(self.run, runs, self._record["events"], _RANGE, _PREFIX)
+        if seen is None:
             return None
-        kept = max(1, int(np.ceil(runs * _RUNS_KEPT)))
-        # Without the slowest fifth of each kernel: interruptions only ever add time.
-        means_ns = np.sort(np.array(rows, dtype=float).reshape(runs, len(events)), axis=0)[:kept].mean(axis=0)
+        means_ns, run_ns = seen
         graph = self._record["graph"]
         kernels = [
             KernelTime(name, graph["operators"][number][1], float(mean_ns), runs)
             for (number, _, _, name), mean_ns in zip(graph["nodes"], means_ns, strict=True)
         ]
-        return Profile(tuple(kernels), None, float(np.sort(times_ns)[:kept].mean()))
+        return Profile(tuple(kernels), None, run_ns)
 
     def close(self) -> None:
         """Drop the program and its inputs."""
@@ -147,7 +130,8 @@ class TorchCompile:
         """Inductor's kernels, as the JSON of an operator graph; threads of this process stay as they are."""
         import torch
 
-        from profiler.runtimes._inductor import archive, kept
+        from profiler.runtimes._inductor import kept
+        from profiler.runtimes._torch import archive
 
         _require(options)
         before = torch.get_num_threads()
@@ -202,21 +186,3 @@ def _compiler() -> str:
             f"torch.compile needs a C++ compiler: {' '.join(str(error).split())[:200]}", hint=hint
         ) from error
     return f"{os.path.basename(path)} {done.stdout.strip()}"  # noqa: PTH119 - a command, not always a path
-
-
-def _ranges(events: Sequence[Any]) -> list[list[Any]]:
-    """For each inference, the events directly inside of its compiled graph, in order."""
-    rows: dict[int, list[Any]] = {id(one): [] for one in events if one.name.startswith(_RANGE)}
-    for one in sorted(events, key=lambda event: event.time_range.start):
-        if one.cpu_parent is not None and id(one.cpu_parent) in rows:
-            rows[id(one.cpu_parent)].append(one)
-    return list(rows.values())
-
-
-def _matched(names: Sequence[str], events: Sequence[Any]) -> list[float] | None:
-    """Times of the kernels in ns, in order; None where one is missing. What else ran between them belongs to none."""
-    times_ns: list[float] = []
-    for one in events:
-        if len(times_ns) < len(names) and _PREFIX.sub("", one.name) == names[len(times_ns)]:
-            times_ns.append(one.cpu_time_total * 1e3)
-    return times_ns if len(times_ns) == len(names) else None

@@ -13,9 +13,9 @@ from typing import Any
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import HwnasError, InvalidModel
-from profiler.runtimes._inductor.archive import Archive
 from profiler.runtimes._inductor.graph import plain
 from profiler.runtimes._inductor.recording import Recording, watching
+from profiler.runtimes._torch.archive import Archive
 
 #: Version of what is kept of a compilation. 1: first (2026-11).
 _SCHEMA = 1
@@ -26,7 +26,7 @@ def settings(threads: int, mode: str, freezing: bool) -> dict[str, Any]:
     import torch
 
     return {
-        **torch._inductor.list_mode_options(mode),  # type: ignore[no-untyped-call]
+        **torch._inductor.list_mode_options(mode),
         "freezing": freezing,
         "compile_threads": 1,
         "cpp.threads": threads,

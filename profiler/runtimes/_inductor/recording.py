@@ -102,7 +102,7 @@ def watching() -> Iterator[Recording]:
         found.constants.update(self.constants)
         found.constants.update(name for i, name in enumerate(self.graph_input_names) if i in static)
         found.inputs += [_buffer(name, found) for name in self.graph_input_names if name not in found.constants]
-        result = lowered(self)  # type: ignore[no-untyped-call]
+        result = lowered(self)
         found.outputs += [str(name) for name in self.get_output_names()]
         found.watched = True
         return result

@@ -25,6 +25,8 @@ class Archive:
         key: equal for equal programs.
         inputs: names.
         nodes: the operators that its calls are marked with: name, plain operator, names of what it reads.
+        factory: `package.module:function` that makes the module which was exported; empty if there is none.
+        path: the folder that it is imported from.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Archive:
     key: str
     inputs: tuple[str, ...]
     nodes: tuple[Any, ...]
+    factory: str = ""
+    path: str = ""
 
     def feed(self, given: Mapping[str, Any] | None) -> list[Any]:
         """A tensor for each input, of the type that the program takes: the given ones, or seeded values.
@@ -81,7 +85,8 @@ def read(model: Path) -> Archive:
         data = json.loads(beside[_BESIDE])
         if data["schema"] != _SCHEMA:
             raise ValueError(f"its schema is {data['schema']}")
-        return Archive(model.name, program, data["key"], tuple(data["inputs"]), tuple(data["nodes"]))
+        inputs, nodes = tuple(data["inputs"]), tuple(data["nodes"])
+        return Archive(model.name, program, data["key"], inputs, nodes, data.get("factory", ""), data.get("path", ""))
     except Exception as error:  # torch raises whatever its readers do
         words = " ".join(str(error).split())[:200]
         raise InvalidModel(
