@@ -63,7 +63,10 @@ def fused_graph(
     if not model.is_file():
         raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
     name, options = target.runtime.name, runtime_options(target)
-    fused = trial.fuse(model, name, options) if foreign else runtimes.load(name).fuse(model, options)
+    if foreign:
+        fused = trial.fuse(model, name, options, patience_s=runtimes.REGISTRY.get(name).traits.patience_s)
+    else:
+        fused = runtimes.load(name).fuse(model, options)
     if fused is None:
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)

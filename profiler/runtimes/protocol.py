@@ -93,6 +93,7 @@ class Traits:
         allocator: whether its profile tells what its allocator handed out at most.
         calls_cost: whether a call costs time of its own.
         simulated: nothing runs: it has no outputs, and takes files that are no models.
+        patience_s: how long it may take to compile one model.
     """
 
     packages: tuple[str, ...] = ()
@@ -104,6 +105,7 @@ class Traits:
     allocator: bool = False
     calls_cost: bool = True
     simulated: bool = False
+    patience_s: float = 120.0
 
 
 class Session(Protocol):

@@ -97,6 +97,7 @@ class TorchCompile:
         precisions=("fp32", "bf16"),
         kernels="inductor's generated C++ and calls of libraries",
         times="torch.profiler",
+        patience_s=1800.0,  # seconds for each generated function
     )
 
     def __init__(self) -> None:

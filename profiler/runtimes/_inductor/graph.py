@@ -94,7 +94,13 @@ def _kernel(
         moved = kernel.event if origin is None else known[origin][0]
         kind = "Loop" if kernel.numbers or not kernel.moved else "Reorder"
         inputs = [_tensor(*one[1:]) for one in reads]
-        operator = [RUNTIME, kind, sorted(map(list, attributes.items())), inputs, [_tensor(*w[1:]) for w in writes]]
+        operator: list[Any] = [
+            RUNTIME,
+            kind,
+            sorted(map(list, attributes.items())),
+            inputs,
+            [_tensor(*w[1:]) for w in writes],
+        ]
         return f"{moved}/{kind.lower()}", operator, [one[0] for one in reads], [one[0] for one in writes]
     core = _core(kinds)
     name, own, own_reads = known[numbers[core]]
@@ -107,9 +113,8 @@ def _kernel(
     if kinds[core] in PRODUCTS and own[3]:
         pairs = _operands(own, own_reads, reads, attributes["precision"])
         made = _results(own, made, f"{name}:0")
-    operator = [
-        RUNTIME, kinds[core], sorted(map(list, attributes.items())), [one for _, one in pairs], [one for _, one in made]
-    ]  # fmt: skip
+    named = sorted(map(list, attributes.items()))
+    operator = [RUNTIME, kinds[core], named, [one for _, one in pairs], [one for _, one in made]]
     return name, operator, [one for one, _ in pairs], [one for one, _ in made]
 
 

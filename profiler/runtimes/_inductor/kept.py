@@ -87,7 +87,8 @@ def _compile(archive: Archive, feed: list[Any], chosen: Mapping[str, Any]) -> tu
     run = torch.compile(archive.program.module(), fullgraph=True, dynamic=False, options=dict(chosen))
     try:
         # Dynamo reads `freezing` where options are not in force yet: as an option alone it does nothing (torch 2.13).
-        with torch.inference_mode(), inductor.patch(freezing=chosen["freezing"]), watching() as recording:
+        frozen: Any = inductor.patch(freezing=chosen["freezing"])  # type: ignore[no-untyped-call]
+        with torch.inference_mode(), frozen, watching() as recording:
             run(*feed)
     except HwnasError:
         raise

@@ -84,7 +84,7 @@ def watching() -> Iterator[Recording]:
     found = Recording()
 
     def define_kernel(self: Any, source: str, nodes: Sequence[Any], kernel_args: Any = None) -> Any:
-        name = named(self, source, nodes, kernel_args)
+        name: Any = named(self, source, nodes, kernel_args)  # type: ignore[no-untyped-call]
         template = any("Template" in type(node.node).__name__ for node in nodes)
         _add(found, str(name), "cpp_template" if template else "cpp", nodes)
         return name
