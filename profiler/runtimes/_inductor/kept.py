@@ -84,10 +84,10 @@ def _compile(archive: Archive, feed: list[Any], chosen: Mapping[str, Any]) -> tu
     import torch
     import torch._inductor.config as inductor
 
-    run = torch.compile(archive.program.module(), fullgraph=True, dynamic=False, options=dict(chosen))
+    run: Any = torch.compile(archive.program.module(), fullgraph=True, dynamic=False, options=dict(chosen))
     try:
         # Dynamo reads `freezing` where options are not in force yet: as an option alone it does nothing (torch 2.13).
-        frozen: Any = inductor.patch(freezing=chosen["freezing"])  # type: ignore[no-untyped-call]
+        frozen: Any = inductor.patch(freezing=chosen["freezing"])
         with torch.inference_mode(), frozen, watching() as recording:
             run(*feed)
     except HwnasError:
