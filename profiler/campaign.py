@@ -199,7 +199,6 @@ class _Compiled:
                 f"{subject.name} is of batch {found}, and {target.name} is for batch {target.batch}",
                 hint="Export it with a free batch, or remove batch from the target.",
             )
-        if subject.suffix != ".onnx":
         if subject.suffix != ".onnx" and subject.kernel is not None:
             return replace(own, runtime=target.runtime.name)
         if subject.kernel is not None:

@@ -43,7 +43,7 @@ def of_onnx(model: Path, made: Path, precision: str, inputs: Mapping[str, Any] |
     module, example = module_of(model, inputs, lambda number: annotate({MARK: number}))
     program = export(module, example, model.name, precision)
     key = hashlib.sha256(model.read_bytes() + _shapes(example).encode()).hexdigest()
-    return write(program, made, key, module.names, _operators(model, module.nodes))
+    return write(program, made, key, module.input_names, _operators(model, module.nodes))
 
 
 def export(module: Any, example: Sequence[Any], name: str, precision: str = "fp32") -> Any:

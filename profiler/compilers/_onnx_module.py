@@ -21,9 +21,8 @@ def module_of(
     Returns:
         The module, in eval mode, and one tensor for each input, in order. Each node is a submodule of the class
         `OnnxNode` under the node's name, with `:` for `.`: converters that name things after modules name them so.
-        `node_types` has their operators; `input_names` and `output_names` are those of the file.
-        The module, in eval mode, and one tensor for each input, in order. The module has `names` of its inputs, and
-        `nodes`: name and operator of each.
+        `node_types` has their operators; `nodes` the names of the file with these; `input_names` and `output_names` are
+        those of the file.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -40,30 +39,30 @@ def module_of(
     class OnnxNode(torch.nn.Module):
         """One node."""
 
-        def __init__(self, step: Any) -> None:
+        def __init__(self, number: int, step: Any) -> None:
             super().__init__()
-            self.step = step
+            self.number, self.step = number, step
 
         def forward(self) -> None:
             """Run it; it reads and writes the values of the whole."""
-            self.step()
+            with around(self.number):
+                self.step()
 
     class OnnxModule(torch.nn.Module):
         """The nodes of a file."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.nodes: list[Any] = []
+            self.nodes: Sequence[tuple[str, str]] = tuple(compiled.nodes)
+            self.steps: list[Any] = []
             self.node_types: dict[str, str] = {}
             self.input_names, self.output_names = tuple(feed), tuple(compiled.outputs)
             for number, ((name, op_type), step) in enumerate(zip(compiled.nodes, compiled.steps, strict=True)):
                 own = (name or f"{op_type}{number}").replace(".", ":")
                 own = own if own not in self._modules and not hasattr(self, own) else f"{own}:{number}"
-                self.add_module(own, OnnxNode(step))
+                self.add_module(own, OnnxNode(number, step))
                 self.node_types[own] = op_type
-                self.nodes.append(self._modules[own])
-        names: Sequence[str] = tuple(feed)
-        nodes: Sequence[tuple[str, str]] = tuple(compiled.nodes)
+                self.steps.append(self._modules[own])
 
         def forward(self, *inputs: Any) -> tuple[Any, ...]:
             """One inference."""
@@ -71,11 +70,8 @@ def module_of(
             before = dict(values)
             try:
                 values.update(zip(feed, inputs, strict=True))
-                for node in self.nodes:
-                    node()
-                for number, step in enumerate(compiled.steps):
-                    with around(number):
-                        step()
+                for step in self.steps:
+                    step()
                 return tuple(values[name] for name in compiled.outputs)
             finally:
                 values.clear()
