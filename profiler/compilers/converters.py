@@ -192,7 +192,7 @@ class _Worker:
         self.errors.seek(0)
         self.errors.truncate()
         self.process = subprocess.Popen(
-            [str(self.converter.python), str(self.converter.script)],
+            [str(self.converter.python), "-P", str(self.converter.script)],  # scripts bear names of packages
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

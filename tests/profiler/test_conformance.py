@@ -4,10 +4,17 @@ import json
 
 import pytest
 
+from device_profiles.errors import DeviceError
 from profiler import compilers, meters, runtimes, transports
 from profiler.testing import check_meter, check_runtime, check_transport
 
-RUNTIMES = [(name, precision) for name, runtime in runtimes.REGISTRY for precision in runtime.traits.precisions]
+#: Compilations of this one take a minute: another precision of it is a slow test.
+SLOW = {("torch-compile", "bf16")}
+RUNTIMES = [
+    pytest.param(name, precision, marks=pytest.mark.slow) if (name, precision) in SLOW else (name, precision)
+    for name, runtime in runtimes.REGISTRY
+    for precision in runtime.traits.precisions
+]
 
 
 @pytest.mark.parametrize(("name", "precision"), RUNTIMES)
@@ -15,6 +22,10 @@ def test_runtime(name, precision, tmp_path):
     converter = getattr(compilers.load(name), "converter", None)
     if converter is not None and not converter.installed:
         pytest.skip(f"the converter {converter.name} is not installed: {converter.command}")
+    try:
+        runtimes.load(name)
+    except DeviceError as error:
+        pytest.skip(f"{error.message}: {error.hint}")
     options = {}
     if name == "replay":
         recording = tmp_path / "recording.json"
