@@ -27,9 +27,8 @@ from profiler.runtimes.protocol import (
     require_precision,
 )
 
-#: Inferences before a profile, and calls that show what a call itself costs.
+#: Inferences before a profile.
 WARM_RUNS = 3
-EMPTY_CALLS = 200
 #: As a layer leaves it, packed and in its own precision; 0 would unpack it and convert it to fp32.
 _AS_IT_IS = 1
 _ZERO_OR_ONE = Option("0 or 1", lambda value: value in (0, 1, False, True))
@@ -81,19 +80,21 @@ class NcnnSession:
     def profile(self, runs: int) -> Profile | None:
         """Kernel times: each value is asked for in order, and each question runs one layer.
 
-        What a question costs that runs nothing is taken off. The time of the last layers has in it what unpacks the
-        outputs.
+        What a question costs that runs nothing is taken off: each value is asked for again. The time of the last
+        layers has in it what unpacks the outputs.
         """
         steps = [(layer, _asked(self._loaded, layer)) for layer in self._loaded.layers if layer.kind != "Input"]
-        spent = np.zeros((WARM_RUNS + runs, len(steps)))
-        for row in spent:
+        spent, asking = np.zeros((2, WARM_RUNS + runs, len(steps)))
+        for run in range(WARM_RUNS + runs):
             extractor = self._start()
             for i, (_, (place, form)) in enumerate(steps):
                 before = time.perf_counter_ns()
                 extractor.extract(place, form)
-                row[i] = time.perf_counter_ns() - before
+                between = time.perf_counter_ns()
+                extractor.extract(place, _AS_IT_IS)  # it is there
+                spent[run, i], asking[run, i] = between - before, time.perf_counter_ns() - between
         spent = spent[WARM_RUNS:]
-        times = np.maximum(_undisturbed(spent) - self._question_ns(), 0.0)
+        times = np.maximum(_undisturbed(spent) - np.median(asking), 0.0)
         graph = _graph(self._loaded, self._feed)
         by_layer = {layer.name: float(time_ns) for (layer, _), time_ns in zip(steps, times, strict=True)}
         working = [layer for layer in self._loaded.layers if layer.kind not in NO_WORK]
@@ -121,16 +122,6 @@ class NcnnSession:
             if code:
                 raise InvalidModel(f"ncnn cannot run {self._loaded.name}: code {code}", hint="Is there enough memory?")
         return [mat for _, mat in found]
-
-    def _question_ns(self) -> float:
-        """Time of asking for what is there already."""
-        extractor, (place, _) = self._start(), self._feed[0]
-        times = []
-        for _ in range(EMPTY_CALLS):
-            before = time.perf_counter_ns()
-            extractor.extract(place, _AS_IT_IS)
-            times.append(time.perf_counter_ns() - before)
-        return float(np.median(times))
 
 
 class Ncnn:

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from onnx import TensorProto, helper
 
+import device_profiles
 import nas
 from hwnas_cli.app import spread
 from profiler.testing import convolution
@@ -47,9 +48,7 @@ def test_doctor(ask):
 
 def test_devices(ask, hwnas, tmp_path):
     _, answer = ask("devices", "list")
-    assert {"local-onnxruntime", "local-onnxruntime-2t", "local-torch", "fake"} == {
-        d["name"] for d in answer["devices"]
-    }
+    assert {d["name"] for d in answer["devices"]} == set(device_profiles.names())
     _, answer = ask("devices", "show", "local-onnxruntime-2t")
     assert answer["target"]["runtime"]["threads"] == 2
     code, answer = ask("devices", "detect", "-o", tmp_path / "me.toml")

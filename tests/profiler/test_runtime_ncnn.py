@@ -297,6 +297,7 @@ def test_what_lies_beside_is_needed(compiled):
 
 def test_a_missing_converter_says_what_installs_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HWNAS_CONVERTERS", str(tmp_path / "converters"))
     path = tmp_path / "model.onnx"
     path.write_bytes(convolution())
     from profiler.compilers.converters import Converter
