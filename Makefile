@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all install check test test-search test-others test-slow demo clean
+.PHONY: all install converters check test test-search test-others test-slow demo clean
 
 all: install
 
@@ -15,6 +15,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# What some runtimes need to convert models, each in an environment of its own in the user's cache: 2.5 GB, once.
+converters: $(STAMP)
+	$(BIN)/hwnas doctor --install ncnn
+	$(BIN)/hwnas doctor --install litert
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -23,7 +28,8 @@ check: $(STAMP)
 
 # Two halves side by side, each shown when it is done: on two cores all of it takes about as long as the longer one, so
 # the kit of the strategies goes with the others. What one has exported and compiled, the other does not.
-test: check
+test: $(STAMP)
+	$(MAKE) --no-print-directory --output-sync=target -j2 check converters
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && HWNAS_TEST_CACHE=$$cache \
 		$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
 

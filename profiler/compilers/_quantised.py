@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,37 @@ def fp16(model: Path, made: Path) -> Path:
     return made
 
 
+@contextlib.contextmanager
+def stacked(model: Path, calibration: Calibration | None) -> Iterator[Path]:
+    """Calibration as a file for converters: an `.npz` with each input's sets stacked along a new first axis.
+
+    Args:
+        model: an ONNX file.
+        calibration: sets of inputs; `DRAWN` seeded normal ones if None.
+    """
+    sets = calibration or drawn(model)
+    with tempfile.TemporaryDirectory(prefix="hwnas-calibration-") as place:
+        path = Path(place) / "calibration.npz"
+        with path.open("wb") as file:
+            arrays: dict[str, Any] = {name: np.stack([one[name] for one in sets]) for name in sets[0]}
+            np.savez(file, **arrays)
+        yield path
+
+
 def drawn(model: Path) -> list[dict[str, NDArray[Any]]]:
-    """Seeded inputs: normal floats, and 0 and 1."""
+    """Seeded inputs: normal floats, and 0 and 1.
+
+    Raises:
+        InvalidModel: the file cannot be read.
+    """
     import onnx
+    from google.protobuf.message import DecodeError
 
     rng = np.random.default_rng(0)
-    proto = onnx.load(model, load_external_data=False)
+    try:
+        proto = onnx.load(model, load_external_data=False)
+    except DecodeError as error:
+        raise InvalidModel(f"{model.name} is not an ONNX model: {error}", hint="Export it again.") from error
     constants = {weight.name for weight in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in constants]
 

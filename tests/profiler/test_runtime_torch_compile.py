@@ -19,6 +19,8 @@ from profiler.runtimes.protocol import RuntimeOptions
 from profiler.testing import convolution
 from profiler.work import graph_macs, macs
 
+pytestmark = pytest.mark.slow  # a minute; the conformance kit runs always
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
