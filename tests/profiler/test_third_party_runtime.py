@@ -13,8 +13,6 @@ from profiler.testing import convolution
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KIT = "from profiler import testing; testing.check_runtime('reference')"
-    "from profiler import runtimes, testing; assert 'reference' in runtimes.names(); testing.check_runtime('reference')"
-)
 
 
 @pytest.fixture(scope="module")
