@@ -141,7 +141,7 @@ def _as_modules_have_it(module: Any) -> None:
 
 def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:
     """The product as `linear`, or None where the second factor is no weight."""
-    weight = getattr(module, right.target, None) if right.op == "get_attr" else None
+    weight = operator.attrgetter(right.target)(module) if right.op == "get_attr" else None
     if weight is None or weight.dim() != 2 or (bias is not None and bias.meta["val"].dim() != 1):
         return None
     name = f"{node.name}_weight"
