@@ -351,8 +351,17 @@ def test_events_that_nobody_asked_for_are_no_kernels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", ["nasbench201", "mobilenetv3:resolution=96,smallest=96", "chain:resolution=64"])
-def test_networks_of_spaces_do_their_work(runtime, converted, tmp_path, spec):
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("nasbench201", FP32),
+        ("nasbench201:cells=1", INT8),
+        ("mobilenetv3:resolution=96,smallest=96", FP32),
+        ("mobilenetv3:resolution=96,smallest=96", INT8),
+        ("chain:resolution=64", FP32),
+    ],
+)
+def test_networks_of_spaces_do_their_work(runtime, converted, tmp_path, spec, options):
     """This package may not import `nas`, its tests may; a conversion takes half a minute."""
     import nas
     from nas.spaces.export import onnx_bytes
@@ -363,13 +372,14 @@ def test_networks_of_spaces_do_their_work(runtime, converted, tmp_path, spec):
     space = nas.spaces.load(spec)
     model = onnx_bytes(space, space.sample(1, np.random.default_rng(0))[0])
     subject = from_bytes(model, name="network")
+    target = "local-executorch" if options == FP32 else "local-executorch-int8"
     with Store(tmp_path / "store.db") as store:
-        outcome = measure([subject], target="local-executorch", store=store, budget=Budget(device_s=2.0))
+        outcome = measure([subject], target=target, store=store, budget=Budget(device_s=2.0))
     assert not outcome.failures and len(outcome.measurements) == 1
-    _, program = converted(lambda path: _written(path, model))
-    assert graph_work(fused(runtime, program)).macs == graph_work(subject.graph).macs
 
+    def written(path: Path) -> Path:
+        path.write_bytes(model)
+        return path
 
-def _written(path: Path, model: bytes) -> Path:
-    path.write_bytes(model)
-    return path
+    _, program = converted(written, options)
+    assert graph_work(fused(runtime, program, options)).macs == graph_work(subject.graph).macs

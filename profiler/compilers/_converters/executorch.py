@@ -117,8 +117,17 @@ def _quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], c
 
 
 def _as_modules_have_it(module: Any) -> None:
-    """Products with weights and global pooling as torch's own modules export them: the quantiser knows no others."""
+    """Weights, products with them and global pooling as torch's own modules export them: it knows no others."""
     aten = torch.ops.aten
+    for name in {node.target for node in module.graph.nodes if node.op == "get_attr"}:
+        value = getattr(module, name, None)
+        if (
+            isinstance(value, torch.Tensor)
+            and value.is_floating_point()
+            and name not in dict(module.named_parameters())
+        ):
+            delattr(module, name)
+            module.register_parameter(name, torch.nn.Parameter(value.detach(), requires_grad=False))
     for node in list(module.graph.nodes):
         if node.target is aten.addmm.default and all(node.kwargs.get(name, 1) == 1 for name in ("alpha", "beta")):
             bias, left, right = node.args
@@ -145,7 +154,8 @@ def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:
     if weight is None or weight.dim() != 2 or (bias is not None and bias.meta["val"].dim() != 1):
         return None
     name = f"{node.name}_weight"
-    module.register_buffer(name, weight.detach().t().contiguous())
+    turned_weight = torch.nn.Parameter(weight.detach().t().contiguous(), requires_grad=False)
+    module.register_parameter(name, turned_weight)
     with module.graph.inserting_before(node):
         turned = module.graph.get_attr(name)
         turned.meta = {"val": right.meta["val"].t()} if "val" in right.meta else {}
