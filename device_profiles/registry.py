@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -56,6 +57,10 @@ class Registry(Generic[T]):
         """All names, sorted; nothing is imported."""
         group = entry_points(group=f"hwnas.{self._kind}")
         return tuple(sorted({*self._modules(), *self._registered, *(entry.name for entry in group)}))
+
+    def has(self, name: str) -> bool:
+        """Whether an entry has the name; what distributions bring is looked up once in a process."""
+        return name in self._registered or name in self._modules() or name in _installed(self._kind)
 
     def register(self, name: str, entry: T) -> None:
         """Add or replace an entry for this process."""
@@ -112,3 +117,9 @@ class Registry(Generic[T]):
     def _entry(value: Any) -> T:
         entry: T = value
         return entry
+
+
+@cache
+def _installed(kind: str) -> frozenset[str]:
+    """Names that other distributions bring: finding them takes tens of milliseconds."""
+    return frozenset(entry.name for entry in entry_points(group=f"hwnas.{kind}"))

@@ -19,7 +19,7 @@ REGISTRY: Registry[MakeCompiler] = Registry(
 
 def load(runtime: str) -> Compiler:
     """The compiler of a runtime; where it has none, what travels is ONNX."""
-    return REGISTRY.get(runtime)() if runtime in REGISTRY.names() else Plain()
+    return REGISTRY.get(runtime)() if REGISTRY.has(runtime) else Plain()
 
 
 def empty_model() -> bytes:

@@ -245,7 +245,7 @@ def test_calibration_decides_what_int8_computes_and_its_content_what_is_kept(lit
 @pytest.mark.parametrize(
     "spec",
     [
-        "nasbench201:cells=1,channels=4,resolution=8",
+        pytest.param("nasbench201:cells=1,channels=4,resolution=8", marks=pytest.mark.slow),
         pytest.param("nasbench201", marks=pytest.mark.slow),
         pytest.param("mobilenetv3:resolution=96,smallest=96", marks=pytest.mark.slow),
         pytest.param("chain:resolution=64", marks=pytest.mark.slow),
