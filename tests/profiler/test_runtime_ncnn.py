@@ -340,7 +340,7 @@ def test_pads_are_those_of_onnx():
 @pytest.mark.parametrize(
     "space",
     [
-        "nasbench201:cells=1",
+        pytest.param("nasbench201:cells=1", marks=pytest.mark.slow),
         pytest.param("nasbench201", marks=pytest.mark.slow),
         pytest.param("mobilenetv3:resolution=96,smallest=96", marks=pytest.mark.slow),
         pytest.param("chain:resolution=64", marks=pytest.mark.slow),
