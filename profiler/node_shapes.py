@@ -33,7 +33,7 @@ class OfNodes:
         """
         import onnx
 
-        unknown = (onnx.defs.SchemaError, onnx.shape_inference.InferenceError)
+        unknown = (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
         try:
             schema = onnx.defs.get_schema(node.op_type, self._opsets.get(node.domain, 1), node.domain)
             types = {

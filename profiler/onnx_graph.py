@@ -73,7 +73,7 @@ def read_graph(
     nodes: list[Node] = []
     live = {tensor_name for tensor_name, _ in inputs}
     missing: list[str] = []
-    by_onnx = OfNodes(proto)
+    by_onnx = OfNodes(proto) if runtime else None  # on damaged nodes of strangers ONNX may end the process
     for proto_node in proto.graph.node:
         node = _node(proto_node, tensors, name, missing, rules=bool(runtime) or unknown is None, by_onnx=by_onnx)
         if any(tensor in live for tensor in node.inputs if tensor):
@@ -249,7 +249,7 @@ def _weight(shape: tuple[int, ...], element_type: int) -> Tensor:
 
 
 def _node(
-    proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool, by_onnx: OfNodes
+    proto_node: Any, tensors: dict[str, Tensor], name: str, missing: list[str], *, rules: bool, by_onnx: OfNodes | None
 ) -> Node:
     inputs = tuple(proto_node.input)
     operands = tuple([tensors.get(tensor) if tensor else None for tensor in inputs])
@@ -274,7 +274,7 @@ def _node(
         tuple([tensors.get(output) for output in outputs]),
         rules and UNKNOWN not in operands,
     )
-    if rules and UNKNOWN in operator.outputs and UNKNOWN not in operands:
+    if by_onnx is not None and UNKNOWN in operator.outputs and UNKNOWN not in operands:
         operator = replace(operator, outputs=by_onnx.outputs(proto_node, operands) or operator.outputs)
     for output, tensor in zip(outputs, operator.outputs, strict=True):
         if output not in tensors:
