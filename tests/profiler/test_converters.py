@@ -30,6 +30,7 @@ serve(convert)
 @pytest.fixture
 def converter(tmp_path, monkeypatch) -> Converter:
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HWNAS_CONVERTERS", str(tmp_path / "converters"))
     monkeypatch.setattr(converters, "_SCRIPTS", tmp_path)
     (tmp_path / "echo.py").write_text(SCRIPT)
     made = Converter("echo", ("made-up==1",))
@@ -87,6 +88,7 @@ def test_a_converter_that_hangs_is_stopped(converter, model, tmp_path, monkeypat
 
 def test_one_that_is_not_installed_says_how(tmp_path, model, monkeypatch) -> None:
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HWNAS_CONVERTERS", str(tmp_path / "converters"))
     monkeypatch.setattr(converters, "_SCRIPTS", tmp_path)
     (tmp_path / "echo.py").write_text("")
     with pytest.raises(DeviceError, match="not installed") as caught:
@@ -96,8 +98,9 @@ def test_one_that_is_not_installed_says_how(tmp_path, model, monkeypatch) -> Non
 
 def test_an_installation_that_fails_leaves_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HWNAS_CONVERTERS", str(tmp_path / "converters"))
     made = Converter("nothing", (str(tmp_path / "no-such-package-1.0.tar.gz"),))
     with pytest.raises(DeviceError, match="could not be installed") as caught:
         made.install()
     assert not made.installed and caught.value.hint
-    assert not list((tmp_path / "cache" / "converters").iterdir())
+    assert not list((tmp_path / "converters").iterdir())
