@@ -28,9 +28,8 @@ SCHEMA = "hwnas.executorch/1"
 _NONE = 2**32 - 1
 #: How far outputs may be from those of the exported module, as a share of the largest; steps of int8 add up.
 _FAR = {"fp32": 1e-3, "int8": 0.1}
-_TRANSPOSED_WEIGHTS = 1
 #: Where an exported node says, in `meta["custom"]`, of which ONNX node it is.
-NODE, OPERATOR = "onnx_node", "onnx_operator"
+NODE, OPERATOR = MARKS = ("onnx_node", "onnx_operator")
 #: ONNX operators by XNNPACK's, where the names differ.
 _TYPES = {
     "FullyConnected": "Gemm", "StaticTranspose": "Transpose", "Conv2d": "Conv", "DepthwiseConv2d": "Conv",
@@ -38,9 +37,8 @@ _TYPES = {
     "AvgPooling2d": "AveragePool", "Minimum": "Min", "Maximum": "Max", "MaxPooling2d": "MaxPool", "Multiply": "Mul",
     "Subtract": "Sub", "GlobalAvgPooling2d": "GlobalAveragePool", "StaticReshape": "Reshape", "SquareRoot": "Sqrt",
     "Ceiling": "Ceil", "Hardswish": "HardSwish", "LeakyReLU": "LeakyRelu", "Negate": "Neg", "ELU": "Elu",
-    "PReLU": "PRelu", "Concatenate2": "Concat", "Concatenate3": "Concat", "Concatenate4": "Concat",
-    "Concatenate5": "Concat", "StaticSlice": "Slice", "ScaledDotProductAttention": "Attention",
-    "BatchMatrixMultiply": "MatMul",
+    "PReLU": "PRelu", **{f"Concatenate{count}": "Concat" for count in range(2, 6)}, "StaticSlice": "Slice",
+    "ScaledDotProductAttention": "Attention", "BatchMatrixMultiply": "MatMul",
 }  # fmt: skip
 _DTYPES = {
     "fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "qint8": "int8", "qcint8": "int8", "qdint8": "int8",
@@ -57,29 +55,25 @@ def convert(model: Path, made: Path, options: Mapping[str, Any]) -> None:
         options: `precision`, and for `int8` the `calibration`: an `.npz` of inputs by name, stacked.
     """
     nodes: list[tuple[str, str]] = []
-    module, inputs = module_of(
-        model, mark=lambda number: annotate(dict(zip((NODE, OPERATOR), nodes[number], strict=True)))
-    )
+    module, inputs = module_of(model, mark=lambda number: annotate(dict(zip(MARKS, nodes[number], strict=True))))
     nodes += module.nodes
     exported = _export(module, inputs)
     if options["precision"] == "int8":
         exported = _quantised(exported, module.input_names, inputs, Path(options["calibration"]))
-    with torch.no_grad():
-        wanted = exported.module()(*inputs)  # lowering takes the exported program apart
+    with torch.no_grad():  # before lowering takes the exported program apart
+        wanted = exported.module()(*inputs)
     with _watched() as delegates:
         edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
     # Inputs in memory of the caller: in planned memory, others may lie over them when the first run is over.
-    planned = ExecutorchBackendConfig(memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False))
-    program = edge.to_executorch(planned)
+    planning = MemoryPlanningPass(alloc_graph_input=False)
+    program = edge.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     _require_same(program, inputs, wanted, _FAR[options["precision"]])
     made.with_suffix(".json").write_text(json.dumps(_kernels(program, delegates, module.input_names)))
     made.write_bytes(program.buffer)
 
 
 def _require_same(program: Any, inputs: tuple[Any, ...], wanted: Any, far: float) -> None:
-    """Refuse a program that computes something else than its model.
-
-    ExecuTorch 1.5.1 takes a softmax over the last axis, behind a convolution, over the channels.
+    """Refuse a program that computes something else: behind a convolution, 1.5.1 takes a softmax over the channels.
 
     Raises:
         RuntimeError: it does.
@@ -308,7 +302,7 @@ def _xnnpack(node: Any, one: Any, instruction: int, values: dict[int, Any]) -> d
 def _product(own: Any, inputs: list[Any], attributes: dict[str, Any]) -> tuple[str, list[Any]]:
     """A product with weights: a Gemm, or a MatMul where more than rows run through it."""
     left, (name, (shape, dtype, constant)), *bias = inputs
-    turned = not own.flags & _TRANSPOSED_WEIGHTS
+    turned = not own.flags & 1  # XNN_FLAG_TRANSPOSE_WEIGHTS
     if len(left[1][0]) == 2:
         attributes["transB"] = int(turned)
         return "Gemm", inputs
