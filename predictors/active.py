@@ -18,9 +18,9 @@ from predictors.features import LAUNCH_MS, features, roofline_ms
 from predictors.models.protocol import DeviceFacts
 from predictors.network import kernel_counts
 from predictors.samples import NetworkSamples
-from profiler import compilers, events
+from profiler import events
 from profiler.campaign import Budget, Outcome, measure
-from profiler.fusing import fused_graph, runtime_options
+from profiler.fusing import compile_for, fused_graph
 from profiler.operators import OperatorGraph
 from profiler.store import Store
 from profiler.subjects import Subject, require_subjects
@@ -268,8 +268,7 @@ def _compiled(subjects: Sequence[Subject], target: Target) -> tuple[list[Operato
         for subject in subjects:
             path.write_bytes(subject.onnx())
             try:
-                made = compilers.load(target.runtime.name).compile(path, runtime_options(target))
-                graphs.append(fused_graph(made, target, captured=subject.graph))
+                graphs.append(fused_graph(compile_for(target, path), target, captured=subject.graph))
             except UsageError:
                 raise
             except HwnasError:

@@ -19,7 +19,7 @@ from device_profiles.profile import Target, as_target, to_plain
 from profiler import compilers, events, meters, reference, runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.conditions import conditions_of, worker_environment
-from profiler.fusing import as_it_is, fused_graph, runtime_options
+from profiler.fusing import as_it_is, compile_for, fused_graph
 from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
@@ -174,8 +174,8 @@ class _Compiled:
         if subject.id not in self._files:
             path = self.folder / f"{subject.id}{subject.suffix}"
             path.write_bytes(subject.onnx())
-            calibration = None if subject.inputs is None else [subject.inputs]
-            self._files[subject.id] = path if subject.kernel is not None else self._compile(path, calibration)
+            alone = subject.kernel is not None
+            self._files[subject.id] = path if alone else compile_for(self.target, path, subject.inputs)
         return self._files[subject.id]
 
     def empty(self) -> str:
@@ -184,7 +184,7 @@ class _Compiled:
             return ""
         path = self.folder / "empty.onnx"
         path.write_bytes(compilers.empty_model())
-        return self._compile(path).name
+        return compile_for(self.target, path).name
 
     def graph(self, subject: Subject) -> OperatorGraph:
         """The fused kernels of a subject.
@@ -206,9 +206,6 @@ class _Compiled:
         graph = fused_graph(self.file(subject), target, captured=own, inputs=inputs, foreign=subject.foreign)
         require_precision(graph, target.runtime.precision, own, subject.name)
         return graph
-
-    def _compile(self, path: Path, calibration: compilers.Calibration | None = None) -> Path:
-        return compilers.load(self.target.runtime.name).compile(path, runtime_options(self.target), calibration)
 
 
 def _one_each(

@@ -33,6 +33,18 @@ def runtime_options(target: Target) -> RuntimeOptions:
     return RuntimeOptions(chosen.threads, chosen.precision, chosen.optimisation, dict(chosen.options))
 
 
+def compile_for(target: Target, model: Path, inputs: Mapping[str, NDArray[Any]] | None = None) -> Path:
+    """What travels to a target of an ONNX file: see `profiler.compilers.protocol.Compiler.compile`.
+
+    Args:
+        target: whose runtime runs it.
+        model: the file.
+        inputs: what it runs with, which quantisation is calibrated on; drawn if None.
+    """
+    calibration = None if inputs is None else [inputs]
+    return compilers.load(target.runtime.name).compile(model, runtime_options(target), calibration)
+
+
 def fused_graph(
     model: str | Path,
     target: Target | str | Path,
@@ -71,7 +83,7 @@ def fused_graph(
         graph = captured or read_graph(model)
         return OperatorGraph(graph.nodes, graph.inputs, graph.outputs, runtime=name)
     if fused.startswith(_JSON):
-        return OperatorGraph.from_json(fused.decode())
+        return read_fused(fused, name)
     proto = onnx.ModelProto.FromString(fused)
     if inputs is not None:  # the file may have been compiled with free dimensions
         proto, _ = fix(proto, Wanted({key: array.shape for key, array in inputs.items()}), model.name)
@@ -103,8 +115,8 @@ def compiled(file: ModelFile, target: Target) -> OperatorGraph:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = Path(place) / file.name
         path.write_bytes(file.content)
-        compiled_to = compilers.load(target.runtime.name).compile(path, runtime_options(target), [file.inputs])
-        graph = fused_graph(compiled_to, target, captured=file.graph, inputs=file.inputs)
+        travels = compile_for(target, path, file.inputs)
+        graph = fused_graph(travels, target, captured=file.graph, inputs=file.inputs)
         require_precision(graph, target.runtime.precision, file.graph, file.name)
         return graph
 

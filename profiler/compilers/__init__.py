@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from device_profiles.registry import Registry
 from profiler.compilers.plain import Plain
-from profiler.compilers.protocol import Calibration, Compiler, MakeCompiler
+from profiler.compilers.protocol import Compiler, MakeCompiler
 
-__all__ = ["REGISTRY", "Calibration", "Compiler", "empty_model", "load"]
+__all__ = ["REGISTRY", "Compiler", "empty_model", "load"]
 
 REGISTRY: Registry[MakeCompiler] = Registry(
     "compiler", "profiler.compilers", attribute="COMPILER", skip=("protocol", "plain", "converters")
