@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from device_profiles import machine
-from device_profiles.facts import Unknown
 
 
 def of_device(runtime: str) -> dict[str, Any]:
@@ -28,19 +27,15 @@ def of_device(runtime: str) -> dict[str, Any]:
     from profiler import runtimes
 
     known = machine.cpuinfo()
-    flags = " ".join(sorted(_text(machine.cpu_flags(known)).split()))
+    flags = " ".join(sorted(str(machine.cpu_flags(known)).split()))
     return {
-        "device": _text(machine.cpu_model(known)),
+        "device": str(machine.cpu_model(known)),
         "machine": platform.machine(),
         "cpu_flags": hashlib.sha256(flags.encode()).hexdigest()[:12],
         "cores": os.cpu_count() or 1,
         "kernel": platform.release(),
-        "governor": _text(machine.governor()),
+        "governor": str(machine.governor()),
         "numpy": version("numpy"),
         "runtime_version": runtimes.load(runtime).version,
         "allowed": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
     }
-
-
-def _text(fact: str | Unknown) -> str:
-    return str(fact)

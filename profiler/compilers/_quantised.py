@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidModel
 from profiler.compilers.protocol import Calibration
+from profiler.runtimes import _host
 
 #: Sets of inputs that are drawn where none are given.
 DRAWN = 4
@@ -125,8 +126,7 @@ def drawn(model: Path) -> list[dict[str, NDArray[Any]]]:
         tensor = value.type.tensor_type
         shape = [dim.dim_value or 1 for dim in tensor.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        floating = np.issubdtype(dtype, np.floating)
-        return np.asarray(rng.standard_normal(shape) if floating else rng.integers(0, 2, shape), dtype=dtype)
+        return np.asarray(_host.drawn(rng, shape, dtype))
 
     return [{value.name: one(value) for value in inputs} for _ in range(DRAWN)]
 

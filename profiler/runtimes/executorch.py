@@ -21,12 +21,12 @@ import numpy as np
 from device_profiles.errors import DeviceError, InvalidModel, UsageError
 from profiler.runtimes._executorch.etdump import Event, read
 from profiler.runtimes._executorch.matching import Kernel, NoMatch, matched
+from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -37,7 +37,6 @@ OPTIONS: dict[str, Option] = {}
 SCHEMA = "hwnas.executorch/1"
 #: Inferences before a profile.
 WARM_RUNS = 3
-_RUNS_KEPT = 0.8
 #: XNNPACK cuts times to whole microseconds: what is cut off, on average.
 _CUT_OFF_NS = 500.0
 #: Element types by the codes of ExecuTorch.
@@ -111,7 +110,7 @@ class ExecuTorchSession:
             KernelTime(kernel.name, kernel.op_type, float(mean), runs)
             for kernel, mean in zip(kernels, means, strict=True)
         )
-        return Profile(times, None, float(np.sort(times_ns)[: max(1, int(_RUNS_KEPT * runs))].mean()))
+        return Profile(times, None, float(undisturbed(times_ns)))
 
     def events(self) -> list[tuple[Event, ...]]:
         """What was recorded of each run."""
@@ -130,7 +129,7 @@ class ExecuTorchSession:
         return {name: tensor.numpy() for name, tensor in zip(names, self._feed, strict=True)}
 
 
-class ExecuTorch:
+class ExecuTorch(OnHost):
     """ExecuTorch's runtime as its Python package has it."""
 
     traits: ClassVar[Traits] = Traits(
@@ -146,25 +145,12 @@ class ExecuTorch:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            self._version = f"executorch {version('executorch').partition('+')[0]}"
+            # The package has the event tracer compiled in, builds for phones have not.
+            self._version = f"executorch {version('executorch').partition('+')[0]} with event tracer"
         except PackageNotFoundError as error:
             raise DeviceError("the package executorch is not installed", hint=_HINT) from error
         if "XnnpackBackend" not in _library()._get_registered_backend_names():
             raise DeviceError("this ExecuTorch was built without XNNPACK", hint=_HINT)
-
-    @property
-    def version(self) -> str:
-        """`executorch X.Y.Z with event tracer`: the package has it compiled in, builds for phones have not."""
-        return f"{self._version} with event tracer"
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> ExecuTorchSession:
         """Load a program and its only method."""
@@ -271,9 +257,7 @@ def _feed(model: Path, known: Mapping[str, Any], meta: Any, inputs: Mapping[str,
         shape, dtype = tuple(of.sizes()), _DTYPES.get(of.dtype(), "float32")
         if inputs is not None and name not in inputs:
             raise InvalidModel(f"{model.name}: there is nothing for its input {name!r}")
-        floating = np.issubdtype(dtype, np.floating)
-        drawn = rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)
-        array = np.array(drawn if inputs is None else inputs[name], dtype=dtype, order="C")
+        array = np.array(drawn(rng, shape, dtype) if inputs is None else inputs[name], dtype=dtype, order="C")
         feed.append(torch.from_numpy(array.reshape(shape)))
     return feed
 

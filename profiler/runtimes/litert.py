@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes._host import OnHost, drawn
 from profiler.runtimes.protocol import (
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -96,8 +95,7 @@ class LiteRtSession:
             last = channels_last and len(shape) == 4
             onnx_shape = [shape[axis] for axis in (0, 3, 1, 2)] if last else shape
             if inputs is None:
-                drawn = dtype.kind == "f"
-                array = rng.standard_normal(onnx_shape) if drawn else rng.integers(0, 2, onnx_shape)
+                array = drawn(rng, onnx_shape, dtype)
             elif name in inputs:
                 array = np.asarray(inputs[name]).reshape(onnx_shape)
             else:
@@ -106,7 +104,7 @@ class LiteRtSession:
             buffer.write(np.ascontiguousarray(array, dtype=dtype))
 
 
-class LiteRt:
+class LiteRt(OnHost):
     """LiteRT's compiled models on the CPU."""
 
     traits: ClassVar[Traits] = Traits(
@@ -126,20 +124,6 @@ class LiteRt:
                 "the package ai-edge-litert is not installed", hint="pip install 'hwnas[litert]'"
             ) from error
         self._version = f"litert {ai_edge_litert.__version__}"
-
-    @property
-    def version(self) -> str:
-        """`litert X.Y.Z`."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> LiteRtSession:
         """Compile a model."""

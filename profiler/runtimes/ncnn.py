@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes._ncnn import NO_WORK, Kernel, Layer, kernel, layers
 from profiler.runtimes.protocol import (
     KernelTime,
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -94,7 +94,7 @@ class NcnnSession:
                 extractor.extract(place, _AS_IT_IS)  # it is there
                 spent[run, i], asking[run, i] = between - before, time.perf_counter_ns() - between
         spent = spent[WARM_RUNS:]
-        times = np.maximum(_undisturbed(spent) - np.median(asking), 0.0)
+        times = np.maximum(undisturbed(spent) - np.median(asking), 0.0)
         graph = _graph(self._loaded, self._feed)
         by_layer = {layer.name: float(time_ns) for (layer, _), time_ns in zip(steps, times, strict=True)}
         working = [layer for layer in self._loaded.layers if layer.kind not in NO_WORK]
@@ -102,7 +102,7 @@ class NcnnSession:
             KernelTime(node[3], graph["operators"][node[0]][1], by_layer[layer.name], runs)
             for node, layer in zip(graph["nodes"], working, strict=True)
         )
-        return Profile(kernels, None, float(_undisturbed(spent.sum(axis=1))))
+        return Profile(kernels, None, float(undisturbed(spent.sum(axis=1))))
 
     def close(self) -> None:
         """Drop the net and its buffers."""
@@ -124,7 +124,7 @@ class NcnnSession:
         return [mat for _, mat in found]
 
 
-class Ncnn:
+class Ncnn(OnHost):
     """ncnn's CPU layers."""
 
     traits: ClassVar[Traits] = Traits(
@@ -141,20 +141,6 @@ class Ncnn:
         except ImportError as error:
             raise DeviceError("the package ncnn is not installed", hint="pip install 'hwnas[ncnn]'") from error
         self._version = f"ncnn {ncnn.__version__}"
-
-    @property
-    def version(self) -> str:
-        """`ncnn X.Y.DATE`."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> NcnnSession:
         """Load a model."""
@@ -262,23 +248,16 @@ def _feed(loaded: _Loaded, inputs: Mapping[str, Any] | None) -> list[tuple[int, 
     rng = np.random.default_rng(0)
     feed = []
     for i, (name, shape, dtype, batch) in enumerate(loaded.beside["inputs"]):
-        floating = dtype.startswith("float")
-        drawn = rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)
         if inputs is not None and name not in inputs:
             raise InvalidModel(f"{loaded.name}: there is nothing for its input {name!r}")
-        given = np.asarray(drawn if inputs is None else inputs[name])
+        given = drawn(rng, shape, dtype) if inputs is None else np.asarray(inputs[name])
         if list(given.shape) != list(shape):
             raise InvalidModel(f"{loaded.name}: the input {name!r} is {list(shape)}, got {list(given.shape)}")
-        array = np.ascontiguousarray(given, dtype=np.float32 if floating else np.int32)
+        array = np.ascontiguousarray(given, dtype=np.float32 if dtype.startswith("float") else np.int32)
         if f"in{i}" in loaded.places:
             mat = ncnn.Mat(array) if batch is None else ncnn.Mat(array, batch_index=batch)
             feed.append((loaded.places[f"in{i}"], mat.clone()))
     return feed
-
-
-def _undisturbed(times_ns: Any) -> Any:
-    """Means over the fastest four fifths of the runs, along the first axis: others take the CPU in some."""
-    return np.sort(times_ns, axis=0)[: max(1, int(0.8 * len(times_ns)))].mean(axis=0)
 
 
 def _asked(loaded: _Loaded, layer: Layer) -> tuple[int, int]:

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError, WrongPrecision
+from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -104,10 +104,10 @@ class OrtSession:
         )
         kernels = tuple(
             KernelTime(event["name"].removesuffix(_SUFFIX), event["args"]["op_name"], float(mean) * 1e3, runs)
-            for event, mean in zip(nodes[:per_run], _trimmed_mean(durations), strict=True)
+            for event, mean in zip(nodes[:per_run], undisturbed(durations), strict=True)
         )
         peaks = [int(event["args"].get("mem_in_use_peak", 0)) for event in all_nodes]
-        return Profile(kernels, max(peaks) or None, float(_trimmed_mean(np.array(times_ns[warm:], dtype=np.float64))))
+        return Profile(kernels, max(peaks) or None, float(undisturbed(times_ns[warm:])))
 
     def close(self) -> None:
         """Drop the session and its arena."""
@@ -135,10 +135,7 @@ def _feed(model: Path, session: Any, inputs: Mapping[str, Any] | None) -> dict[s
                 f"{model.name}: input {value.name!r} is a {value.type}; inputs are drawn as numbers",
                 hint="Export the model from where its inputs are numbers.",
             )
-        drawn = (
-            rng.standard_normal(value.shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, value.shape)
-        )
-        feed[value.name] = np.asarray(drawn, dtype=dtype)
+        feed[value.name] = drawn(rng, value.shape, dtype)
     return feed
 
 
@@ -180,7 +177,7 @@ def _not_run(model: Path, error: Exception) -> InvalidModel:
     )
 
 
-class OnnxRuntime:
+class OnnxRuntime(OnHost):
     """ONNX Runtime's CPU execution provider."""
 
     traits: ClassVar[Traits] = Traits(
@@ -199,20 +196,6 @@ class OnnxRuntime:
             raise DeviceError("the package onnxruntime is not installed", hint="pip install onnxruntime") from error
         ort.set_default_logger_severity(4)
         self._version = f"onnxruntime {ort.__version__}"
-
-    @property
-    def version(self) -> str:
-        """`onnxruntime X.Y.Z`."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> OrtSession:
         """Compile a model."""
@@ -324,9 +307,3 @@ def session_settings(options: RuntimeOptions) -> Any:
     for name, value in entries.items():
         settings.add_session_config_entry(name, value)
     return settings
-
-
-def _trimmed_mean(durations: Any) -> Any:
-    """Mean over runs without the slowest fifth: interruptions only ever add time. `(runs, kernels)` to `(kernels,)`."""
-    keep = max(1, int(np.ceil(len(durations) * 0.8)))
-    return np.sort(durations, axis=0)[:keep].mean(axis=0)

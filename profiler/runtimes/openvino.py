@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -56,7 +56,7 @@ class OpenVinoSession:
 
     def __init__(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> None:
         self._model, self._options = model, options
-        self._compiled = _compile(model, options)
+        self._compiled = _compile(_read(model), model.name, options)
         self._feed = _feed(model, self._compiled, inputs)
         self._request = _request(self._compiled, self._feed)
 
@@ -83,7 +83,8 @@ class OpenVinoSession:
 
         They count from the first inference on; what the first ones took is taken off again.
         """
-        compiled = _compile(self._model, self._options, counters=True)
+        read = _read(self._model)
+        compiled = _compile(read, self._model.name, self._options, counters=True)
         request = _request(compiled, self._feed)
         for _ in range(WARM_RUNS):
             request.infer()
@@ -94,19 +95,19 @@ class OpenVinoSession:
             request.infer()
             times_ns.append(time.perf_counter_ns() - start)
         after, whole = _counters(request), WARM_RUNS + runs
-        kernels, known = [], _operators(self._model)
+        kernels, known = [], _operators(read)
         for layer in _layers(compiled):
             own, (name, kind, _) = layer.get_friendly_name(), _kernel(layer, known)
             spent_us = after.get(own, 0.0) * whole - before.get(own, 0.0) * WARM_RUNS
             kernels.append(KernelTime(name, kind, max(spent_us, 0.0) * 1e3 / runs, runs))
-        return Profile(tuple(kernels), None, float(np.sort(times_ns)[: max(1, int(0.8 * runs))].mean()))
+        return Profile(tuple(kernels), None, float(undisturbed(times_ns)))
 
     def close(self) -> None:
         """Drop the request and the model."""
         del self._request, self._compiled
 
 
-class OpenVino:
+class OpenVino(OnHost):
     """OpenVINO's CPU plug-in."""
 
     traits: ClassVar[Traits] = Traits(
@@ -125,28 +126,15 @@ class OpenVino:
             raise DeviceError("the package openvino is not installed", hint="pip install 'hwnas[openvino]'") from error
         self._version = f"openvino {openvino.__version__.partition('-')[0]}"
 
-    @property
-    def version(self) -> str:
-        """`openvino X.Y.Z`."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
-
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> OpenVinoSession:
         """Compile a model."""
         return OpenVinoSession(model, options, inputs)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
         """The kernels of the runtime model, as the JSON of an operator graph."""
-        compiled = _compile(model, options)
-        return json.dumps(_graph(compiled, _operators(model)), separators=(",", ":")).encode()
+        read = _read(model)
+        compiled = _compile(read, model.name, options)
+        return json.dumps(_graph(compiled, _operators(read)), separators=(",", ":")).encode()
 
 
 RUNTIME = OpenVino
@@ -166,7 +154,7 @@ def _read(model: Path) -> Any:
         raise InvalidModel(f"OpenVINO cannot read {model.name}: {words}", hint="Export it again.") from error
 
 
-def _compile(model: Path, options: RuntimeOptions, *, counters: bool = False) -> Any:
+def _compile(read: Any, name: str, options: RuntimeOptions, *, counters: bool = False) -> Any:
     import openvino
 
     require_precision("openvino", OpenVino.traits, options.precision)
@@ -181,13 +169,12 @@ def _compile(model: Path, options: RuntimeOptions, *, counters: bool = False) ->
         "CPU_DENORMALS_OPTIMIZATION": bool(options.options.get("denormals_to_zero", 0)),
         "PERF_COUNT": counters,
     }
-    read = _read(model)
     if read.is_dynamic():
-        raise InvalidModel(f"{model.name} has free dimensions", hint="Fix them with --shape or --dim.")
+        raise InvalidModel(f"{name} has free dimensions", hint="Fix them with --shape or --dim.")
     try:
         compiled = openvino.Core().compile_model(read, "CPU", settings)
     except RuntimeError as error:
-        raise InvalidModel(f"OpenVINO cannot compile {model.name}: {_words(error)}") from error
+        raise InvalidModel(f"OpenVINO cannot compile {name}: {_words(error)}") from error
     took = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if took != _HINTS[options.precision]:
         raise InvalidModel(
@@ -196,9 +183,9 @@ def _compile(model: Path, options: RuntimeOptions, *, counters: bool = False) ->
     return compiled
 
 
-def _operators(model: Path) -> dict[str, Any]:
+def _operators(read: Any) -> dict[str, Any]:
     """The operators of a model by name."""
-    return {operator.get_friendly_name(): operator for operator in _read(model).get_ordered_ops()}
+    return {operator.get_friendly_name(): operator for operator in read.get_ordered_ops()}
 
 
 def _feed(model: Path, compiled: Any, inputs: Mapping[str, Any] | None) -> list[Any]:
@@ -210,9 +197,8 @@ def _feed(model: Path, compiled: Any, inputs: Mapping[str, Any] | None) -> list[
         shape, dtype = list(value.get_shape()), value.get_element_type().to_dtype()
         if inputs is not None and not given:
             raise InvalidModel(f"{model.name}: there is nothing for its input {value.get_any_name()!r}")
-        floating = np.issubdtype(dtype, np.floating)
-        drawn = given[0] if given else rng.standard_normal(shape) if floating else rng.integers(0, 2, shape)
-        feed.append(np.ascontiguousarray(drawn, dtype=dtype).reshape(shape))
+        array = given[0] if given else drawn(rng, shape, dtype)
+        feed.append(np.ascontiguousarray(array, dtype=dtype).reshape(shape))
     return feed
 
 

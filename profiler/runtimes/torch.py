@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
+from profiler.runtimes._host import OnHost, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Session,
     Traits,
     require_options,
@@ -31,7 +31,6 @@ LEVELS = ("all", "basic", "none")
 OLDEST_OPSET = 7
 #: Inferences before a profile.
 WARM_RUNS = 3
-_RUNS_KEPT = 0.8
 
 
 class TorchSession:
@@ -79,15 +78,12 @@ class TorchSession:
                     step()
                     times.append(clock())
                 marks[row] = times
-        # Without the slowest fifth of each node: interruptions only ever add time.
-        kept = max(1, int(np.ceil(runs * _RUNS_KEPT)))
-        means_ns = np.sort(np.diff(marks, axis=1), axis=0)[:kept].mean(axis=0)
+        means_ns = undisturbed(np.diff(marks, axis=1))
         kernels = (
             KernelTime(name, op_type, float(mean_ns), runs)
             for (name, op_type), mean_ns in zip(self._nodes, means_ns, strict=True)
         )
-        runs_ns = np.sort(marks[:, -1] - marks[:, 0])[:kept]
-        return Profile(tuple(kernels), None, float(runs_ns.mean()))
+        return Profile(tuple(kernels), None, float(undisturbed(marks[:, -1] - marks[:, 0])))
 
     def close(self) -> None:
         """Drop weights, inputs and outputs."""
@@ -95,7 +91,7 @@ class TorchSession:
         self._values.clear()
 
 
-class TorchRuntime:
+class TorchRuntime(OnHost):
     """PyTorch's eager mode on the CPU."""
 
     traits: ClassVar[Traits] = Traits(packages=("torch", "onnx"), times="the host's clock between nodes")
@@ -107,20 +103,6 @@ class TorchRuntime:
         except ImportError as error:
             raise DeviceError(f"the package {error.name} is not installed", hint=f"pip install {error.name}") from error
         self._version = f"torch {torch.__version__.split('+')[0]}"
-
-    @property
-    def version(self) -> str:
-        """`torch X.Y.Z`."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> Session:
         """Translate a model; eager mode optimises nothing, so the levels of optimisation are alike.

@@ -6,18 +6,17 @@ import json
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from device_profiles.errors import DeviceError, UsageError
+from profiler.runtimes._host import OnHost
 from profiler.runtimes.protocol import (
     KernelTime,
     Option,
     Profile,
     RuntimeOptions,
-    Sentinel,
     Traits,
     require_options,
     require_precision,
@@ -89,7 +88,7 @@ class TorchCompileSession:
         self._feed.clear()
 
 
-class TorchCompile:
+class TorchCompile(OnHost):
     """`torch.compile` with inductor, on the CPU."""
 
     traits: ClassVar[Traits] = Traits(
@@ -106,20 +105,6 @@ class TorchCompile:
         except ImportError as error:
             raise DeviceError(f"the package {error.name} is not installed", hint=f"pip install {error.name}") from error
         self._version = f"torch {torch.__version__.split('+')[0]}, {_compiler()}"
-
-    @property
-    def version(self) -> str:
-        """`torch X.Y.Z`, and the C++ compiler with its version."""
-        return self._version
-
-    @property
-    def clock(self) -> Callable[[], int]:
-        """The host's clock."""
-        return time.perf_counter_ns
-
-    def sentinels(self) -> Mapping[str, Sentinel] | None:
-        """The agent's own."""
-        return None
 
     def load(
         self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None

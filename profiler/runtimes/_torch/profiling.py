@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from profiler.runtimes._host import undisturbed
+
 #: Inferences before a profile.
 WARM_RUNS = 3
-_RUNS_KEPT = 0.8
 
 
 def kernel_times(
@@ -45,10 +46,8 @@ def kernel_times(
     known = [row for row in rows if row is not None]
     if len(rows) != runs or len(known) != runs:
         return None
-    kept = max(1, int(np.ceil(runs * _RUNS_KEPT)))
-    # Without the slowest fifth of each kernel: interruptions only ever add time.
-    means_ns = np.sort(np.array(known, dtype=float).reshape(runs, len(names)), axis=0)[:kept].mean(axis=0)
-    return means_ns.tolist(), float(np.sort(times_ns)[:kept].mean())
+    means_ns = undisturbed(np.array(known, dtype=float).reshape(runs, len(names)))
+    return means_ns.tolist(), float(undisturbed(times_ns))
 
 
 def _ranges(events: Sequence[Any], within: str) -> list[list[Any]]:
