@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from device_profiles.errors import InvalidModel
 from profiler.compilers.converters import Converter
 from profiler.compilers.protocol import Calibration, KernelModel
 from profiler.runtimes.litert import OPTIONS, LiteRt
@@ -34,9 +30,10 @@ class LiteRtCompiler:
         wanted: dict[str, Any] = {"layout": options.options.get("layout", "nchw")}
         if options.precision != "int8":
             return CONVERTER.convert(model, model.with_suffix(".tflite"), wanted)
-        with tempfile.TemporaryDirectory() as place:
-            wanted["calibration"] = _calibration(model, calibration, Path(place) / "calibration.npz")
-            return CONVERTER.convert(model, model.with_suffix(".int8.tflite"), wanted)
+        from profiler.compilers import _quantised
+
+        with _quantised.stacked(model, calibration) as sets:
+            return CONVERTER.convert(model, model.with_suffix(".int8.tflite"), {**wanted, "calibration": sets})
 
     def kernel_model(
         self, operator: list[Any], copies: int, values: Mapping[int, Sequence[int | float]] | None = None
@@ -49,20 +46,3 @@ class LiteRtCompiler:
 
 
 COMPILER = LiteRtCompiler
-
-
-def _calibration(model: Path, given: Calibration | None, place: Path) -> Path:
-    """Inputs for calibration in a file, as `SET/NAME`."""
-    from google.protobuf.message import DecodeError
-
-    from profiler.compilers import _quantised
-
-    try:
-        sets = given or _quantised.drawn(model)
-    except DecodeError as error:
-        raise InvalidModel(f"{model.name} is not an ONNX model: {error}", hint="Export it again.") from error
-    arrays: dict[str, Any] = {
-        f"{number}/{name}": array for number, one in enumerate(sets) for name, array in one.items()
-    }
-    np.savez(place, **arrays)
-    return place

@@ -23,7 +23,7 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
         model: an ONNX file with fixed shapes.
         made: the `.tflite` file.
         options: `layout`, `nchw` or `nhwc`, of inputs and outputs of four dimensions; `calibration`, for int8: a file
-            `.npz` with the arrays `SET/NAME`, as the ONNX file has them.
+            `.npz` of inputs by name, stacked, as the ONNX file has them.
     """
     import litert_torch
     import torch
@@ -61,16 +61,16 @@ def _sets(calibration: Path, names: tuple[str, ...], layout: str) -> list[dict[s
     """Sets of inputs by name, laid out as the model reads them."""
     import numpy as np
 
-    sets: dict[str, dict[str, Any]] = {}
-    with np.load(calibration) as arrays:
-        for key in arrays.files:
-            number, _, name = key.partition("/")
-            array = arrays[key]
-            last = layout == "nhwc" and array.ndim == 4
-            if name in names:
-                given = np.ascontiguousarray(array.transpose(0, 2, 3, 1) if last else array)
-                sets.setdefault(number, {})[name] = given
-    return list(sets.values())
+    def laid_out(array: Any) -> Any:
+        last = layout == "nhwc" and array.ndim == 4
+        return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if last else array)
+
+    with np.load(calibration, allow_pickle=False) as stacked:
+        known = {name: stacked[name] for name in names if name in stacked.files}
+    return [
+        {name: laid_out(array) for name, array in zip(known, one, strict=True)}
+        for one in zip(*known.values(), strict=True)
+    ]
 
 
 def _quantise(made: Path, sets: list[dict[str, Any]]) -> None:
