@@ -9,8 +9,12 @@ Example:
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import signal
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -79,6 +83,7 @@ def check_runtime(name: str, options: Mapping[str, Any] | None = None, *, precis
             _refusals(runtime, compiler, chosen, Path(place))
         lacks = RuntimeOptions(precision="fp3", options=dict(options or {}))
         _refuses(lambda: runtime.load(compiler.compile(path, lacks), lacks), "a precision that nobody has", UsageError)
+    _takes_signals()
 
 
 def _runs(runtime: Runtime, compiled: Path, chosen: RuntimeOptions, path: Path) -> None:
@@ -150,6 +155,21 @@ def _refusals(runtime: Runtime, compiler: compilers.Compiler, chosen: RuntimeOpt
         path = place / "bad.onnx"
         path.write_bytes(content)
         _refuses(lambda path=path: runtime.load(compiler.compile(path, chosen), chosen), what)  # type: ignore[misc]
+
+
+def _takes_signals() -> None:
+    """A process that loaded models, and let go of them, can still be stopped: the stack of its signals is there."""
+    gc.collect()
+    if not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    if child == 0:  # it has the parent's stacks, and its end costs nothing else
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == 0, f"a signal is taken by its handler after models were let go of: the process ended with {code}"
 
 
 def check_meter(name: str) -> None:

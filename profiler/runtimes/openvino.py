@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,11 +141,21 @@ class OpenVino(OnHost):
 RUNTIME = OpenVino
 
 
-def _read(model: Path) -> Any:
+@cache
+def _core() -> Any:
+    """One for the life of the process.
+
+    OpenVINO gives the thread a larger stack for signals where the CPU has AMX, and takes it back with the core: where
+    there were two of them, signals end on memory that is gone, and the next one kills the process.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _read(model: Path) -> Any:
     try:
-        return openvino.Core().read_model(str(model))
+        return _core().read_model(str(model))
     except RuntimeError as error:
         words = _words(error)
         if "is not supported" in words or "No conversion rule" in words or "not a registered" in words:
@@ -155,8 +166,6 @@ def _read(model: Path) -> Any:
 
 
 def _compile(read: Any, name: str, options: RuntimeOptions, *, counters: bool = False) -> Any:
-    import openvino
-
     require_precision("openvino", OpenVino.traits, options.precision)
     require_options("openvino", options.options, OPTIONS)
     settings = {
@@ -172,7 +181,7 @@ def _compile(read: Any, name: str, options: RuntimeOptions, *, counters: bool = 
     if read.is_dynamic():
         raise InvalidModel(f"{name} has free dimensions", hint="Fix them with --shape or --dim.")
     try:
-        compiled = openvino.Core().compile_model(read, "CPU", settings)
+        compiled = _core().compile_model(read, "CPU", settings)
     except RuntimeError as error:
         raise InvalidModel(f"OpenVINO cannot compile {name}: {_words(error)}") from error
     took = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
