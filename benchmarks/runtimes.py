@@ -1,10 +1,11 @@
 """Runtimes and precisions side by side: do their numbers close, repeat and predict, and which is fastest for a model?
 
-    python -m benchmarks.runtimes [--targets NAME ...] [--part spaces|loops|models ...] [-o FOLDER]
+    python -m benchmarks.runtimes [--targets NAME ...] [--part spaces|loops|models|probes ...] [-o FOLDER]
 
-`spaces`: 40 networks profiled (90 s of device time at most), `lookup` fitted, 24 others measured, twice. `loops`: a
+`spaces`: 40 networks profiled (90 s of device time at most), `lookup` fitted, 24 others measured twice. `loops`: a
 network beside a plain loop of the runtime, in fresh processes that take turns. `models`: files that PyPI packages ship,
-under each runtime that takes them. On a machine that does nothing else; about 5 minutes for a target and a space.
+under each runtime that takes them. `probes`: what a predictor says of those that has seen 60 probes. On a machine that
+does nothing else; about 5 minutes for a target and a space.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +23,114 @@ import numpy as np
 
 import device_profiles
 import nas
+import predictors
 import profiler
-from benchmarks import real_models, spaces_measured
+from benchmarks import real_models, real_models_predict, spaces_measured
 from benchmarks.machine import machine
+from benchmarks.spaces_measured import BUDGET, LEARNED, UNSEEN
+from device_profiles.errors import HwnasError
 from nas.spaces.export import onnx_bytes
-from profiler import compilers, runtimes
+from predictors.evaluation import evaluate
+from profiler import compilers, modules, runtimes
 from profiler.conditions import conditions_of
 from profiler.fusing import runtime_options
 from profiler.summary import latencies, measurements
 
 SPACES = ("nasbench201", "mobilenetv3:resolution=160,smallest=160,step=32")
 #: What is asked for: the error of predictions, in multiples of the noise and at least; how two invocations agree.
-LEAST_ERROR, NOISES, REPEATS, PLAIN = 0.04, 1.5, 0.015, 0.05
+LEAST_ERROR, NOISES, REPEATS, OF_PROBES = 0.04, 1.5, 0.015, 0.10
 LOOP_PROCESSES = 5
 
-#: A plain loop of each runtime, as its users write it: reads argv[1], leaves `call`.
-_SETUPS = {
-    "onnxruntime": """
+#: A plain loop of each runtime and precision, as its users write it: reads the compiled model `argv[1]` and the shape
+#: of its input `argv[2]`, leaves `call`.
+_ONNXRUNTIME = """
 import onnxruntime as ort
 settings = ort.SessionOptions()
 settings.intra_op_num_threads = 1
 session = ort.InferenceSession(sys.argv[1], settings, providers=["CPUExecutionProvider"])
 binding = session.io_binding()
 for value in session.get_inputs():
-    binding.bind_ortvalue_input(value.name, ort.OrtValue.ortvalue_from_numpy(x(value.shape)))
+    binding.bind_ortvalue_input(value.name, ort.OrtValue.ortvalue_from_numpy(x))
 for output in session.get_outputs():
     binding.bind_output(output.name)
 call = lambda: session.run_with_iobinding(binding)
-""",
-    "openvino": """
+"""
+_OPENVINO = """
 import openvino as ov
 compiled = ov.compile_model(sys.argv[1], "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"})
 request = compiled.create_infer_request()
-for value in compiled.inputs:
-    request.set_tensor(value, ov.Tensor(x(value.shape)))
+request.set_input_tensor(ov.Tensor(x))
 call = request.infer
-""",
+"""
+_LITERT = """
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+call = interpreter.invoke
+"""
+_NCNN = """
+import ncnn
+net = ncnn.Net()
+net.opt.num_threads = 1
+net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
+net.load_param(sys.argv[1])
+net.load_model(sys.argv[1].removesuffix("param") + "bin")
+image = ncnn.Mat(x[0])
+def call():
+    extractor = net.create_extractor()
+    extractor.input("in0", image)
+    return extractor.extract("out0")
+"""
+_EXECUTORCH = """
+import torch
+from executorch.runtime import Runtime
+method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
+image = [torch.from_numpy(x)]
+call = lambda: method.execute(image)
+"""
+#: PyTorch's users have a module: `argv[1]` is the function that makes it.
+_TORCH = """
+import torch
+from benchmarks import runtimes
+torch.set_num_threads(1)
+network, image = getattr(runtimes, sys.argv[1])(), torch.from_numpy(x)
+{compiled}
+def call():
+    with torch.inference_mode():
+        return network(image)
+"""
+_TORCH_OURS = """
+import json, sys
+import torch
+import hwnas, profiler
+from benchmarks import runtimes
+made, target, shape = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+budget = profiler.Budget(device_s=6.0)
+module = getattr(runtimes, made)()
+found = hwnas.measure(
+    module, [torch.zeros(shape)], target=target, factory="benchmarks.runtimes:" + made, budget=budget
+)
+print(found.latency_ms.value)
+"""
+_SETUPS = {
+    ("onnxruntime", "fp32"): _ONNXRUNTIME,
+    ("onnxruntime", "int8"): _ONNXRUNTIME,
+    ("openvino", "fp32"): _OPENVINO,
+    ("openvino", "int8"): _OPENVINO,
+    ("litert", "fp32"): _LITERT,
+    ("litert", "int8"): _LITERT,
+    ("ncnn", "fp32"): _NCNN,
+    ("executorch", "fp32"): _EXECUTORCH,
+    ("executorch", "int8"): _EXECUTORCH,
+    ("torch", "fp32"): _TORCH.format(compiled=""),
+    ("torch-compile", "fp32"): _TORCH.format(compiled="network = torch.compile(network)"),
 }
 _LOOP = """
 import json, sys, time
 import numpy as np
-x = lambda shape: np.random.default_rng(0).standard_normal(list(shape)).astype(np.float32)
+x = np.random.default_rng(0).standard_normal(json.loads(sys.argv[2])).astype(np.float32)
 {setup}
 call()
 taken = []
@@ -74,34 +143,67 @@ print(sorted(taken)[7])
 """
 
 
+def cells() -> Any:
+    """The network of `nasbench201` as a torch module, as its user would have it."""
+    return _module(SPACES[0])
+
+
+def mobile() -> Any:
+    """The network of `mobilenetv3` as a torch module."""
+    return _module(SPACES[1])
+
+
+_MODULES = {SPACES[0]: "cells", SPACES[1]: "mobile"}
+
+
+def _module(spec: str) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    return nas.spaces.load(spec).assembly(_arch(spec)).to_module().eval()
+
+
+def _arch(spec: str) -> Any:
+    """The architecture that is put beside plain loops."""
+    return nas.spaces.load(spec).sample(1, np.random.default_rng(5))[0]
+
+
 def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
     """Reach of a target on a space: error, noise, closure, and how a second measurement of the unseen agrees."""
-    place = folder / target
-    found = spaces_measured.one(spec, ("lookup",), place, target) | {"target": target}
-    unseen = place / spec.partition(":")[0] / "unseen.db"
-    again = unseen.with_name("again.db")
-    spaces_measured.command(
-        "profile", target, "--space", spec, "--samples", str(spaces_measured.UNSEEN), "--seed", "1000",
-        "--store", str(again),
-    )  # fmt: skip
-    values = []
-    closures: list[float] = []
+    place = folder / target / spec.partition(":")[0]
+    place.mkdir(parents=True, exist_ok=True)
+    learned, unseen, again = (place / f"{name}.db" for name in ("learned", "unseen", "again"))
+    sampled, start = ("profile", target, "--space", spec, "--samples"), time.monotonic()
+    spaces_measured.command(*sampled, str(LEARNED), "--budget", BUDGET, "--store", str(learned))
+    found: dict[str, Any] = {"target": target, "space": spec, "profile_s": time.monotonic() - start}
+    for path in (unseen, again):
+        spaces_measured.command(*sampled, str(UNSEEN), "--seed", "1000", "--store", str(path))
+    with profiler.Store(str(learned), create=False) as store:
+        found["device_s"] = store.device_s(store.require_conditions(target))
+        fitted = predictors.fit("lookup", store, target=device_profiles.load(target))
+    values, closures = [], []
     for path in (unseen, again):
         with profiler.Store(str(path), create=False) as store:
             conditions = store.require_conditions(target)
             values.append({model: one.value_ms for model, one in latencies(store, conditions).items()})
             closures += [one.closure for one in measurements(store, conditions) if one.closure is not None]
+            if path == unseen:
+                told = evaluate(fitted, store)
     both = sorted(values[0].keys() & values[1].keys())
     apart = [abs(values[0][model] / values[1][model] - 1.0) for model in both]
-    scores = found["lookup"]
+    scores, noise = told.scores, told.noise_mape or 0.0
     found |= {
+        "networks": scores.n,
+        "median_ms": float(np.median(list(values[0].values()))),
+        "mape": scores.mape,
+        "noise_mape": noise,
+        "inside": scores.interval_coverage,
+        "spearman": scores.spearman,
+        "closure": [float(value) for value in np.quantile(closures, (0.1, 0.5, 0.9))] if closures else None,
         "repeats": float(np.median(apart)),
-        "closure": float(np.median(closures)) if closures else None,
-        "mape": scores["mape"],
-        "noise": scores["noise_mape"],
     }
     found["reached"] = {
-        "mape": scores["mape"] <= max(LEAST_ERROR, NOISES * scores["noise_mape"]),
+        "mape": scores.mape <= max(LEAST_ERROR, NOISES * noise),
         "repeats": found["repeats"] <= REPEATS,
     }
     return found
@@ -110,24 +212,26 @@ def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
 def loop(spec: str, target: str) -> dict[str, Any]:
     """One network beside a plain loop of its runtime: fresh processes of both in turns, the lowest medians."""
     chosen = device_profiles.load(target)
-    name = chosen.runtime.name
-    if name not in _SETUPS or chosen.runtime.precision != "fp32":
+    name, precision = chosen.runtime.name, chosen.runtime.precision
+    if (name, precision) not in _SETUPS:
         return {"target": target, "space": spec, "reason": "no plain loop is written for it"}
-    opened = nas.spaces.load(spec)
-    arch = opened.sample(1, np.random.default_rng(5))[0]
+    opened, arch = nas.spaces.load(spec), _arch(spec)
     cpus = ",".join(map(str, conditions_of(chosen).own.affinity))
+    shape = json.dumps(opened.input_shape)
+    code = _LOOP.format(setup=_SETUPS[name, precision])
     plain, ours = [], []
     with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "network.onnx"
-        path.write_bytes(onnx_bytes(opened, arch))
-        compiled = compilers.load(name).compile(path, runtime_options(chosen))
-        code = _LOOP.format(setup=_SETUPS[name])
+        if name in modules.AS_THEY_ARE:
+            made = _MODULES[spec]
+        else:
+            path = Path(place) / "network.onnx"
+            path.write_bytes(onnx_bytes(opened, arch))
+            made = str(compilers.load(name).compile(path, runtime_options(chosen)))
         for number in range(LOOP_PROCESSES):
-            done = subprocess.run(
-                ["taskset", "-c", cpus, sys.executable, "-c", code, str(compiled)],
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            plain.append(float(done.stdout.split()[-1]))
+            plain.append(_printed(["taskset", "-c", cpus, sys.executable, "-c", code, made, shape]))
+            if name in modules.AS_THEY_ARE:
+                ours.append(_printed([sys.executable, "-c", _TORCH_OURS, made, target, shape]))
+                continue
             answer = spaces_measured.command(
                 "profile", target, "--space", spec, "--arch", opened.format(arch), "--budget", "6s",
                 "--store", f"{place}/{number}.db",
@@ -140,6 +244,12 @@ def loop(spec: str, target: str) -> dict[str, Any]:
         "ours_ms": min(ours),
         "ratio": min(ours) / min(plain),
     }
+
+
+def _printed(arguments: list[str]) -> float:
+    """The number that a fresh process prints last."""
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def models(targets: list[str], files: Path, folder: Path) -> list[dict[str, Any]]:
@@ -165,13 +275,33 @@ def models(targets: list[str], files: Path, folder: Path) -> list[dict[str, Any]
     return rows
 
 
+def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
+    """What a predictor that has seen 60 probes under each target says of the files that `models` has measured there."""
+    rows = []
+    for target in targets:
+        store = folder / target / "probes.db"
+        store.parent.mkdir(parents=True, exist_ok=True)
+        answer = real_models.command("profile", target, "--probes", "60", "--budget", "130s", "--store", str(store))
+        row: dict[str, Any] = {"target": target, "probes": len(answer.get("measurements") or [])}
+        try:
+            found = real_models_predict.evaluate(store, folder / "models.db", target)
+        except HwnasError as error:
+            row["reason"] = error.message
+        else:
+            row |= {name: found[name] for name in ("n", "median_error", "worst_error", "inside", "rank", "believed")}
+            row["reached"] = found["median_error"] <= OF_PROBES
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     usual = [t for t in device_profiles.names() if not runtimes.REGISTRY.get(_runtime(t)).traits.simulated]
     parser.add_argument("--targets", nargs="*", default=[t for t in usual if not t.endswith("-2t")])
     parser.add_argument("--spaces", nargs="*", default=SPACES)
-    parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models"])
+    parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models", "probes"])
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/runtimes"))
     options = parser.parse_args()
@@ -186,6 +316,8 @@ def main() -> None:
                     print(json.dumps(found[part][-1]), file=sys.stderr, flush=True)
     if "models" in options.part:
         found["models"] = models(options.targets, options.files, options.output)
+    if "probes" in options.part:
+        found["probes"] = probes(options.targets, options.output)
     print(json.dumps(found, indent=1))
 
 
