@@ -16,6 +16,7 @@ from device_profiles.errors import HwnasError, InvalidTable, UsageError
 from nas.arrays import Archs, Floats
 from nas.evaluators.protocol import Context, Repeatable, Traits, digest
 from nas.objectives import Objective, Values
+from nas.spaces.protocol import Space
 from predictors.tables import check
 
 _UNITS = (("latency_ms", "ms"), ("_ms", "ms"), ("energy_mj", "mJ"), ("_bytes", "bytes"))
@@ -92,23 +93,40 @@ class TabularKind:
         columns, texts = read_columns(path, names)
         for column, values in zip(names, columns.T, strict=True):
             check_column(values, column, maximise=maximise)
-        index: dict[bytes, int] = {}
-        for number, text in enumerate(texts):
-            try:
-                genome = np.ascontiguousarray(context.space.parse(text), dtype=np.int64)
-            except HwnasError as error:
-                raise InvalidTable(f"{path}, row {number + 2}: {error.message}", hint=error.hint) from error
-            first = index.setdefault(genome.tobytes(), number)
-            if first != number:
-                raise InvalidTable(
-                    f"{path}, row {number + 2}: {text} is in row {first + 2} already", hint="Keep one row of the two."
-                )
+        index = _index(path, texts, context.space)
         unit = next((unit for mark, unit in _UNITS if mark in names[0]), "")
         objective = Objective(name, unit, maximise, "table", spec)
         return (Tabular if len(names) == 1 else RepeatedTabular)(objective, index, columns, digest(path))
 
 
 EVALUATOR = TabularKind()
+
+#: The texts that were read last, of which space, and what became of them: objectives of a search share a table.
+_LAST: list[tuple[Space, list[str], dict[bytes, int]]] = []
+
+
+def _index(path: Path, texts: list[str], space: Space) -> dict[bytes, int]:
+    """The row of each genome, by its bytes.
+
+    Raises:
+        InvalidTable: a text is no architecture of the space, or one is there twice.
+    """
+    for known, read, found in _LAST:
+        if read == texts and known == space:
+            return found
+    index: dict[bytes, int] = {}
+    for number, text in enumerate(texts):
+        try:
+            genome = np.ascontiguousarray(space.parse(text), dtype=np.int64)
+        except HwnasError as error:
+            raise InvalidTable(f"{path}, row {number + 2}: {error.message}", hint=error.hint) from error
+        first = index.setdefault(genome.tobytes(), number)
+        if first != number:
+            raise InvalidTable(
+                f"{path}, row {number + 2}: {text} is in row {first + 2} already", hint="Keep one row of the two."
+            )
+    _LAST[:] = [(space, texts, index)]
+    return index
 
 
 def _parts(spec: str) -> tuple[Path, tuple[str, ...], bool]:

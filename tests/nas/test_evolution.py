@@ -37,6 +37,7 @@ def searched(name, seed, evaluations=200, objectives=2, **settings):
     return np.concatenate(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -253,7 +253,12 @@ def assert_the_same(study, whole):
     assert study.fact("reference") == whole.fact("reference")
 
 
-@pytest.mark.parametrize(("what", "done"), CUTS)
+QUICK = {("training shared weights", 17), ("nsga2", 13), ("gdas", 13)}
+
+
+@pytest.mark.parametrize(
+    ("what", "done"), [pytest.param(*cut, marks=[] if cut in QUICK else pytest.mark.slow) for cut in CUTS]
+)
 def test_a_search_that_was_cut_ends_as_one_that_was_not(search, result, told, tmp_path, what, done):
     assert any((said[0], said[1]) == (what, done) for said in told)
     with pytest.raises(KeyboardInterrupt):
@@ -270,7 +275,14 @@ def test_a_search_that_was_cut_everywhere_ends_as_one_that_was_not(search, resul
     assert_the_same(search(tmp_path).study, result.study)
 
 
-@pytest.mark.parametrize("at", [("exporting finalists", 0), ("exporting finalists", 2), ("measuring finalists", 0)])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(("exporting finalists", 0), marks=pytest.mark.slow),
+        ("exporting finalists", 2),
+        pytest.param(("measuring finalists", 0), marks=pytest.mark.slow),
+    ],
+)
 def test_finalists_that_were_cut_are_settled_later(search, result, tmp_path, at):
     progress = Cut(*at)
     with pytest.raises(KeyboardInterrupt):

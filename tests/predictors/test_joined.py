@@ -54,7 +54,7 @@ def others(space, count=60):
     return archs, compile_all([space.assembly(arch) for arch in archs], TARGET)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", [pytest.param("chain", marks=pytest.mark.slow), "mobilenetv3"])
 def test_graphs_and_memory_are_those_of_compiling_network_by_network(name, monkeypatch):
     space = SPACES[name]
     encoding, fidelity = fit(space, monkeypatch)

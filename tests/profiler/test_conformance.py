@@ -8,8 +8,8 @@ from device_profiles.errors import DeviceError
 from profiler import compilers, meters, runtimes, transports
 from profiler.testing import check_meter, check_runtime, check_transport
 
-#: Compilations of this one take a minute: another precision of it is a slow test.
-SLOW = {("torch-compile", "bf16")}
+#: Its compilations take a minute: kernels of one small module are looked at in its own tests.
+SLOW = {("torch-compile", "bf16"), ("torch-compile", "fp32")}
 RUNTIMES = [
     pytest.param(name, precision, marks=pytest.mark.slow) if (name, precision) in SLOW else (name, precision)
     for name, runtime in runtimes.REGISTRY
