@@ -19,6 +19,9 @@ Dims = Annotated[list[str] | None, typer.Option("--dim", help="A free dimension 
 LARGEST_BATCH = 2**20
 Batches = Annotated[str | None, typer.Option("--batch", help="Inputs in one inference: 8; 1,8,32 is a curve.")]
 Batch = Annotated[int | None, count("For leading dimensions that are free.")]
+Calibration = Annotated[
+    Path | None, typer.Option(help="What int8 is calibrated on: .npz of stacked inputs by name, or a folder of images.")
+]
 Inputs = Annotated[Path | None, typer.Option(help="Inputs of your own, .npz by name; others are drawn.")]
 
 

@@ -41,6 +41,7 @@ def answer_of(
 ) -> Answer:
     """What was measured, what could not be and why, and what to know of it; an error where nothing could be."""
     from device_profiles.errors import InvalidData
+    from profiler.measurement import Deviation
 
     measurements, failures = outcome.measurements, outcome.failures
 
@@ -80,6 +81,10 @@ def answer_of(
         for row, m in zip(rows, measurements, strict=True):
             rate = m.throughput_per_s or {"value": 1e3 / m.latency.value_ms}
             row += [str(m.batch or "?"), f"{rate['value']:.4g}"]
+    if any(m.deviation for m in measurements):
+        heads.append("from fp32")
+        for row, m in zip(rows, measurements, strict=True):
+            row.append(f"{m.deviation.mean:.2%}" if isinstance(m.deviation, Deviation) else "?")
     lines = _shown(heads, rows)
     if alone is not None:
         lines += _of_kernels(alone)

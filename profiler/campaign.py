@@ -12,11 +12,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, InvalidModel, UsageError
 from device_profiles.profile import Target, as_target, to_plain
-from profiler import compilers, events, meters, reference, runtimes, transports
+from profiler import compilers, deviations, events, meters, reference, runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.conditions import conditions_of, worker_environment
 from profiler.fusing import as_it_is, compile_for, fused_graph
@@ -174,8 +175,9 @@ class _Compiled:
         if subject.id not in self._files:
             path = self.folder / f"{subject.id}{subject.suffix}"
             path.write_bytes(subject.onnx())
-            alone = subject.kernel is not None
-            self._files[subject.id] = path if alone else compile_for(self.target, path, subject.inputs)
+            if subject.kernel is None:
+                path = compile_for(self.target, path, subject.inputs, subject.calibration)
+            self._files[subject.id] = path
         return self._files[subject.id]
 
     def empty(self) -> str:
@@ -248,6 +250,7 @@ class _Campaign:
         self.spent_s = 0.0
         self.processes = 0
         self.inputs: dict[str, tuple[str, ...]] = {}
+        self.compared: dict[str, dict[str, Any]] = {}
         self.files: dict[str, str] = {}
         self.empty = ""
         self.limit_s = 0.0
@@ -262,12 +265,14 @@ class _Campaign:
         if not pending:
             return
         self.empty = compiled.empty()
+        known = deviations.compared(self.store.process_facts(self.conditions))
         for name in pending:
             subject = subjects[name]
             self.files[name] = compiled.file(subject).name
             if subject.inputs is not None:
                 save_inputs(folder / f"{name}.npz", subject.inputs)
                 self.inputs[name] = tuple(subject.inputs)
+            self.compared[name] = deviations.asked(subject, self.target, folder, known)
         while pending:
             groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
             for group in groups:
@@ -303,6 +308,7 @@ class _Campaign:
                 optimisation=as_it_is(self.target).runtime.optimisation if name in alone else None,
                 inputs=f"{name}.npz" if name in self.inputs else "",
                 input_names=self.inputs.get(name, ()),
+                **self.compared.pop(name, {}),  # by the first process
             )
             for name in group
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import UnknownName
-from profiler.measurement import Latency
+from profiler import deviations
+from profiler.measurement import Deviation, Latency
 from profiler.store import Store
 from profiler.summary import Settled, reference_ns, settled
 
@@ -43,6 +44,7 @@ class Comparison:
         high: upper end, or None.
         verdict: `faster` or `slower` (of the second, where the interval excludes 1), `no change`, or `not comparable`.
         reason: why it is not comparable; empty otherwise.
+        deviation: how far the second is from what ONNX defines, where it runs in fewer bits than fp32; or None.
     """
 
     first: str
@@ -53,6 +55,7 @@ class Comparison:
     high: float | None
     verdict: str
     reason: str = ""
+    deviation: Deviation | None = None
 
     @property
     def target(self) -> str:
@@ -82,6 +85,7 @@ def compare(first: Store, second: Store, *, across: Sequence[str] = ()) -> list[
         refusal = _refusal(mine, others, across)
         against_ns = None if refusal else _common_reference_ns(mine, others)
         left, right = mine.settled(against_ns), others.settled(against_ns)
+        apart = others.deviations()
         for model in dict.fromkeys((*left.latencies, *right.latencies)):
             row = known[model]
             reason = refusal or mine.lack(left, model) or others.lack(right, model)
@@ -91,7 +95,8 @@ def compare(first: Store, second: Store, *, across: Sequence[str] = ()) -> list[
             if reason:
                 rows.append(Comparison(one, other, key, None, None, None, NOT_COMPARABLE, reason))
             else:
-                rows.append(_compared(one, other, key, left.latencies[model], right.latencies[model]))
+                found = _compared(one, other, key, left.latencies[model], right.latencies[model])
+                rows.append(replace(found, deviation=apart.get(model)))
     return rows
 
 
@@ -140,6 +145,13 @@ class _Side:
         if self.conditions is None:
             return Settled({}, {}, None)
         return settled(self.store, self.conditions, against_ns=against_ns)
+
+    def deviations(self) -> dict[str, Deviation]:
+        """How far its models are from fp32, as far as that is known."""
+        if self.conditions is None:
+            return {}
+        found = deviations.of_facts(self.store.process_facts(self.conditions))
+        return {model: one for model, one in found.items() if isinstance(one, Deviation)}
 
     def lack(self, known: Settled, model: str) -> str:
         """Why there is no latency of a model, or nothing."""

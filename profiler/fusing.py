@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,16 +33,22 @@ def runtime_options(target: Target) -> RuntimeOptions:
     return RuntimeOptions(chosen.threads, chosen.precision, chosen.optimisation, dict(chosen.options))
 
 
-def compile_for(target: Target, model: Path, inputs: Mapping[str, NDArray[Any]] | None = None) -> Path:
+def compile_for(
+    target: Target,
+    model: Path,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    calibration: Sequence[Mapping[str, NDArray[Any]]] = (),
+) -> Path:
     """What travels to a target of an ONNX file: see `profiler.compilers.protocol.Compiler.compile`.
 
     Args:
         target: whose runtime runs it.
         model: the file.
-        inputs: what it runs with, which quantisation is calibrated on; drawn if None.
+        inputs: what it runs with; drawn if None.
+        calibration: sets of inputs that quantisation is calibrated on; if there are none, what it runs with.
     """
-    calibration = None if inputs is None else [inputs]
-    return compilers.load(target.runtime.name).compile(model, runtime_options(target), calibration)
+    calibration = calibration or ([] if inputs is None else [inputs])
+    return compilers.load(target.runtime.name).compile(model, runtime_options(target), calibration or None)
 
 
 def fused_graph(

@@ -82,6 +82,27 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """Of the outputs of one model in the precision of its target.
+
+    Attributes:
+        largest: the largest of any output, over the largest value that ONNX defines in that output.
+        mean: root of the mean square of all of them, over that of all values.
+        sets: sets of inputs that it is of.
+        calibration: digest of the sets that the model was calibrated on.
+    """
+
+    largest: float
+    mean: float
+    sets: int
+    calibration: str
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON-ready data, fractions."""
+        return {"largest": self.largest, "mean": self.mean, "sets": self.sets, "calibration": self.calibration}
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One model on one target.
 
@@ -98,6 +119,8 @@ class Measurement:
         closure_note: why it is beyond what profilers usually add, or that nobody knows; None if it is not.
         call_ms: what an empty call of the runtime costs, part of the latency; or why it is not known.
         batch: inputs in one inference, from the model's own shapes; None where these tell no single number.
+        deviation: how far its outputs are from what ONNX defines, or why that is not known; None where nothing was
+            compared, as in fp32.
         same_as: name of the model that was measured in its place: of equal structure, types and classes of weights.
     """
 
@@ -112,6 +135,7 @@ class Measurement:
     call_ms: float | Unavailable
     closure_note: str | None = None
     batch: int | None = 1
+    deviation: Deviation | Unavailable | None = None
     same_as: str | None = None
 
     @property
@@ -138,11 +162,14 @@ class Measurement:
             "call_ms": _plain(self.call_ms),
             "batch": self.batch,
             **({"throughput_per_s": self.throughput_per_s} if self.throughput_per_s is not None else {}),
+            **({"deviation": _plain(self.deviation)} if self.deviation is not None else {}),
             **({"same_as": self.same_as} if self.same_as is not None else {}),
         }
 
 
-def _plain(value: float | Unavailable) -> Any:
+def _plain(value: float | Deviation | Unavailable) -> Any:
+    if isinstance(value, Deviation):
+        return value.to_plain()
     return {"unavailable": value.reason} if isinstance(value, Unavailable) else value
 
 

@@ -37,6 +37,7 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "profile": {"id": str, "kernels": list, "allocator_peak_bytes": (int, type(None)), "sentinel_ns": int,
                 "run_ns": (float, int, type(None))},
     "memory": {"id": str},
+    "deviation": {"id": str, "sets": int, "calibration": str},
 }  # fmt: skip
 
 #: Seconds that a worker may be silent: before its first line, while a model is loaded and called for the first time,
@@ -45,7 +46,12 @@ START_S, LOAD_S, LEAST_S = 120.0, 120.0, 30.0
 #: A piece of work that takes this many times what the worker said hangs.
 PATIENCE = 10.0
 
-_WORDS = {"memory": "load it and run it once", "block": "run it", "profile": "run it under the profiler"}
+_WORDS = {
+    "memory": "load it and run it once",
+    "block": "run it",
+    "comparison": "run it on what it was calibrated on",
+    "profile": "run it under the profiler",
+}
 
 Fail = Callable[[str, str, str, str], None]
 
@@ -158,8 +164,8 @@ class Reader:
             self._listener(events.ModelLoaded(model))
         elif event == "taking":
             seconds = float(line["seconds"])
-            memory = line["what"] == "memory"
-            self._work(model, _WORDS.get(line["what"], "run it"), self._load_s if memory else PATIENCE * seconds)
+            loads = line["what"] in ("memory", "comparison")
+            self._work(model, _WORDS.get(line["what"], "run it"), self._load_s if loads else PATIENCE * seconds)
             if seconds >= events.SLOW_S:
                 self._listener(events.SlowBlock(model, seconds, self.spent_s))
         elif event == "failed":
@@ -174,6 +180,9 @@ class Reader:
             self._store.add_memory(self._process, model, line.get("process_peak_bytes"), line.get("unavailable"))
         elif event == "finished":
             self._finished = True
+        elif event == "deviation":
+            self._idle()
+            self._facts.append({"event": event, **line})
         else:
             self._facts.append({"event": event, **line})
 

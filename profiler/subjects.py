@@ -33,6 +33,8 @@ class Subject:
         copies: how often it does.
         suffix: `.onnx`, or the format of the target's runtime, of a kernel that is compiled already.
         inputs: what it is run with, by name, or None for what a runtime draws.
+        calibration: sets of inputs that quantisation is calibrated on (`profiler.calibration`); if there are none, its
+            inputs, or seeded ones.
         foreign: made by somebody else: it is compiled in a process of its own, since that can end the process.
         notes: what was assumed of it, for people.
     """
@@ -47,6 +49,7 @@ class Subject:
     copies: int = 1
     suffix: str = ".onnx"
     inputs: Mapping[str, NDArray[Any]] | None = None
+    calibration: Sequence[Mapping[str, NDArray[Any]]] = ()
     foreign: bool = False
     notes: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
-from profiler import closures, meters, reference, statistics
+from profiler import closures, deviations, meters, reference, statistics
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
 from profiler.records import BlockRow
@@ -135,6 +135,7 @@ def measurements(
     peaks = store.memory(conditions)
     energies = store.energy(conditions)
     call_ms = empty_call_ms(store, conditions, known.reference_ns)
+    apart = deviations.of_facts(store.process_facts(conditions))
     unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
     for model in wanted:
@@ -168,6 +169,7 @@ def measurements(
                 closure_note=explained,
                 batch=batch_of(graph) if graph else None,
                 call_ms=call_ms,
+                deviation=apart.get(model),
             )
         )
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,32 @@ def fuse(model: Path, runtime: str, options: RuntimeOptions, *, patience_s: floa
             made = kind(result["error"], hint=result["hint"]) if issubclass(kind, HwnasError) else InvalidModel("")
             raise made
         return (folder / "fused.onnx").read_bytes() if result["fused"] else None
+
+
+def expected(
+    model: Path, sets: Sequence[Mapping[str, NDArray[Any]]], made: Path, *, patience_s: float = PATIENCE_S
+) -> bool:
+    """Write sets of inputs with what ONNX Runtime computes of them, as `profiler.agent.job.Candidate.expected` says.
+
+    Args:
+        model: an ONNX file.
+        sets: inputs by name.
+        made: the file.
+        patience_s: it is given up after this.
+
+    Returns:
+        Whether it could be run.
+    """
+    with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
+        folder = Path(place)
+        for number, inputs in enumerate(sets):
+            save_inputs(folder / f"inputs{number}.npz", inputs)
+        job = {"do": "expected", "model": str(model.resolve()), "names": list(sets[0]), "sets": len(sets)}
+        result, _ = _process(folder, job, patience_s)
+        if result is None or result["error"]:
+            return False
+        shutil.move(folder / "expected.npz", made)
+    return True
 
 
 def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> None:

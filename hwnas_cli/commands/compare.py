@@ -82,6 +82,10 @@ def _text(rows: Sequence[Comparison], best: Mapping[str, Sequence[str]], on_purp
         ]
         for row in rows
     ]
+    if any(row.deviation for row in rows):
+        heads.append("B from fp32")
+        for line, row in zip(shown, rows, strict=True):
+            line.append(f"{row.deviation.mean:.2%}" if row.deviation else "-")
     lines = [table(heads, shown)]
     for names, count in Counter(" or ".join(found) for found in best.values()).most_common():
         lines.append(f"fastest: {names} for {count} of {len(best)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, say
-from hwnas_cli.model_files import Batches, Dims, Inputs, Shapes, asked_of, batches_of
+from hwnas_cli.model_files import Batches, Calibration, Dims, Inputs, Shapes, asked_of, batches_of
 from hwnas_cli.options import Seed, count
 from hwnas_cli.profiled import Alone, Name, answer_of
 
@@ -46,6 +46,7 @@ def profile(
     dim: Dims = None,
     batch: Batches = None,
     inputs: Inputs = None,
+    calibration: Calibration = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try what failed before again, whatever the reason.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for others to finish measuring on the device.")] = False,
     until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
@@ -81,6 +82,7 @@ def profile(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
+    _require_quantised(calibration, chosen)
     batches = batches_of(batch, chosen.batch)
     chosen = chosen.model_copy(update={"batch": batches[0] if len(batches) == 1 else 1})
     asked = [
@@ -100,7 +102,7 @@ def profile(
             _subjects(how, size, model, space, samples, arch, probes, seed, live)
             for how, size in zip(asked, batches, strict=True)
         ]
-        subjects = [one for some, _ in found for one in some]
+        subjects = [_calibrated(one, calibration) for some, _ in found for one in some]
         refused = [one for _, some in found for one in some]
         active = None
         with unmade.if_refused(place) as made, profiler.Store(place) as opened:
@@ -127,6 +129,24 @@ def profile(
             )
     answer = answer_of(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
+
+
+def _require_quantised(calibration: Path | None, target: Target) -> None:
+    """Refuse calibration data where nothing is quantised."""
+    from device_profiles.errors import UsageError
+
+    if calibration is not None and target.runtime.precision != "int8":
+        raise UsageError(
+            f"{target.name} runs in {target.runtime.precision}: there is nothing to calibrate",
+            hint='Take a target with precision = "int8".',
+        )
+
+
+def _calibrated(subject: Subject, calibration: Path | None) -> Subject:
+    """The same with what it is calibrated on."""
+    from profiler.calibration import read
+
+    return subject if calibration is None else replace(subject, calibration=read(calibration, subject.graph))
 
 
 def _until(

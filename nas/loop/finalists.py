@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nas.spaces.export import onnx_bytes
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point
 from profiler import campaign, subjects
+from profiler.subjects import Subject
 
 #: Largest difference between a network in torch and its export, relative to its largest output.
 TOLERANCE = 1e-4
@@ -54,7 +56,10 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
             onnx = (
                 path.read_bytes() if path is not None and batch == 1 else onnx_bytes(context.space, arch, batch=batch)
             )
-            wanted.append((point, subjects.from_bytes(onnx, name=text, space=context.space.spec, arch=text)))
+            subject = subjects.from_bytes(onnx, name=text, space=context.space.spec, arch=text)
+            if owner is not None and batch == 1:
+                subject = replace(subject, calibration=_judged_on(owner, subject))
+            wanted.append((point, subject))
     if not wanted or context.target is None:
         return
     context.progress("measuring finalists", 0, len(wanted))
@@ -71,6 +76,12 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         if subject.id in found:
             study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
     context.progress("measuring finalists", len(wanted), len(wanted))
+
+
+def _judged_on(owner: OwnsNetworks, subject: Subject) -> tuple[dict[str, Any], ...]:
+    """Inputs that the weights were judged on, for a target that quantises."""
+    name = subject.graph.inputs[0][0]
+    return tuple({name: example[None].numpy()} for example in owner.examples)
 
 
 def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsNetworks | None:

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     guard = workloads[sentinel.GUARD].run
     worker.time_empty_call(guard)
     worker.load_all()
+    worker.compare_all()
     emit("state", **_state(workloads, runtime.clock))
     worker.take_blocks(guard)
     emit("state", **_state(workloads, runtime.clock))
@@ -106,6 +107,30 @@ class Worker:
                 calls=work.calls,
                 call_ns=int(work.call_ns),
             )
+
+    def compare_all(self) -> None:
+        """How far outputs are from what ONNX defines, where the job has these."""
+        from device_profiles.errors import HwnasError
+        from profiler.agent import comparing
+
+        for candidate in self._job.candidates:
+            if not candidate.expected or candidate.id not in self._sessions:
+                continue
+            self._emit("taking", id=candidate.id, what="comparison", seconds=0.0)
+
+            def run(inputs: Any, candidate: Candidate = candidate) -> Any:
+                session = self._runtime.load(self._folder / candidate.file, self._options(), inputs)
+                try:
+                    return session.outputs()
+                finally:
+                    session.close()
+
+            try:
+                found = comparing.far(run, self._folder / candidate.expected, candidate.expected_names, candidate.sets)
+            except (HwnasError, RuntimeError, ValueError, KeyError, MemoryError, OSError) as error:
+                found = {"unavailable": f"{type(error).__name__}: {error}"}
+            about = {"sets": candidate.sets, "calibration": candidate.calibration}
+            self._emit("deviation", id=candidate.id, **found, **about)
 
     def take_blocks(self, guard: Callable[[], None]) -> None:
         """The rounds."""

@@ -55,6 +55,11 @@ class Candidate:
         inputs: path of an `.npz` with one array for each of `input_names`, in order, relative to the job's folder;
             empty if the runtime draws them.
         input_names: of the model's inputs.
+        expected: path of an `.npz` with sets of inputs and what ONNX defines as their outputs: for each set the arrays
+            of `expected_names`, then those of the outputs; empty if outputs are not compared.
+        expected_names: of the model's inputs there.
+        sets: how many sets there are.
+        calibration: digest of what the model was calibrated on, told with the comparison.
     """
 
     id: str
@@ -64,6 +69,10 @@ class Candidate:
     optimisation: str | None = None
     inputs: str = ""
     input_names: tuple[str, ...] = ()
+    expected: str = ""
+    expected_names: tuple[str, ...] = ()
+    sets: int = 0
+    calibration: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,7 @@ class Job:
         if data.pop("schema") != "hwnas.job/1":
             raise ValueError(f"{path}: not a job of schema hwnas.job/1")
         candidates = tuple(
-            Candidate(**{**candidate, "input_names": tuple(candidate["input_names"])})
+            Candidate(**{**candidate, **{name: tuple(candidate[name]) for name in ("input_names", "expected_names")}})
             for candidate in data.pop("candidates")
         )
         affinity = tuple(data.pop("affinity"))

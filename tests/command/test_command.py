@@ -457,3 +457,18 @@ def test_memory_is_simulated_and_searched(ask, tmp_path, monkeypatch):
         "search", "--space", space, "--objective", "memory:m", "--objective", "macs", "--evaluations", "20", "-o", "s"
     )
     assert code == 0 and all(point["objectives"]["memory"]["unit"] == "bytes" for point in answer["front"])
+
+
+def test_what_is_calibrated_on_is_asked_for_where_something_is_quantised(ask, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(convolution())
+    (tmp_path / "empty").mkdir()
+    profile = ("profile", "--model", tmp_path / "m.onnx", "--store", tmp_path / "a.db", "--budget", "2s")
+    code, answer = ask(*profile, "local-onnxruntime", "--calibration", tmp_path / "empty")
+    assert code == 2 and "nothing to calibrate" in answer["error"]["message"] and "int8" in answer["error"]["hint"]
+    code, answer = ask(*profile, "local-onnxruntime-int8", "--calibration", tmp_path / "empty")
+    assert code == 4 and "has no images" in answer["error"]["message"] and not (tmp_path / "a.db").exists()
+    np.savez(tmp_path / "c.npz", x=np.random.default_rng(0).standard_normal((3, 1, 3, 8, 8)))
+    code, answer = ask(*profile, "local-onnxruntime-int8", "--calibration", tmp_path / "c.npz")
+    (row,) = answer["measurements"]
+    assert code == 0 and row["deviation"]["sets"] == 3
+    assert 0 < row["deviation"]["mean"] < 0.05 and 0 < row["deviation"]["largest"] < 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from hashlib import blake2b
 from itertools import product
 
@@ -103,7 +103,7 @@ def tables() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return representative, valid
 
 
-@lru_cache(maxsize=SIZE)
+@cache
 def structure(cell: Cell) -> tuple[float, ...]:
     """What is known of a cell's accuracy before it is trained: few features, so that few networks teach much.
 

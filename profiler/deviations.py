@@ -1,0 +1,74 @@
+"""How far a model in fewer bits is from what ONNX defines: the device compares, on what it was calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from device_profiles.errors import HwnasError
+from device_profiles.facts import Unavailable
+from device_profiles.profile import Target
+from profiler import calibration, runtimes, trial
+from profiler.measurement import Deviation
+from profiler.subjects import Subject
+
+#: Sets of inputs that outputs are compared on, at most.
+MOST_SETS = 4
+
+
+def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What a candidate of the agent says of the comparison; nothing where there is none to make.
+
+    Nothing is compared in fp32, of kernels alone, and of modules that never were ONNX.
+
+    Args:
+        subject: the model.
+        target: in whose precision it runs.
+        folder: of the job, where the model lies.
+        known: models and calibrations that were compared before.
+    """
+    simulated = runtimes.REGISTRY.get(target.runtime.name).traits.simulated
+    if target.runtime.precision == "fp32" or simulated or subject.kernel is not None or subject.suffix != ".onnx":
+        return {}
+    try:
+        sets = _sets(subject, folder / f"{subject.id}.onnx")
+    except HwnasError:  # it is told where the model is compiled
+        return {}
+    about = calibration.digest(sets)
+    if not sets or (subject.id, about) in set(known):
+        return {}
+    compared = sets[:MOST_SETS]
+    file = f"{subject.id}.expected.npz"
+    if not trial.expected(folder / f"{subject.id}.onnx", compared, folder / file):
+        return {}
+    return {"expected": file, "expected_names": tuple(sets[0]), "sets": len(compared), "calibration": about}
+
+
+def of_facts(facts: Iterable[Mapping[str, Any]]) -> dict[str, Deviation | Unavailable]:
+    """The last comparison of each model, by its id, from what processes said."""
+    found: dict[str, Deviation | Unavailable] = {}
+    for fact in facts:
+        if fact.get("event") != "deviation":
+            continue
+        if "unavailable" in fact:
+            found[str(fact["id"])] = Unavailable(str(fact["unavailable"]))
+        else:
+            own = float(fact["largest"]), float(fact["mean"]), int(fact["sets"]), str(fact["calibration"])
+            found[str(fact["id"])] = Deviation(*own)
+    return found
+
+
+def compared(facts: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Models and calibrations that were compared."""
+    return {(str(fact["id"]), str(fact["calibration"])) for fact in facts if fact.get("event") == "deviation"}
+
+
+def _sets(subject: Subject, model: Path) -> list[Mapping[str, Any]]:
+    from profiler.compilers import _quantised
+
+    if subject.calibration:
+        return list(subject.calibration)
+    if subject.inputs is not None:
+        return [subject.inputs]
+    return list(_quantised.drawn(model))
