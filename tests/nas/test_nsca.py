@@ -94,6 +94,7 @@ def test_nothing_crosses_vertically_where_no_two_genes_are_alike():
     assert len(strategy.ask(30)) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"population": 4, "vertical": 0.1}, {"population": 60, "spill": 0.0}, {"selection": "directions"}]
 )

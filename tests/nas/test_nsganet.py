@@ -199,6 +199,7 @@ def test_impossible_subsets_are_refused():
         subset.choose(np.zeros((3, 2)), np.zeros((0, 2)), -1, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"population": 4, "ramp": 0, "exploitation": 1.0}, {"exploitation": 0.0, "mutation": 0.4}]
 )
@@ -206,6 +207,7 @@ def test_nsganet_conforms_with_other_settings(options):
     testing.check_strategy("nsganet", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("nsganetv2", {}), ("nat", {"drawn": 1.0})])
 def test_the_others_conform_with_other_settings(name, options):
     testing.check_strategy(name, initial=1, population=8, generations=2, surrogates=("rbf",), **options)

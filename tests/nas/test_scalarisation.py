@@ -30,6 +30,7 @@ def searched(name, seed, evaluations=200, objectives=2, **settings):
     return np.concatenate(told), strategy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"kind": "linear", "weights": 1, "parents": 1, "initial": 1}, {"mutation": 0.4}])
 def test_it_conforms_with_other_settings(settings):
     testing.check_strategy("scalarisation", **settings)

@@ -17,6 +17,8 @@ from profiler.fusing import fused_graph
 from profiler.subjects import from_bytes
 
 FAMILIES = families.names()
+#: Tried each time.
+QUICK = ("nasbench201", "transformer")
 #: A kernel that every network of a family has, as ONNX Runtime names it.
 SIGNS = {
     "efficientnet": "com.microsoft:QuickGelu",
@@ -89,7 +91,9 @@ def test_networks_are_distinct_and_made_of_few_blocks(family):
     assert all(len(a.assembly.blocks) >= 4 for a in found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_what_is_stitched_computes_what_torch_does(family, tmp_path):
     assembly = smallest(family).assembly
     module = trained(assembly)

@@ -17,10 +17,14 @@ from profiler.subjects import batch_of, from_bytes
 from profiler.work import graph_work
 
 FAKE = device_profiles.load("fake")
+#: Spaces that are tried each time.
+QUICKLY = ("nasbench201", "mobilenetv3", "gpt")
 QUICK = Budget(rounds=3, device_s=1.0, profile_runs=0, memory=False)
 
 
-@pytest.mark.parametrize("name", nas.spaces.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICKLY else pytest.mark.slow) for name in nas.spaces.names()]
+)
 def test_every_space_makes_networks_of_any_batch(name: str) -> None:
     space = nas.spaces.load(SMALL[name])
     arch = space.sample(1, np.random.default_rng(1))[0]

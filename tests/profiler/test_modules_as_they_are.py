@@ -83,6 +83,7 @@ def test_one_line_measures_a_module_eagerly():
     assert found.latency.value_ms > 0 and found.latency.processes >= 3 and module.training
 
 
+@pytest.mark.slow
 def test_compiled_modules_have_the_kernels_of_inductor(tmp_path):
     target = profile.as_target("local-torch-compile")
     module = nn.Sequential(nn.Linear(32, 32), nn.Hardswish()).eval()
