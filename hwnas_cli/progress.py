@@ -71,6 +71,8 @@ class Live:
         if isinstance(event, events.CampaignStarted):
             self._budget_s = max(int(event.budget_s), 1)
             self("measured before", event.measured, event.models)
+        elif isinstance(event, events.ModelsConverted):
+            self("converting", event.done, event.models)
         elif isinstance(event, events.BlockTaken):
             self("measuring, s of device time", min(int(event.spent_s), self._budget_s), self._budget_s)
         elif isinstance(event, events.SlowBlock):

@@ -108,6 +108,11 @@ def _call_ms(store: Store, conditions: Conditions) -> float | None:
     return None if isinstance(found, Unavailable) else found
 
 
+#: What a kernel takes of which the runtime's clock tells nothing, such as counters of whole microseconds: no kernel
+#: takes less, and beside a network it is nothing.
+LEAST_MS = 1e-5
+
+
 def kernels(
     store: Store, conditions: Conditions, models: Sequence[str] | None = None, *, cost: str = "latency"
 ) -> KernelSamples:
@@ -155,7 +160,7 @@ def _profiled(
         graph = store.fused(profile.model, conditions)
         if graph is not None:
             for operator, ms in match(graph, profile.kernels):
-                found[operator].append(ms * reference / profile.sentinel_ns)
+                found[operator].append(max(ms, LEAST_MS) * reference / profile.sentinel_ns)
 
 
 def _alone(

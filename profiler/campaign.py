@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import DeviceError, HwnasError, InvalidModel, UsageError
+from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, as_target, to_plain
-from profiler import compilers, deviations, events, meters, reference, runtimes, transports
+from profiler import deviations, events, meters, reference, transports
 from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.conditions import conditions_of, worker_environment
-from profiler.fusing import as_it_is, compile_for, fused_graph
+from profiler.fusing import as_it_is
 from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
-from profiler.proofs import require_precision
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
-from profiler.subjects import Subject, batch_of, require_subjects
+from profiler.subjects import Subject, require_subjects
 from profiler.summary import failures, latencies, measurements, reference_ns
+from profiler.travelling import Travelling
 from profiler.trial import save_inputs
 
 #: Models that one worker holds at once; more are measured in groups.
@@ -115,8 +115,8 @@ def measure(
     for subject in subjects:
         unique.setdefault(subject.id, subject)
     with device_lock(device_of(target, store), wait=wait), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
-        compiled = _Compiled(target, Path(folder))
-        accepted, refused = _compile(unique, compiled, store, conditions)
+        compiled = Travelling(target, Path(folder))
+        accepted, refused = _compile(unique, compiled, store, conditions, listener)
         for failure in refused:
             listener(events.ModelFailed(failure.model, failure.name, failure.reason))
         if not accepted:
@@ -137,12 +137,17 @@ def measure(
 
 
 def _compile(
-    subjects: dict[str, Subject], compiled: _Compiled, store: Store, conditions: Conditions
+    subjects: dict[str, Subject],
+    compiled: Travelling,
+    store: Store,
+    conditions: Conditions,
+    listener: events.Listener,
 ) -> tuple[dict[str, OperatorGraph], tuple[Failure, ...]]:
     """Fused graphs of what the runtime takes, by id, and failures of what it refuses; the store is not changed."""
     accepted: dict[str, OperatorGraph] = {}
     refused = []
     store.fused_graphs(conditions, subjects)  # all at once, into its memory
+    compiled.convert([one for one in subjects.values() if store.fused(one.id, conditions) is None], listener)
     for subject in subjects.values():
         graph = store.fused(subject.id, conditions)
         if graph is None:
@@ -156,58 +161,6 @@ def _compile(
                 continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
-
-
-class _Compiled:
-    """What is sent to the device, made once of each subject, in a folder."""
-
-    def __init__(self, target: Target, folder: Path) -> None:
-        self.target = target
-        self.folder = folder
-        self._files: dict[str, Path] = {}
-
-    def file(self, subject: Subject) -> Path:
-        """What travels of a subject; kernels are compiled already.
-
-        Raises:
-            InvalidModel: the compiler refuses it.
-        """
-        if subject.id not in self._files:
-            path = self.folder / f"{subject.id}{subject.suffix}"
-            path.write_bytes(subject.onnx())
-            if subject.kernel is None:
-                path = compile_for(self.target, path, subject.inputs, subject.calibration)
-            self._files[subject.id] = path
-        return self._files[subject.id]
-
-    def empty(self) -> str:
-        """The file of the model whose time is what a call costs; empty if calls cost nothing."""
-        if not runtimes.REGISTRY.get(self.target.runtime.name).traits.calls_cost:
-            return ""
-        path = self.folder / "empty.onnx"
-        path.write_bytes(compilers.empty_model())
-        return compile_for(self.target, path).name
-
-    def graph(self, subject: Subject) -> OperatorGraph:
-        """The fused kernels of a subject.
-
-        Raises:
-            InvalidModel: the compiler or the runtime refuses it, or runs it in another precision than is asked.
-        """
-        target, own, inputs = self.target, subject.graph, subject.inputs
-        if subject.kernel is None and target.batch > 1 and batch_of(own) != target.batch:
-            found = batch_of(own) or "unknown"
-            raise InvalidModel(
-                f"{subject.name} is of batch {found}, and {target.name} is for batch {target.batch}",
-                hint="Export it with a free batch, or remove batch from the target.",
-            )
-        if subject.suffix != ".onnx" and subject.kernel is not None:
-            return replace(own, runtime=target.runtime.name)
-        if subject.kernel is not None:
-            return fused_graph(self.file(subject), as_it_is(target), captured=own, inputs=inputs)
-        graph = fused_graph(self.file(subject), target, captured=own, inputs=inputs, foreign=subject.foreign)
-        require_precision(graph, target.runtime.precision, own, subject.name)
-        return graph
 
 
 def _one_each(
@@ -256,7 +209,7 @@ class _Campaign:
         self.limit_s = 0.0
         self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
 
-    def run(self, subjects: dict[str, Subject], compiled: _Compiled) -> None:
+    def run(self, subjects: dict[str, Subject], compiled: Travelling) -> None:
         folder = compiled.folder
         pending = self._pending(subjects)
         limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
@@ -264,6 +217,7 @@ class _Campaign:
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
+        compiled.convert([subjects[name] for name in pending], self.listener)
         self.empty = compiled.empty()
         known = deviations.compared(self.store.process_facts(self.conditions))
         for name in pending:

@@ -15,12 +15,15 @@ from profiler.subjects import Subject
 
 #: Sets of inputs that outputs are compared on, at most.
 MOST_SETS = 4
+#: Largest deviation of what runs in fp32; bf16 is beyond 3e-3.
+OF_FP32 = 1e-3
 
 
 def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """What a candidate of the agent says of the comparison; nothing where there is none to make.
 
-    Nothing is compared in fp32, of kernels alone, and of modules that never were ONNX.
+    Nothing is compared in fp32, of kernels alone, and of modules that never were ONNX. But where a runtime does not
+    tell in which precision its kernels run, as plug-in providers of ONNX Runtime do not, outputs must prove fp32.
 
     Args:
         subject: the model.
@@ -28,8 +31,12 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
         folder: of the job, where the model lies.
         known: models and calibrations that were compared before.
     """
-    simulated = runtimes.REGISTRY.get(target.runtime.name).traits.simulated
-    if target.runtime.precision == "fp32" or simulated or subject.kernel is not None or subject.suffix != ".onnx":
+    runtime = target.runtime
+    unproved = runtime.precision == "fp32" and "provider_package" in runtime.options
+    network = subject.kernel is None and subject.suffix == ".onnx"
+    if not (unproved or runtime.precision != "fp32") or not network:
+        return {}
+    if runtimes.REGISTRY.get(runtime.name).traits.simulated:
         return {}
     try:
         sets = _sets(subject, folder / f"{subject.id}.onnx")
@@ -42,7 +49,13 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
     file = f"{subject.id}.expected.npz"
     if not trial.expected(folder / f"{subject.id}.onnx", compared, folder / file):
         return {}
-    return {"expected": file, "expected_names": tuple(sets[0]), "sets": len(compared), "calibration": about}
+    return {
+        "expected": file,
+        "expected_names": tuple(sets[0]),
+        "sets": len(compared),
+        "calibration": about,
+        "allowed": OF_FP32 if unproved else 0.0,
+    }
 
 
 def of_facts(facts: Iterable[Mapping[str, Any]]) -> dict[str, Deviation | Unavailable]:

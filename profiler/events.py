@@ -16,6 +16,14 @@ class CampaignStarted:
 
 
 @dataclass(frozen=True)
+class ModelsConverted:
+    """A converter has made what travels of `done` of `models`."""
+
+    done: int
+    models: int
+
+
+@dataclass(frozen=True)
 class ProcessStarted:
     """A fresh worker begins: the `number`-th of this campaign, with `models` in it."""
 
@@ -69,7 +77,16 @@ class ProcessFinished:
     widest: float
 
 
-Event = CampaignStarted | ProcessStarted | ModelLoaded | BlockTaken | SlowBlock | ModelFailed | ProcessFinished
+Event = (
+    CampaignStarted
+    | ModelsConverted
+    | ProcessStarted
+    | ModelLoaded
+    | BlockTaken
+    | SlowBlock
+    | ModelFailed
+    | ProcessFinished
+)
 Listener = Callable[[Event], None]
 
 

@@ -129,8 +129,24 @@ class Worker:
                 found = comparing.far(run, self._folder / candidate.expected, candidate.expected_names, candidate.sets)
             except (HwnasError, RuntimeError, ValueError, KeyError, MemoryError, OSError) as error:
                 found = {"unavailable": f"{type(error).__name__}: {error}"}
+            if 0.0 < candidate.allowed < found.get("largest", 0.0):
+                self._drop(candidate, found["largest"])
+                continue
             about = {"sets": candidate.sets, "calibration": candidate.calibration}
             self._emit("deviation", id=candidate.id, **found, **about)
+
+    def _drop(self, candidate: Candidate, largest: float) -> None:
+        """Nothing else shows in which precision it runs, and its outputs show another one."""
+        self._sessions.pop(candidate.id).close()
+        del self._works[candidate.id]
+        self._emit(
+            "failed",
+            id=candidate.id,
+            kind="WrongPrecision",
+            reason=f"its outputs are {largest:.1e} of the largest value from those of ONNX: that is not "
+            f"{self._job.precision}",
+            hint="The runtime takes another precision by itself: set it in the target's [runtime.options].",
+        )
 
     def take_blocks(self, guard: Callable[[], None]) -> None:
         """The rounds."""
@@ -279,5 +295,16 @@ def _process_peak(run: Callable[[], None]) -> dict[str, Any]:
     return {"process_peak_bytes": int(text)} if text else {"unavailable": "the model could not be run"}
 
 
+def _run(arguments: list[str]) -> int:
+    """`main`; what stops it that has a name is one line of standard error, which the host tells."""
+    from device_profiles.errors import HwnasError
+
+    try:
+        return main(arguments)
+    except HwnasError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run(sys.argv[1:]))

@@ -60,6 +60,7 @@ class Candidate:
         expected_names: of the model's inputs there.
         sets: how many sets there are.
         calibration: digest of what the model was calibrated on, told with the comparison.
+        allowed: the largest deviation with which it runs in the precision that was asked for; 0 for any.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Candidate:
     expected_names: tuple[str, ...] = ()
     sets: int = 0
     calibration: str = ""
+    allowed: float = 0.0
 
 
 @dataclass(frozen=True)

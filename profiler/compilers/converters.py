@@ -17,15 +17,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from device_profiles.cache import cache_folder
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+
+Item = TypeVar("Item")
 
 #: A converter that is silent for so long hangs.
 PATIENCE_S = 600.0
@@ -207,17 +211,37 @@ class _Worker:
             return bool(selector.select(PATIENCE_S))
 
 
-_WORKERS: dict[tuple[str, int], _Worker] = {}
+_WORKERS: dict[tuple[str, int, int], _Worker] = {}
 
 
 def _worker(converter: Converter) -> _Worker:
-    """The process of a converter, kept for the next model; a forked process has its own."""
-    return _WORKERS.setdefault((converter.name, os.getpid()), _Worker(converter))
+    """The process of a converter, kept for the next model; a forked process has its own, and so has a thread."""
+    return _WORKERS.setdefault((converter.name, os.getpid(), threading.get_ident()), _Worker(converter))
+
+
+def side_by_side(
+    work: Callable[[Item], object], items: Sequence[Item], *, told: Callable[[int, int], None], most: int | None = None
+) -> None:
+    """Convert many models: threads take turns, each with processes of its own, which end with it.
+
+    Args:
+        work: of an item; it raises nothing.
+        items: in the order in which they are begun.
+        told: how many are done, and of how many.
+        most: threads; one for each CPU if None.
+    """
+    if not items:
+        return
+    with ThreadPoolExecutor(min(most or os.cpu_count() or 1, len(items))) as pool:
+        for done, _ in enumerate(pool.map(work, items), 1):
+            told(done, len(items))
+    for key in [key for key in _WORKERS if key[1] == os.getpid() and key[2] != threading.get_ident()]:
+        _WORKERS.pop(key).stop()
 
 
 @atexit.register
 def _stop_all() -> None:
-    for (_, owner), worker in _WORKERS.items():
+    for (_, owner, _), worker in _WORKERS.items():
         if owner == os.getpid():
             worker.stop()
 

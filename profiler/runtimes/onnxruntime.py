@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError, WrongPrecision
+from profiler.runtimes import _onnxruntime_plugins
 from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
@@ -33,15 +34,22 @@ _SUFFIX = "_kernel_time"
 #: Inferences before a profile.
 WARM_RUNS = 3
 _SWITCH = Option("0 or 1", lambda value: value in (0, 1))
-#: Options of the target; a name with a dot is an entry of the session's configuration.
+#: Options of the target; a name with a dot is an entry of the session's configuration, or of a plug-in provider's if it
+#: begins with `provider.`.
 OPTIONS = {
     "spinning": _SWITCH,
     "arena": _SWITCH,
     "memory_pattern": _SWITCH,
     "provider": Option("the name of an execution provider, such as CPU", lambda value: isinstance(value, str)),
+    "provider_package": Option(
+        "a distribution with a plug-in provider and its version, such as onnxruntime-ep-openvino==1.8.1",
+        lambda value: isinstance(value, str) and _onnxruntime_plugins.PACKAGE.fullmatch(value) is not None,
+    ),
+    "provider_device": Option("CPU, GPU or NPU", lambda value: value in ("CPU", "GPU", "NPU")),
     "format": Option("onnx or ort", lambda value: value in ("onnx", "ort")),
     "platform": Option("amd64 or arm", lambda value: value in ("amd64", "arm")),
 }
+_PROVIDERS = "provider."
 DEFAULTS = {"spinning": 1, "arena": 1, "memory_pattern": 1}
 _WITH_GRAPHS = frozenset({"If", "Loop", "Scan"})
 
@@ -84,6 +92,8 @@ class OrtSession:
 
         What runs inside of branches and loops is part of the node that holds them.
         """
+        if "provider_package" in self._options.options:
+            return None  # its profiler sees what the provider compiled as one
         warm = min(WARM_RUNS, runs)
         with tempfile.TemporaryDirectory() as folder:
             session = _session(self._model, self._options, profile_prefix=str(Path(folder) / "profile"))
@@ -202,7 +212,13 @@ class OnnxRuntime(OnHost):
         return OrtSession(model, options, inputs)
 
     def fuse(self, model: Path, options: RuntimeOptions) -> bytes | None:
-        """The optimised model that ONNX Runtime saves; that of a `.ort` file travels beside it."""
+        """The optimised model that ONNX Runtime saves; that of a `.ort` file travels beside it.
+
+        What a plug-in provider compiles cannot be saved, nor is it told: the nodes of the model stand for it.
+        """
+        if "provider_package" in options.options:
+            _session(model, options)
+            return None
         if model.suffix == ".ort":
             return model.with_suffix(".fused.onnx").read_bytes()
         folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
@@ -228,14 +244,18 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
     wanted = f"{provider}ExecutionProvider"
     if provider != "CPU":  # what the CPU lacks, nobody else takes over
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if wanted not in ort.get_available_providers():
+    package = str(options.options.get("provider_package", ""))
+    if package:
+        kind, own = str(options.options.get("provider_device", "CPU")), _of_provider(options)
+        settings.add_provider_for_devices(_onnxruntime_plugins.devices(wanted, package, kind), own)
+    elif wanted not in ort.get_available_providers():
         built = ", ".join(name.removesuffix("ExecutionProvider") for name in ort.get_available_providers())
         raise DeviceError(
             f"this build of ONNX Runtime has no provider {provider}; it has {built}",
             hint="Install a build that has it, or remove provider from the target's [runtime.options].",
         )
     try:
-        session = ort.InferenceSession(str(model), settings, providers=[wanted])
+        session = ort.InferenceSession(str(model), settings, providers=None if package else [wanted])
     except Exception as error:  # onnxruntime raises a dozen private types that share no base but Exception
         text = str(error).split("\n")[0]
         if (
@@ -252,6 +272,15 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
     if provider != "CPU":
         _require_placement(session, wanted, model)
     return session
+
+
+def _of_provider(options: RuntimeOptions) -> dict[str, str]:
+    """Settings of a plug-in provider's own."""
+    return {
+        name.removeprefix(_PROVIDERS): str(value)
+        for name, value in options.options.items()
+        if name.startswith(_PROVIDERS)
+    }
 
 
 def _require_placement(session: Any, wanted: str, model: Path) -> None:
@@ -283,8 +312,14 @@ def session_settings(options: RuntimeOptions) -> Any:
     import onnxruntime as ort
 
     require_precision("onnxruntime", OnnxRuntime.traits, options.precision)
-    entries = {name: str(value) for name, value in options.options.items() if "." in name}
-    require_options("onnxruntime", {n: v for n, v in options.options.items() if n not in entries}, OPTIONS)
+    dotted = {name: str(value) for name, value in options.options.items() if "." in name}
+    require_options("onnxruntime", {n: v for n, v in options.options.items() if n not in dotted}, OPTIONS)
+    entries = {name: value for name, value in dotted.items() if not name.startswith(_PROVIDERS)}
+    if len(entries) < len(dotted) and "provider_package" not in options.options:
+        raise UsageError(
+            "settings of a provider's own are for plug-in providers",
+            hint="Name one with provider and provider_package.",
+        )
     own = {**DEFAULTS, **options.options}
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads

@@ -25,6 +25,8 @@ from profiler.runtimes.protocol import (
 
 #: Inferences before a profile.
 WARM_RUNS = 3
+#: Counters are rounded down to whole microseconds, half of one on the average.
+HALF_TICK_US = 0.5
 #: Layers of a runtime model that are no work.
 _NO_WORK = frozenset({"Const", "Input", "Output"})
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8", "f64": "fp64"}
@@ -100,7 +102,8 @@ class OpenVinoSession:
         for layer in _layers(compiled):
             own, (name, kind, _) = layer.get_friendly_name(), _kernel(layer, known)
             spent_us = after.get(own, 0.0) * whole - before.get(own, 0.0) * WARM_RUNS
-            kernels.append(KernelTime(name, kind, max(spent_us, 0.0) * 1e3 / runs, runs))
+            mean_us = max(spent_us, 0.0) / runs + HALF_TICK_US
+            kernels.append(KernelTime(name, kind, mean_us * 1e3, runs))
         return Profile(tuple(kernels), None, float(undisturbed(times_ns)))
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def converter(tmp_path, monkeypatch) -> Converter:
     made.python.symlink_to(sys.executable)
     yield made
     converters._worker(made).stop()
-    converters._WORKERS.pop(("echo", os.getpid()), None)
+    converters._WORKERS.pop(("echo", os.getpid(), threading.get_ident()), None)
 
 
 @pytest.fixture
@@ -58,6 +59,24 @@ def test_one_process_serves_many_and_results_are_kept(converter, model, tmp_path
     assert converter.convert(model, tmp_path / "d.made", {"x": 2}).read_text() != first, "another process"
     model.write_text("another")
     assert converter.convert(model, tmp_path / "e.made", {}).read_text().startswith("another")
+
+
+def test_many_are_converted_side_by_side_and_no_process_stays(converter, tmp_path) -> None:
+    before, told, models = set(converters._WORKERS), [], [tmp_path / f"{number}.onnx" for number in range(6)]
+    for path in models:
+        path.write_text(path.name)
+
+    def convert(path: Path) -> None:
+        converter.convert(path, path.with_suffix(".made"), {})
+
+    converters.side_by_side(convert, models, told=lambda done, total: told.append((done, total)), most=2)
+    assert told == [(done, 6) for done in range(1, 7)]
+    texts = [path.with_suffix(".made").read_text() for path in models]
+    assert [text.partition(" ")[0] for text in texts] == [path.name for path in models]
+    assert len({text.partition(" ")[2] for text in texts}) <= 2
+    assert set(converters._WORKERS) == before
+    converters.side_by_side(convert, [], told=lambda done, total: told.append((done, total)))
+    assert len(told) == 6
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -268,6 +272,74 @@ def test_a_provider_that_the_build_lacks_is_refused(network: Path) -> None:
     with pytest.raises(DeviceError, match="has no provider NoSuch; it has") as caught:
         RUNTIME.load(network, RuntimeOptions(options={"provider": "NoSuch"}))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"provider_package": "no-such-provider==1.0"}, DeviceError, "no-such-provider is not installed"),
+        ({"provider_package": "numpy==0.1"}, DeviceError, "brings no provider"),
+        ({"provider_package": "onnxruntime-ep-openvino"}, UsageError, "and its version"),
+        ({"provider_package": "/tmp/library.so"}, UsageError, "and its version"),
+        ({"provider_device": "TPU"}, UsageError, "CPU, GPU or NPU"),
+        ({"provider.num_of_threads": 1}, UsageError, "for plug-in providers"),
+    ],
+)
+def test_plug_in_providers_that_cannot_be_had_are_refused(network: Path, options: Any, kind: Any, words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        RUNTIME.load(network, RuntimeOptions(options={"provider": "OpenVINO", **options}))
+    assert caught.value.hint
+
+
+def test_another_version_of_a_plug_in_provider_is_refused(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "own_provider.py").write_text("def get_library_path():\n    return '/nowhere/library.so'\n")
+    place = tmp_path / "own_provider-2.0.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: own-provider\nVersion: 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for package, words in (("own-provider==1.0", "2.0 is installed"), ("own-provider==2.0", "cannot be loaded")):
+        with pytest.raises(DeviceError, match=words):
+            RUNTIME.load(network, RuntimeOptions(options={"provider": "Own", "provider_package": package}))
+
+
+PLUGGED = """
+import sys
+from pathlib import Path
+import numpy as np
+from device_profiles.errors import HwnasError
+from profiler.runtimes.onnxruntime import OnnxRuntime
+from profiler.runtimes.protocol import RuntimeOptions
+runtime, model = OnnxRuntime(), Path(sys.argv[1])
+options = {"provider": "OpenVINO", "provider_package": sys.argv[2], "provider.load_config": sys.argv[3]}
+session = runtime.load(model, RuntimeOptions(options={**options, "provider.num_of_threads": 1}))
+plain = runtime.load(model, RuntimeOptions()).outputs()
+far = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(session.outputs(), plain, strict=True))
+print(far, session.profile(2), runtime.fuse(model, RuntimeOptions(options=options)))
+try:
+    runtime.load(model, RuntimeOptions(options={**options, "provider_device": "NPU"}))
+except HwnasError as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.slow
+def test_a_plug_in_provider_runs_all_nodes(network: Path, tmp_path: Path) -> None:
+    """A real one, of a package that is installed beside."""
+    package = "onnxruntime-ep-openvino==1.8.1"
+    installed = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "beside")]
+    if subprocess.run([*installed, package], check=False, capture_output=True).returncode:
+        pytest.skip(f"{package} cannot be installed here")
+    path = os.pathsep.join([str(tmp_path / "beside"), str(Path(__file__).parents[2])])
+    own = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "f32"}})
+    done = subprocess.run(
+        [sys.executable, "-c", PLUGGED, str(network), package, own],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found, refused = done.stdout.strip().splitlines()
+    far, profile, fused = found.split()
+    assert float(far) < 1e-3 and profile == fused == "None"
+    assert "has no NPU here; it has CPU" in refused
 
 
 def test_nodes_on_another_provider_are_a_failure(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
