@@ -28,7 +28,7 @@ import profiler
 from benchmarks import real_models, real_models_predict, spaces_measured
 from benchmarks.machine import machine
 from benchmarks.spaces_measured import BUDGET, LEARNED, UNSEEN
-from device_profiles.errors import HwnasError
+from device_profiles.errors import DeviceError, HwnasError
 from nas.spaces.export import onnx_bytes
 from predictors.evaluation import evaluate
 from profiler import compilers, modules, runtimes
@@ -298,8 +298,7 @@ def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    usual = [t for t in device_profiles.names() if not runtimes.REGISTRY.get(_runtime(t)).traits.simulated]
-    parser.add_argument("--targets", nargs="*", default=[t for t in usual if not t.endswith("-2t")])
+    parser.add_argument("--targets", nargs="*", default=[t for t in device_profiles.names() if _is_here(t)])
     parser.add_argument("--spaces", nargs="*", default=SPACES)
     parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models", "probes"])
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
@@ -321,8 +320,17 @@ def main() -> None:
     print(json.dumps(found, indent=1))
 
 
-def _runtime(target: str) -> str:
-    return device_profiles.load(target).runtime.name
+def _is_here(target: str) -> bool:
+    """Whether a target of one thread has all that it needs on this machine."""
+    name = device_profiles.load(target).runtime.name
+    if runtimes.REGISTRY.get(name).traits.simulated or target.endswith("-2t"):
+        return False
+    try:
+        runtimes.load(name)
+    except DeviceError:
+        return False
+    converter = getattr(compilers.load(name), "converter", None)
+    return converter is None or converter.installed
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ SCHEMA = "hwnas.exported/1"
 LOWER = {"bf16": "bfloat16", "fp16": "float16"}
 
 
-def of_onnx(model: Path, made: Path, precision: str, inputs: Mapping[str, Any] | None = None) -> Path:
+def of_onnx(
+    model: Path, made: Path, precision: str, inputs: Mapping[str, Any] | None = None, *, graph: str = ""
+) -> Path:
     """Write what torch runs of an ONNX file.
 
     Args:
@@ -31,6 +33,7 @@ def of_onnx(model: Path, made: Path, precision: str, inputs: Mapping[str, Any] |
         made: where the archive goes.
         precision: fp32 leaves values as they are; another brings all floating values to it.
         inputs: arrays by name for dimensions that the file leaves open.
+        graph: JSON of an operator graph that lies beside the program, if what runs is other than the file says.
 
     Raises:
         InvalidModel: the file cannot be read, or torch cannot export it.
@@ -43,7 +46,8 @@ def of_onnx(model: Path, made: Path, precision: str, inputs: Mapping[str, Any] |
     module, example = module_of(model, inputs, lambda number: annotate({MARK: number}))
     program = export(module, example, model.name, precision)
     key = hashlib.sha256(model.read_bytes() + _shapes(example).encode()).hexdigest()
-    return write(program, made, key, module.input_names, _operators(model, module.nodes))
+    more = {"graph": graph} if graph else {}
+    return write(program, made, key, module.input_names, _operators(model, module.nodes), **more)
 
 
 def export(module: Any, example: Sequence[Any], name: str, precision: str = "fp32") -> Any:

@@ -145,6 +145,9 @@ class Runtime(Protocol):
     def clock(self) -> Callable[[], int]:
         """Nanoseconds, monotonic: `time.perf_counter_ns` for everything real."""
 
+    # Where models do not run on the CPU there is also `facts(self) -> Mapping[str, Any]`: the `device`, its `driver`
+    # and its `capability`.
+
     def sentinels(self) -> Mapping[str, Sentinel] | None:
         """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`.
 

@@ -246,8 +246,21 @@ def _is_fact(fact: Any) -> bool:
     """Whether it is a fact of a machine: what is read of it must be a time."""
     if not isinstance(fact, dict):
         return False
+    if fact.get("event") == "deviation":
+        return _is_deviation(fact)
     times = {"reference": ("sentinel_ns",), "state": ("gemm_ns", "memory_ns")}.get(str(fact.get("event")), ())
     return all(_is_number(fact[name], 1e-9) for name in times if name in fact)
+
+
+def _is_deviation(fact: dict[str, Any]) -> bool:
+    """Whether it says how far a model is from what ONNX defines, or why nobody knows."""
+    texts = ("id", "calibration", *(["unavailable"] if "unavailable" in fact else []))
+    numbers = () if "unavailable" in fact else ("largest", "mean")
+    return (
+        all(isinstance(fact.get(name), str) for name in texts)
+        and all(_is_number(fact.get(name), 0.0) for name in numbers)
+        and isinstance(fact.get("sets"), int)
+    )
 
 
 def _is_number(value: Any, least: float) -> bool:

@@ -10,13 +10,14 @@ from PIL import Image
 
 import device_profiles
 import profiler
-from device_profiles.errors import InvalidData, UsageError
+from device_profiles.errors import InvalidData, SchemaMismatch, UsageError
 from device_profiles.facts import Unavailable
-from profiler import calibration, comparison
+from profiler import calibration, comparison, deviations
 from profiler.agent import comparing
 from profiler.measurement import Deviation
 from profiler.onnx_graph import read_graph
 from profiler.subjects import from_file
+from profiler.summary import measurements
 from profiler.testing import convolution
 
 QUICK = profiler.Budget(rounds=3, device_s=2.0, profile_runs=0, memory=False)
@@ -196,3 +197,37 @@ def test_calibration_decides_how_far_it_is(model, tmp_path):
         found.append(one.deviation)
     assert [one.sets for one in found] == [3, 4]
     assert found[0].calibration != found[1].calibration and found[0].mean != found[1].mean
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"largest": "far"},
+        {"largest": -1.0},
+        {"mean": None},
+        {"id": 3},
+        {"calibration": None},
+        {"sets": "two"},
+        {"unavailable": 1},
+    ],
+)
+def test_a_damaged_comparison_is_named(model, tmp_path, change):
+    with profiler.Store(tmp_path / "a.db") as store:
+        (one,) = profiler.measure([from_file(model)], target=INT8, store=store, budget=QUICK).measurements
+        conditions = store.require_conditions(INT8.name)
+        known = {"event": "deviation", "id": one.model, **one.deviation.to_plain()}
+        process = store.start_process(conditions, "more", seed=0)
+        store.end_process(process, state="finished", device_s=0.1, facts=[{**known, **change}])
+        with pytest.raises(SchemaMismatch, match="its facts are none"):
+            measurements(store, conditions)
+
+
+def test_outputs_that_are_not_of_the_precision_are_a_failure(model, tmp_path, monkeypatch):
+    """Where nothing else tells in which precision a runtime computes."""
+    asked = deviations.asked
+    monkeypatch.setattr("profiler.campaign.deviations.asked", lambda *given: asked(*given) | {"allowed": 1e-6})
+    with profiler.Store(tmp_path / "a.db") as store:
+        outcome = profiler.measure([from_file(model)], target=INT8, store=store, budget=QUICK)
+    (failed,) = outcome.failures
+    assert not outcome.measurements and failed.kind == "WrongPrecision"
+    assert "that is not int8" in failed.reason and failed.hint

@@ -27,6 +27,7 @@ class Archive:
         nodes: the operators that its calls are marked with: name, plain operator, names of what it reads.
         factory: `package.module:function` that makes the module which was exported; empty if there is none.
         path: the folder that it is imported from.
+        graph: JSON of the operator graph that runs, where it is other than the file said; empty otherwise.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Archive:
     nodes: tuple[Any, ...]
     factory: str = ""
     path: str = ""
+    graph: str = ""
 
     def feed(self, given: Mapping[str, Any] | None) -> list[Any]:
         """A tensor for each input, of the type that the program takes: the given ones, or seeded values.
@@ -86,7 +88,8 @@ def read(model: Path) -> Archive:
         if data["schema"] != _SCHEMA:
             raise ValueError(f"its schema is {data['schema']}")
         inputs, nodes = tuple(data["inputs"]), tuple(data["nodes"])
-        return Archive(model.name, program, data["key"], inputs, nodes, data.get("factory", ""), data.get("path", ""))
+        more = (str(data.get(name, "")) for name in ("factory", "path", "graph"))
+        return Archive(model.name, program, data["key"], inputs, nodes, *more)
     except Exception as error:  # torch raises whatever its readers do
         words = " ".join(str(error).split())[:200]
         raise InvalidModel(

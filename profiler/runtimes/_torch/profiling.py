@@ -16,7 +16,13 @@ WARM_RUNS = 3
 
 
 def kernel_times(
-    run: Callable[[], object], runs: int, names: Sequence[str], within: str, prefix: str = "^$"
+    run: Callable[[], object],
+    runs: int,
+    names: Sequence[str],
+    within: str,
+    prefix: str = "^$",
+    *,
+    on_device: bool = False,
 ) -> tuple[list[float], float] | None:
     """Mean times of kernels and of a whole run, in ns; what else runs between the kernels belongs to none.
 
@@ -26,6 +32,7 @@ def kernel_times(
         names: of the kernels, in the order in which they run.
         within: how the range begins in which they run, one range an inference.
         prefix: pattern of what stands before the names of events.
+        on_device: times are those of the GPU, for what each kernel started there.
 
     Returns:
         None where the profiler saw other kernels.
@@ -35,12 +42,14 @@ def kernel_times(
     for _ in range(WARM_RUNS):
         run()
     times_ns = []
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_device else [])]
+    with profile(activities=activities) as seen:
         for _ in range(runs):
             start = time.perf_counter_ns()
             run()
             times_ns.append(time.perf_counter_ns() - start)
-    rows = [_matched(names, row, re.compile(prefix)) for row in _ranges(seen.events(), within)]
+    pattern, clock = re.compile(prefix), "device_time_total" if on_device else "cpu_time_total"
+    rows = [_matched(names, row, pattern, clock) for row in _ranges(seen.events(), within)]
     if not names:
         rows = [[] for _ in range(runs)]
     known = [row for row in rows if row is not None]
@@ -59,10 +68,10 @@ def _ranges(events: Sequence[Any], within: str) -> list[list[Any]]:
     return list(rows.values())
 
 
-def _matched(names: Sequence[str], events: Sequence[Any], prefix: re.Pattern[str]) -> list[float] | None:
+def _matched(names: Sequence[str], events: Sequence[Any], prefix: re.Pattern[str], clock: str) -> list[float] | None:
     """Times of the kernels in ns, in order; None where one is missing."""
     times_ns: list[float] = []
     for one in events:
         if len(times_ns) < len(names) and prefix.sub("", one.name) == names[len(times_ns)]:
-            times_ns.append(one.cpu_time_total * 1e3)
+            times_ns.append(getattr(one, clock) * 1e3)
     return times_ns if len(times_ns) == len(names) else None

@@ -1,0 +1,106 @@
+"""All that is asked of an NVIDIA GPU; a stand-in replaces this module where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from device_profiles.errors import DeviceError
+
+#: Where tensors lie.
+DEVICE = "cuda"
+#: Runs on a stream of their own before a graph is captured: libraries choose their algorithms in the first ones.
+WARM_RUNS = 3
+
+
+def require() -> None:
+    """Refuse a machine without a GPU that torch can use; the GPU is not touched, so that processes may be forked.
+
+    Raises:
+        DeviceError: the build of torch is for CPUs, or there is no driver or no device.
+    """
+    import torch
+
+    if torch.version.cuda is None:
+        raise DeviceError("this build of torch is for CPUs", hint="Install a build of torch for CUDA.")
+    _nvml()
+
+
+def facts() -> dict[str, Any]:
+    """Name, driver and compute capability of the first GPU, by NVML."""
+    nvml = _nvml()
+    handle = nvml.nvmlDeviceGetHandleByIndex(0)
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return {
+        "device": _text(nvml.nvmlDeviceGetName(handle)),
+        "driver": _text(nvml.nvmlSystemGetDriverVersion()),
+        "capability": f"{major}.{minor}",
+    }
+
+
+def synchronise() -> None:
+    """Wait until all that was started is done."""
+    import torch
+
+    torch.cuda.synchronize()
+
+
+def set_precision(precision: str) -> None:
+    """Say how matrix products and convolutions of fp32 are computed: in TF32 if that is asked for, never by itself."""
+    import torch
+
+    for library in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        library.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+
+
+def captured(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    """One run as a CUDA graph: what replays it, and what it returned, whose memory each replay fills.
+
+    Raises:
+        RuntimeError: it does what a graph cannot hold.
+    """
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_RUNS):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = run()
+    return graph.replay, made
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """Largest sum of tensors that torch's allocator held during a run."""
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return int(torch.cuda.max_memory_allocated())
+
+
+def _nvml() -> Any:
+    """NVML, begun.
+
+    Raises:
+        DeviceError: there is no driver, or no GPU.
+    """
+    hint = "Is there an NVIDIA GPU, and its driver? nvidia-smi shows it."
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except Exception as error:  # NVML raises types of its own, and OSError where its library is missing
+        raise DeviceError(f"no NVIDIA GPU can be asked: {error}", hint=hint) from error
+    if not count:
+        raise DeviceError("NVML knows no GPU", hint=hint)
+    return pynvml
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
