@@ -1,0 +1,27 @@
+"""Small files of the kernel, below a root that may be another than `/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path("/")
+
+
+def text(path: Path) -> str | None:
+    """What a file says; None where it is missing or may not be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def number(path: Path) -> float:
+    """A number.
+
+    Raises:
+        OSError: the file cannot be read, or holds none.
+    """
+    try:
+        return float(path.read_text().strip())
+    except ValueError as error:
+        raise OSError(f"{path} holds no number") from error
