@@ -22,7 +22,7 @@ class TorchCudaCompiler(Plain):
         if model.suffix == ".pt2":
             return _exported.lowered(model, options.precision)
         made, inputs = model.with_suffix(".pt2"), calibration[0] if calibration else None
-        graph = "" if options.precision == "fp32" else in_precision(read_graph(model), options.precision).to_json()
+        graph = in_precision(read_graph(model), options.precision).to_json()
         return _exported.of_onnx(model, made, options.precision, inputs, graph=graph)
 
 
@@ -34,7 +34,7 @@ def in_precision(graph: OperatorGraph, precision: str) -> OperatorGraph:
 
     Args:
         graph: in fp32.
-        precision: `tf32`, `fp16` or `bf16`.
+        precision: `fp32`, `tf32`, `fp16` or `bf16`.
     """
     dtype = {"fp16": "float16", "bf16": "bfloat16"}.get(precision, "float32")
 

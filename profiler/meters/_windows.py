@@ -21,6 +21,8 @@ FEWEST_UPDATES = 50
 IDLE_SHARE = 0.4
 #: Idle power before and after may differ by this share of what the work added.
 IDLE_DRIFT = 0.2
+#: What the work added must be more than this share of all that was seen.
+LEAST_SHARE = 1e-3
 
 
 class Sensor(Protocol):
@@ -145,7 +147,7 @@ def measured(
         return Unavailable(f"{sensor.name} was renewed {during.updates} times in {during.seconds:.1f} s of work")
     idle_mw = [one.energy_mj / one.seconds for one in (before, after)]
     net_mj = during.energy_mj - sum(idle_mw) / 2.0 * during.seconds
-    if net_mj <= 0.0:
+    if net_mj <= LEAST_SHARE * during.energy_mj:
         return Unavailable(f"{sensor.name} saw no more than idling: {during.energy_mj / during.seconds:.0f} mW")
     if abs(idle_mw[1] - idle_mw[0]) * during.seconds > IDLE_DRIFT * net_mj:
         return Unavailable(

@@ -128,6 +128,7 @@ class TorchCuda:
     traits: ClassVar[Traits] = Traits(
         packages=("torch", "nvidia-ml-py"),
         precisions=("fp32", "tf32", "fp16", "bf16"),
+        kernels="the nodes of the model",
         times="torch.profiler, in eager mode",
         allocator=True,
         patience_s=1800.0,

@@ -1,6 +1,7 @@
 """Energy meters against laid-out sensors: what they read, and when they say that there is no number."""
 
 import stat
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -92,8 +93,6 @@ def test_a_sensor_that_fails_meanwhile_says_so():
 
 def test_power_is_integrated_over_time():
     """In real time: a sensor of power has a thread that reads it."""
-    import time
-
     power = [1_000.0]
     sensor = SimpleNamespace(name="power", update_ms=2.0, energy_mj=lambda: None, power_mw=lambda: power[0])
 
@@ -280,7 +279,9 @@ def test_a_cable_that_is_plugged_in_meanwhile_ends_the_window(tmp_path):
     sensor = battery.Battery(folder, update_ms=1.0)
 
     def work():
-        (folder / "status").write_text("Charging")
+        time.sleep(0.005)
+        (folder / "new").write_text("Charging")
+        (folder / "new").replace(folder / "status")
 
     found = measured(sensor, work, window_s=0.06)
     assert isinstance(found, Unavailable) and "battery is charging" in found.reason
