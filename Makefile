@@ -26,19 +26,18 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two halves side by side, each shown when it is done: on two cores all of it takes about as long as the longer one, so
-# the kit of the strategies goes with the others. What one has exported and compiled, the other does not.
+# Two halves side by side, each shown when it is done: on two cores all of it takes about as long as the longer one. What
+# one has exported and compiled, the other does not.
 test: $(STAMP)
 	$(MAKE) --no-print-directory --output-sync=target -j2 check converters
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && HWNAS_TEST_CACHE=$$cache \
 		$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
 
 test-search: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas tests/docs --ignore=tests/nas/test_strategies.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas tests/docs
 
 test-others: $(STAMP)
 	$(BIN)/python -m pytest --ignore=tests/nas --ignore=tests/docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas/test_strategies.py
 
 # All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
 test-slow: $(STAMP)

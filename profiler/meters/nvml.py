@@ -6,6 +6,7 @@ each record says which it is. On A100 and H100 a quarter of the time is sampled 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +69,7 @@ class Nvml:
     def _opened(self) -> Any:
         """The sensor of the first card, read once; or why there is none."""
         try:
-            library = self.library
-            if library is None:
-                import pynvml as library
+            library = self.library or importlib.import_module("pynvml")
             library.nvmlInit()
             sensor = self.sensor(library, library.nvmlDeviceGetHandleByIndex(0))
             if sensor.energy_mj() is None:

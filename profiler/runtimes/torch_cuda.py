@@ -54,6 +54,7 @@ class TorchCudaSession:
         self._module = program.module()
         if self._mode == "compile":
             self._module = torch.compile(self._module, dynamic=False)
+        self._made: Any = None
         self._start: Callable[[], Any] = self._started()
 
     def run(self) -> None:
@@ -100,7 +101,6 @@ class TorchCudaSession:
         self._feed.clear()
 
     def _started(self) -> Callable[[], Any]:
-        self._made: Any = None
         if self._mode != "graphs":
             return self._called
         try:
@@ -140,7 +140,8 @@ class TorchCuda:
         except ImportError as error:
             raise DeviceError("the package torch is not installed", hint="pip install torch") from error
         gpu.require()
-        self._version = f"torch {torch.__version__}, cudnn {torch.backends.cudnn.version()}"
+        cudnn: Any = torch.backends.cudnn
+        self._version = f"torch {torch.__version__}, cudnn {cudnn.version()}"
 
     @property
     def version(self) -> str:

@@ -49,7 +49,8 @@ def set_precision(precision: str) -> None:
     """Say how matrix products and convolutions of fp32 are computed: in TF32 if that is asked for, never by itself."""
     import torch
 
-    for library in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+    backends: Any = torch.backends  # whose annotations do not know these
+    for library in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
         library.fp32_precision = "tf32" if precision == "tf32" else "ieee"
 
 
@@ -61,14 +62,15 @@ def captured(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
     """
     import torch
 
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    cuda: Any = torch.cuda  # as above
+    stream = cuda.Stream()
+    stream.wait_stream(cuda.current_stream())
+    with cuda.stream(stream):
         for _ in range(WARM_RUNS):
             run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    cuda.current_stream().wait_stream(stream)
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph):
         made = run()
     return graph.replay, made
 
