@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,17 @@ from profiler.runtimes import _host
 
 #: Sets of inputs that are drawn where none are given.
 DRAWN = 4
+#: The first operator set in which weights may have a scale for each channel.
+OF_CHANNELS = 13
+#: Operators that compute products: these alone must run in int8.
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def int8(model: Path, made: Path, calibration: Calibration | None) -> Path:
     """Write a model with weights and activations in int8, as pairs of QuantizeLinear and DequantizeLinear.
 
     Weights have a scale for each channel; scales of activations are the least and largest values seen in calibration.
+    Where that makes a model that cannot be loaded, less is asked of the tool, as `_ATTEMPTS` says.
 
     Args:
         model: an ONNX file in fp32.
@@ -34,6 +40,52 @@ def int8(model: Path, made: Path, calibration: Calibration | None) -> Path:
     Raises:
         InvalidModel: it cannot be quantised, with the tool's words.
     """
+    import onnxruntime
+
+    sets = calibration or drawn(model)
+    first: Exception | None = None
+    for attempt in _ATTEMPTS:
+        try:
+            with _quiet():
+                _quantise(model, made, sets, attempt)
+                settings = onnxruntime.SessionOptions()
+                settings.log_severity_level = 4
+                onnxruntime.InferenceSession(str(made), settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the tool raises whatever onnx, onnxruntime and itself do
+            first = first or error
+        else:
+            return made
+    made.unlink(missing_ok=True)
+    raise InvalidModel(
+        f"{model.name} cannot be quantised: {type(first).__name__}: {' '.join(str(first).split())[:300]}",
+        hint="Measure it in fp32, or quantise it with the tools of its framework.",
+    ) from first
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What is asked of the tool.
+
+    Attributes:
+        kinds: operators that are quantised; all that can be if None.
+        folded: batch norms and constants are folded before.
+        newer: older models are brought to an operator set that has scales for each channel.
+    """
+
+    kinds: tuple[str, ...] | None = None
+    folded: bool = True
+    newer: bool = True
+
+
+_ATTEMPTS = (
+    _Attempt(),
+    _Attempt(PRODUCTS),
+    _Attempt(PRODUCTS, folded=False),
+    _Attempt(PRODUCTS, folded=False, newer=False),
+)
+
+
+def _quantise(model: Path, made: Path, sets: Calibration, attempt: _Attempt) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -44,27 +96,42 @@ def int8(model: Path, made: Path, calibration: Calibration | None) -> Path:
         def get_next(self) -> Mapping[str, NDArray[Any]] | None:
             return next(self._sets, None)
 
+    newer = made.with_name(f"{made.stem}.newer.onnx")
     folded = made.with_name(f"{made.stem}.folded.onnx")
     try:
-        with _quiet():
-            quant_pre_process(str(model), str(folded), skip_symbolic_shape=True)
-            quantize_static(
-                str(folded),
-                str(made),
-                Reader(iter(calibration or drawn(model))),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-    except Exception as error:  # the tool raises whatever onnx, onnxruntime and itself do
-        raise InvalidModel(
-            f"{model.name} cannot be quantised: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            hint="Measure it in fp32, or quantise it with the tools of its framework.",
-        ) from error
+        channels = _brought(model, newer, anew=attempt.newer)
+        quant_pre_process(str(newer), str(folded), skip_symbolic_shape=True, skip_optimization=not attempt.folded)
+        quantize_static(
+            str(folded),
+            str(made),
+            Reader(iter(sets)),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=attempt.kinds,
+            per_channel=channels,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
     finally:
+        newer.unlink(missing_ok=True)
         folded.unlink(missing_ok=True)
-    return made
+
+
+def _brought(model: Path, made: Path, *, anew: bool) -> bool:
+    """The model in an operator set that has scales for each channel, if it can be brought there; whether it is."""
+    import onnx
+    from onnx import version_converter
+
+    proto = onnx.load(model)
+    version = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
+    newer = version >= OF_CHANNELS
+    if not newer and anew:
+        try:
+            proto = version_converter.convert_version(proto, OF_CHANNELS)
+            newer = True
+        except Exception:  # operators of others, or whatever the converter does not know: scales of whole tensors
+            proto = onnx.load(model)
+    onnx.save(proto, made)
+    return newer
 
 
 def fp16(model: Path, made: Path) -> Path:

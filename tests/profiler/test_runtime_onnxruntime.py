@@ -27,6 +27,7 @@ from device_profiles.errors import (
 )
 from device_profiles.profile import load
 from profiler import compilers, runtimes
+from profiler.compilers import _quantised
 from profiler.fusing import fused_graph, read_fused
 from profiler.onnx_graph import read_graph
 from profiler.proofs import require_precision
@@ -365,6 +366,55 @@ def test_int8_computes_nearly_the_same_and_proves_it(network: Path) -> None:
         require_precision(graph, "fp32", read_graph(network), "network")
     plain, quantised = RUNTIME.load(network, RuntimeOptions()).outputs(), RUNTIME.load(made, options).outputs()
     assert all(np.abs(a - b).max() < 0.05 * np.abs(a).max() for a, b in zip(plain, quantised, strict=True))
+
+
+def older(opset: int) -> bytes:
+    """A convolution and a product in an operator set of before scales for each channel."""
+    rng = np.random.default_rng(0)
+    weights = {"w": (4, 3, 3, 3), "b": (4,), "m": (4, 5)}
+    held = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in weights.items()]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Squeeze", ["p"], ["f"], axes=[2, 3]),
+        helper.make_node("MatMul", ["f", "m"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", (1, 3, 8, 8)), ("y", (1, 5)))]
+    graph = helper.make_graph(nodes, "older", values[:1], values[1:], held)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=6)
+    return bytes(made.SerializeToString())
+
+
+@pytest.mark.parametrize("opset", [10, 11, 12])
+def test_models_of_older_operator_sets_run_in_int8(saved: Callable[[bytes], Path], opset: int) -> None:
+    path, options = saved(older(opset)), RuntimeOptions(precision="int8")
+    made = compilers.load("onnxruntime").compile(path, options)
+    require_precision(read_fused(RUNTIME.fuse(made, options) or b"", "onnxruntime"), "int8", read_graph(path), "older")
+    plain, quantised = RUNTIME.load(path, RuntimeOptions()).outputs(), RUNTIME.load(made, options).outputs()
+    assert np.abs(plain[0] - quantised[0]).max() < 0.05 * np.abs(plain[0]).max()
+
+
+def test_what_the_tool_cannot_quantise_as_a_whole_is_quantised_where_it_computes(
+    saved: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    quantise = _quantised._quantise
+
+    def refuses(model: Path, made: Path, sets: Any, attempt: Any) -> None:
+        asked.append(attempt.kinds)
+        if attempt.kinds is None:
+            made.write_bytes(b"no model")
+        else:
+            quantise(model, made, sets, attempt)
+
+    monkeypatch.setattr(_quantised, "_quantise", refuses)
+    path = saved(older(13 - 1))
+    compilers.load("onnxruntime").compile(path, RuntimeOptions(precision="int8"))
+    assert asked == [None, _quantised.PRODUCTS]
+    monkeypatch.setattr(_quantised, "_quantise", lambda model, made, sets, attempt: made.write_bytes(b"no model"))
+    with pytest.raises(InvalidModel, match="cannot be quantised") as caught:
+        compilers.load("onnxruntime").compile(path, RuntimeOptions(precision="int8"))
+    assert caught.value.hint and not path.with_suffix(".int8.onnx").exists()
 
 
 # -- what it computes
