@@ -115,8 +115,9 @@ class Job:
         data = json.loads(path.read_text())
         if data.pop("schema") != "hwnas.job/1":
             raise ValueError(f"{path}: not a job of schema hwnas.job/1")
+        named = ("input_names", "expected_names")
         candidates = tuple(
-            Candidate(**{**candidate, **{name: tuple(candidate[name]) for name in ("input_names", "expected_names")}})
+            Candidate(**{**candidate, **{name: tuple(candidate.get(name, ())) for name in named}})
             for candidate in data.pop("candidates")
         )
         affinity = tuple(data.pop("affinity"))
