@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from profiler.meters.nvml import UPDATE_MS, Nvml, _name
+from profiler.meters._nvml import UPDATE_MS, Card, name_of
 
 #: `NVML_FI_DEV_POWER_INSTANT`.
 _INSTANT = 186
@@ -22,7 +23,7 @@ class Power:
     @property
     def name(self) -> str:
         """With what it covers."""
-        return f"NVML instant power of {_name(self.library, self.handle)}: the card, its memory too"
+        return f"NVML instant power of {name_of(self.library, self.handle)}: the card, its memory too"
 
     def energy_mj(self) -> None:
         """It tells power."""
@@ -37,10 +38,10 @@ class Power:
 
 
 @dataclass(frozen=True)
-class NvmlPower(Nvml):
+class NvmlPower(Card):
     """The meter."""
 
-    sensor: Any = field(default=Power)
+    sensor: Callable[[Any, Any], Any] = Power
 
 
 METER = NvmlPower
