@@ -61,6 +61,7 @@ def doctor(
 
 def _runtimes() -> list[dict[str, str]]:
     """Each runtime: the versions of its packages, or the one command that installs it."""
+    from device_profiles.errors import DeviceError
     from profiler import runtimes
 
     found = []
@@ -71,5 +72,11 @@ def _runtimes() -> list[dict[str, str]]:
         except PackageNotFoundError:
             wanted = f"'hwnas[{traits.extra}]'" if traits.extra else " ".join(traits.packages)
             state, detail = "-", f"not installed; pip install {wanted}"
+        else:
+            if traits.device != "cpu":  # packages alone say nothing of it
+                try:
+                    runtimes.load(name)
+                except DeviceError as error:
+                    state, detail = "-", f"{error.message}; {error.hint}"
         found.append({"name": name, "state": state, "detail": detail or "simulated"})
     return found

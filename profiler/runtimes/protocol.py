@@ -94,6 +94,7 @@ class Traits:
         calls_cost: whether a call costs time of its own.
         simulated: nothing runs: it has no outputs, and takes files that are no models.
         patience_s: how long it may take to compile one model.
+        device: `cpu` or `gpu`, what models run on.
     """
 
     packages: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ class Traits:
     calls_cost: bool = True
     simulated: bool = False
     patience_s: float = 120.0
+    device: str = "cpu"
 
 
 class Session(Protocol):

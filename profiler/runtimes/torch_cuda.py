@@ -132,6 +132,7 @@ class TorchCuda:
         times="torch.profiler, in eager mode",
         allocator=True,
         patience_s=1800.0,
+        device="gpu",
     )
 
     def __init__(self) -> None:

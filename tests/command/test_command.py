@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import sqlalchemy as sa
+import torch
 from onnx import TensorProto, helper
 
 import device_profiles
@@ -44,6 +45,10 @@ def test_doctor(ask):
     code, answer = ask("doctor")
     assert code == 0 and answer["ready"]
     assert {"python", "torch", "energy", "cache"} <= {check["name"] for check in answer["checks"]}
+    states = {one["name"]: one["state"] for one in answer["runtimes"]}
+    assert states["onnxruntime"] == "ok"
+    if torch.version.cuda is None:
+        assert states["torch-cuda"] == "-", "packages alone make no GPU"
 
 
 def test_devices(ask, hwnas, tmp_path):
