@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from device_profiles.conditions import Conditions
 from device_profiles.errors import HwnasError
 from device_profiles.facts import Unavailable
 from device_profiles.profile import Target
 from profiler import calibration, runtimes, trial
 from profiler.measurement import Deviation
+from profiler.store import Store
 from profiler.subjects import Subject
 
 #: Sets of inputs that outputs are compared on, at most: the model is loaded anew for each. Of sets that nobody chose,
@@ -57,6 +59,13 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
         "calibration": about,
         "allowed": OF_FP32 if unproved else 0.0,
     }
+
+
+def of_store(store: Store, conditions: Conditions) -> dict[str, Deviation | Unavailable]:
+    """The last comparison of each model under conditions, by its id; none where nothing is compared."""
+    if conditions.precision == "fp32" and "provider_package" not in dict(conditions.options):
+        return {}
+    return of_facts(store.process_facts(conditions))
 
 
 def of_facts(facts: Iterable[Mapping[str, Any]]) -> dict[str, Deviation | Unavailable]:

@@ -135,7 +135,7 @@ def measurements(
     peaks = store.memory(conditions)
     energies = store.energy(conditions)
     call_ms = empty_call_ms(store, conditions, known.reference_ns)
-    apart = deviations.of_facts(store.process_facts(conditions))
+    apart = deviations.of_store(store, conditions)
     unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
     found = []
     for model in wanted:

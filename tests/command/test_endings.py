@@ -142,6 +142,9 @@ def test_interrupts_at_any_time_of_the_start(tmp_path):
         time.sleep(delay_s)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
+        if process.returncode == 1:  # Python itself was starting: its own modules were being read, and none of ours
+            assert err.endswith("KeyboardInterrupt\n") and str(ROOT) not in err
+            continue
         assert process.returncode in (0, 130, -signal.SIGINT)
         if process.returncode != -signal.SIGINT:
             assert json.loads(out)["schema"] == "hwnas.devices/1" and "Traceback" not in err

@@ -304,7 +304,7 @@ def test_a_target_that_was_not_measured_is_refused(store):
         predictors.fit("lookup", store, target=device_profiles.load("local-onnxruntime"))
 
 
-@pytest.mark.parametrize("ns", [0.0, -5.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("ns", [-5.0, float("nan"), float("inf")])
 def test_stores_with_times_that_are_no_times_are_refused(hand_made, kernel_pool, measured, ns):
     networks = [kernel_pool[i : i + 5] for i in range(0, 60, 3)]
     bad = kernel_pool[12]
