@@ -58,7 +58,8 @@ class Gpu:
     affinity: tuple[int, ...]
 
 
-_KINDS: Mapping[str, type[Cpu] | type[Gpu]] = {"cpu": Cpu, "gpu": Gpu}
+#: Facts by the kind of device.
+KINDS: Mapping[str, type[Cpu] | type[Gpu]] = {"cpu": Cpu, "gpu": Gpu}
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Conditions:
         try:
             given["affinity"] = tuple(given["affinity"])
             given["options"] = tuple((name, value) for name, value in given["options"])
-            kind = _KINDS[given.pop("kind", "cpu")]
+            kind = KINDS[given.pop("kind", "cpu")]
             own = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
             return Conditions(own=own, **given)
         except (KeyError, TypeError, ValueError) as error:

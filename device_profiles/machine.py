@@ -43,6 +43,6 @@ def governor(root: Path = ROOT) -> str | Unknown:
 def read(path: Path) -> str | Unknown:
     """A small file of the kernel."""
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError as error:
         return Unknown(f"{path}: {error.strerror or error}")

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidData, UsageError
+from profiler import pictures
 from profiler.operators import OperatorGraph, Tensor
 
 #: Images of a folder that are read, the first ones by name.
 MOST = 128
-#: Suffixes of images.
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def read(path: str | Path, graph: OperatorGraph) -> tuple[Mapping[str, NDArray[Any]], ...]:
@@ -82,12 +81,12 @@ def _stacked(path: Path, graph: OperatorGraph) -> Iterable[Mapping[str, NDArray[
 def _images(folder: Path, graph: OperatorGraph) -> Iterable[Mapping[str, NDArray[Any]]]:
     name, tensor = _image_input(graph)
     batch, channels, height, width = tensor.shape
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)[:MOST]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.SUFFIXES)[:MOST]
     if not files:
-        raise InvalidData(
-            f"the calibration folder {folder} has no images", hint=f"Images end in {', '.join(SUFFIXES)}."
-        )
-    pixels = np.stack([_pixels(path, channels, height, width) for path in files])
+        accepted = ", ".join(sorted(pictures.SUFFIXES))
+        raise InvalidData(f"the calibration folder {folder} has no images", hint=f"Images end in {accepted}.")
+    shown = [pictures.read(path, str(path), (width, height), grey=channels == 1) for path in files]
+    pixels = np.stack(shown).reshape(len(files), height, width, channels).transpose(0, 3, 1, 2) / np.float32(255.0)
     pixels = np.resize(pixels, (-(-len(pixels) // batch) * batch, *pixels.shape[1:]))  # the last set begins anew
     for start in range(0, len(pixels), batch):
         yield {name: pixels[start : start + batch].astype(tensor.dtype)}
@@ -104,19 +103,6 @@ def _image_input(graph: OperatorGraph) -> tuple[str, Tensor]:
         f"a folder of images calibrates a model whose one input is (n, 1 or 3, height, width), this one reads {shapes}",
         hint="Give an .npz with an array for each input.",
     )
-
-
-def _pixels(path: Path, channels: int, height: int, width: int) -> NDArray[np.float32]:
-    """An image `(channels, height, width)`, 0 to 1."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            resized = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-            values = np.asarray(resized, dtype=np.float32) / 255.0
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidData(f"cannot read the image {path}: {error}", hint="Remove it from the folder.") from error
-    return values.reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _listed(names: Iterable[str]) -> str:

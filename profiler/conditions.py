@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device_profiles.conditions import Conditions, Cpu, Gpu
+from device_profiles.conditions import KINDS, Conditions
 from device_profiles.profile import Target
 from profiler import transports
 from profiler.agent.job import PROTOCOL_VERSION
@@ -30,7 +30,7 @@ def conditions_of(target: Target) -> Conditions:
     runtime, access = target.runtime, target.access
     facts = dict(transports.load(access.transport, access.address, dict(access.options)).facts(runtime.name))
     device, version, allowed = facts.pop("device"), facts.pop("runtime_version"), facts.pop("allowed")
-    kind = Gpu if facts.pop("kind", "cpu") == "gpu" else Cpu
+    kind = KINDS[facts.pop("kind", "cpu")]
     return Conditions(
         device=device,
         own=kind(**facts, threads=runtime.threads, affinity=tuple(allowed[-runtime.threads :])),

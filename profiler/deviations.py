@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ MOST_SETS = 4
 OF_FP32 = 1e-3
 
 
-def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def asked(subject: Subject, target: Target, folder: Path, known: Set[tuple[str, str]]) -> dict[str, Any]:
     """What a candidate of the agent says of the comparison; nothing where there is none to make.
 
     Nothing is compared in fp32, of kernels alone, and of modules that never were ONNX. But where a runtime does not
@@ -35,9 +35,8 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
         known: models and calibrations that were compared before.
     """
     runtime = target.runtime
-    unproved = runtime.precision == "fp32" and "provider_package" in runtime.options
     network = subject.kernel is None and subject.suffix == ".onnx"
-    if not (unproved or runtime.precision != "fp32") or not network:
+    if not _compares(runtime.precision, runtime.options) or not network:
         return {}
     if runtimes.REGISTRY.get(runtime.name).traits.simulated:
         return {}
@@ -46,7 +45,7 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
     except HwnasError:  # it is told where the model is compiled
         return {}
     about = calibration.digest(sets)
-    if not sets or (subject.id, about) in set(known):
+    if not sets or (subject.id, about) in known:
         return {}
     compared = sets[: MOST_SETS if subject.calibration else 1]
     file = f"{subject.id}.expected.npz"
@@ -57,15 +56,20 @@ def asked(subject: Subject, target: Target, folder: Path, known: Iterable[tuple[
         "expected_names": tuple(sets[0]),
         "sets": len(compared),
         "calibration": about,
-        "allowed": OF_FP32 if unproved else 0.0,
+        "allowed": OF_FP32 if runtime.precision == "fp32" else 0.0,
     }
 
 
 def of_store(store: Store, conditions: Conditions) -> dict[str, Deviation | Unavailable]:
     """The last comparison of each model under conditions, by its id; none where nothing is compared."""
-    if conditions.precision == "fp32" and "provider_package" not in dict(conditions.options):
+    if not _compares(conditions.precision, dict(conditions.options)):
         return {}
     return of_facts(store.process_facts(conditions))
+
+
+def _compares(precision: str, options: Mapping[str, Any]) -> bool:
+    """Whether outputs are compared in a precision: not in fp32, unless nothing but them proves it."""
+    return precision != "fp32" or "provider_package" in options
 
 
 def of_facts(facts: Iterable[Mapping[str, Any]]) -> dict[str, Deviation | Unavailable]:

@@ -180,10 +180,9 @@ class Reader:
             self._store.add_memory(self._process, model, line.get("process_peak_bytes"), line.get("unavailable"))
         elif event == "finished":
             self._finished = True
-        elif event == "deviation":
-            self._idle()
-            self._facts.append({"event": event, **line})
         else:
+            if event == "deviation":
+                self._idle()
             self._facts.append({"event": event, **line})
 
     def _work(self, model: str, what: str, seconds: float) -> None:

@@ -102,7 +102,7 @@ def profile(
             _subjects(how, size, model, space, samples, arch, probes, seed, live)
             for how, size in zip(asked, batches, strict=True)
         ]
-        subjects = [_calibrated(one, calibration) for some, _ in found for one in some]
+        subjects = _calibrated([one for some, _ in found for one in some], calibration)
         refused = [one for _, some in found for one in some]
         active = None
         with unmade.if_refused(place) as made, profiler.Store(place) as opened:
@@ -142,11 +142,15 @@ def _require_quantised(calibration: Path | None, target: Target) -> None:
         )
 
 
-def _calibrated(subject: Subject, calibration: Path | None) -> Subject:
-    """The same with what it is calibrated on."""
+def _calibrated(subjects: list[Subject], calibration: Path | None) -> list[Subject]:
+    """The same with what they are calibrated on, which is read once for all that have the same inputs."""
     from profiler.calibration import read
 
-    return subject if calibration is None else replace(subject, calibration=read(calibration, subject.graph))
+    if calibration is None:
+        return subjects
+    graphs = {one.graph.inputs: one.graph for one in subjects}
+    sets = {inputs: read(calibration, graph) for inputs, graph in graphs.items()}
+    return [replace(one, calibration=sets[one.graph.inputs]) for one in subjects]
 
 
 def _until(

@@ -99,8 +99,8 @@ def _quantise(model: Path, made: Path, sets: Calibration, attempt: _Attempt) -> 
     newer = made.with_name(f"{made.stem}.newer.onnx")
     folded = made.with_name(f"{made.stem}.folded.onnx")
     try:
-        channels = _brought(model, newer, anew=attempt.newer)
-        quant_pre_process(str(newer), str(folded), skip_symbolic_shape=True, skip_optimization=not attempt.folded)
+        source, channels = _brought(model, newer, anew=attempt.newer)
+        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True, skip_optimization=not attempt.folded)
         quantize_static(
             str(folded),
             str(made),
@@ -116,22 +116,20 @@ def _quantise(model: Path, made: Path, sets: Calibration, attempt: _Attempt) -> 
         folded.unlink(missing_ok=True)
 
 
-def _brought(model: Path, made: Path, *, anew: bool) -> bool:
-    """The model in an operator set that has scales for each channel, if it can be brought there; whether it is."""
+def _brought(model: Path, made: Path, *, anew: bool) -> tuple[Path, bool]:
+    """A file of the model in an operator set that has scales for each channel, or the model, and whether it has."""
     import onnx
     from onnx import version_converter
 
     proto = onnx.load(model)
     version = next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 1)
-    newer = version >= OF_CHANNELS
-    if not newer and anew:
-        try:
-            proto = version_converter.convert_version(proto, OF_CHANNELS)
-            newer = True
-        except Exception:  # operators of others, or whatever the converter does not know: scales of whole tensors
-            proto = onnx.load(model)
-    onnx.save(proto, made)
-    return newer
+    if version >= OF_CHANNELS or not anew:
+        return model, version >= OF_CHANNELS
+    try:
+        onnx.save(version_converter.convert_version(proto, OF_CHANNELS), made)
+    except Exception:  # operators of others, or whatever the converter does not know: scales of whole tensors
+        return model, False
+    return made, True
 
 
 def fp16(model: Path, made: Path) -> Path:

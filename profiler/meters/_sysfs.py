@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path("/")
+from device_profiles import machine
+from device_profiles.facts import Unknown
+
+ROOT = machine.ROOT
 
 
 def text(path: Path) -> str | None:
     """What a file says; None where it is missing or may not be read."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None
+    found = machine.read(path)
+    return None if isinstance(found, Unknown) else found
 
 
 def number(path: Path) -> float:

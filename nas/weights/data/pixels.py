@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from device_profiles.errors import InvalidData, UsageError
 from nas.weights.data.protocol import TEST_SHARE, VALID_SHARE, Data, Part, Wanted, require_shape
 from nas.weights.data.tasks import Classification
+from profiler import pictures
 
 Pixels = NDArray[Any]
 Labels = NDArray[np.int64]
 Labelled = tuple[Pixels, Labels]
 """Images `(n, channels, height, width)`, uint8 or float32, and their classes `(n,)`."""
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SUFFIXES = pictures.SUFFIXES
 #: Grey is repeated over channels, colours are averaged; what other channels mean nobody knows.
 _CONVERTED = (1, 3)
 
@@ -100,15 +101,7 @@ def picture(file: Path | IO[bytes], name: str, shape: tuple[int, ...]) -> NDArra
     Raises:
         InvalidData: it cannot be read; with its name.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    size = (shape[3], shape[2])
-    try:
-        with Image.open(file) as image:
-            colour = image.convert("RGB")
-            return np.asarray(colour if colour.size == size else colour.resize(size, Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise InvalidData(f"cannot read the image {name}: {error}", hint="Remove or repair it.") from error
+    return pictures.read(file, name, (shape[3], shape[2]))
 
 
 def stacked(pictures: list[NDArray[np.uint8]], labels: list[int], place: str) -> Labelled:
