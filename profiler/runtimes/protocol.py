@@ -6,7 +6,7 @@ A runtime does not time, repeat or judge. It is the device's half; the host's ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -223,6 +223,24 @@ def require_precision(runtime: str, traits: Traits, precision: str) -> None:
         raise UsageError(
             f"the runtime {runtime} runs {', '.join(traits.precisions)}, got the precision {precision[:40]!r}",
             hint="Change precision in the target's [runtime].",
+        )
+
+
+def require_level(runtime: str, levels: Sequence[str], level: str, more: str = "") -> None:
+    """Refuse a level of optimisation that a runtime does not have.
+
+    Args:
+        runtime: its name.
+        levels: those that it has.
+        level: what is asked for.
+        more: what else to know, after the levels in the hint.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if level not in levels:
+        raise UsageError(
+            f"the runtime {runtime} has no optimisation level {level!r}", hint=f"One of: {', '.join(levels)}{more}."
         )
 
 

@@ -21,6 +21,7 @@ from profiler.runtimes.protocol import (
     RuntimeOptions,
     Session,
     Traits,
+    require_level,
     require_options,
     require_precision,
 )
@@ -148,11 +149,7 @@ def program(model: Path, inputs: Mapping[str, Any] | None = None) -> tuple[Any, 
 def _require_options(options: RuntimeOptions) -> None:
     require_options("torch", options.options, {})
     require_precision("torch", TorchRuntime.traits, options.precision)
-    if options.optimisation not in LEVELS:
-        raise UsageError(
-            f"the runtime torch has no optimisation level {options.optimisation!r}",
-            hint=f"One of: {', '.join(LEVELS)}.",
-        )
+    require_level("torch", LEVELS, options.optimisation)
 
 
 def _read(model: Path) -> Any:

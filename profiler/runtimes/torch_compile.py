@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from device_profiles.errors import DeviceError, UsageError
+from device_profiles.errors import DeviceError
 from profiler.runtimes._host import OnHost
 from profiler.runtimes.protocol import (
     KernelTime,
@@ -18,6 +18,7 @@ from profiler.runtimes.protocol import (
     Profile,
     RuntimeOptions,
     Traits,
+    require_level,
     require_options,
     require_precision,
 )
@@ -136,11 +137,7 @@ RUNTIME = TorchCompile
 def _require(options: RuntimeOptions) -> None:
     require_precision("torch-compile", TorchCompile.traits, options.precision)
     require_options("torch-compile", options.options, OPTIONS)
-    if options.optimisation not in LEVELS:
-        raise UsageError(
-            f"the runtime torch-compile has no optimisation level {options.optimisation!r}",
-            hint=f"One of: {', '.join(LEVELS)}; local-torch runs nodes as they are.",
-        )
+    require_level("torch-compile", LEVELS, options.optimisation, "; local-torch runs nodes as they are")
 
 
 def _place(options: RuntimeOptions, version: str) -> tuple[dict[str, Any], Path]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from device_profiles.errors import DeviceError, InvalidModel, UsageError
+from device_profiles.errors import DeviceError, InvalidModel
 from profiler.runtimes._torch import gpu
 from profiler.runtimes.protocol import (
     KernelTime,
@@ -20,6 +20,7 @@ from profiler.runtimes.protocol import (
     RuntimeOptions,
     Sentinel,
     Traits,
+    require_level,
     require_options,
     require_precision,
 )
@@ -202,11 +203,7 @@ def _clock() -> int:
 def _require(options: RuntimeOptions) -> None:
     require_precision("torch-cuda", TorchCuda.traits, options.precision)
     require_options("torch-cuda", options.options, OPTIONS)
-    if options.optimisation not in LEVELS:
-        raise UsageError(
-            f"the runtime torch-cuda has no optimisation level {options.optimisation!r}",
-            hint=f"One of: {', '.join(LEVELS)}; its modes are options.",
-        )
+    require_level("torch-cuda", LEVELS, options.optimisation, "; its modes are options")
 
 
 def _on_device(program: Any) -> Any:
