@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     from device_profiles.conditions import Conditions
     from device_profiles.errors import HwnasError
     from device_profiles.facts import Unavailable, Unknown
-    from device_profiles.host import detect, energy_source, host_facts
+    from device_profiles.host import detect, host_facts
     from device_profiles.profile import Access, Fact, RuntimeChoice, Target, load, names, save
 
 __all__ = [
     "Access", "Check", "Conditions", "Fact", "HwnasError", "RuntimeChoice", "Target", "Unavailable", "Unknown",
-    "detect", "doctor",
-    "energy_source", "host_facts", "load", "names", "save",
+    "detect", "doctor", "host_facts", "load", "names", "save",
 ]  # fmt: skip
 
 _HOMES = {
     "conditions": ("Conditions",),
-    "host": ("detect", "energy_source", "host_facts"),
+    "host": ("detect", "host_facts"),
     "checks": ("Check", "doctor"),
     "errors": ("HwnasError",),
     "facts": ("Unavailable", "Unknown"),

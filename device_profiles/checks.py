@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from device_profiles.cache import cache_folder
-from device_profiles.facts import Unavailable
-from device_profiles.host import energy_source
 
 PACKAGES = (
     "torch", "onnx", "onnxruntime", "onnxscript", "lightgbm", "psutil", "nvidia-ml-py", "numpy", "scipy",
@@ -46,7 +44,6 @@ def doctor() -> list[Check]:
         *(_package(name) for name in PACKAGES),
         _pinning(),
         _timer(),
-        _energy(),
         _compiler(),
         _cache(cache_folder()),
     ]
@@ -79,11 +76,6 @@ def _timer() -> Check:
         time.perf_counter_ns()
     cost = (time.perf_counter_ns() - start) / pairs
     return Check("timer", cost < 10_000, f"{cost:.0f} ns a reading", "The clock is too slow to time small kernels.")
-
-
-def _energy() -> Check:
-    found = energy_source()
-    return Check("energy", True, str(found) if isinstance(found, Unavailable) else f"{found} can be read")
 
 
 def _compiler() -> Check:

@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from device_profiles import machine
-from device_profiles.facts import Unavailable, Unknown
+from device_profiles.facts import Unknown
 from device_profiles.profile import Fact, Target, load
 
 ROOT = machine.ROOT
@@ -41,37 +41,12 @@ def host_facts(root: Path = ROOT) -> dict[str, Fact | Unknown]:
     }
 
 
-def energy_source(root: Path = ROOT) -> str | Unavailable:
-    """The first energy sensor of this machine that can be read, by its path, or why there is none."""
-    reasons = []
-    for pattern, what in (
-        ("sys/class/powercap/intel-rapl:*/energy_uj", "RAPL"),
-        ("sys/class/hwmon/hwmon*/power*_input", "hwmon"),
-        ("sys/class/hwmon/hwmon*/in*_input", "INA3221"),
-        ("sys/class/power_supply/*/current_now", "power_supply"),
-    ):
-        found = [path for path in sorted(root.glob(pattern)) if what != "INA3221" or _chip(path) == "ina3221"]
-        readable = [path for path in found if os.access(path, os.R_OK)]
-        if readable:
-            return str(readable[0])
-        reasons.append(f"{what}: {'permission denied' if found else 'not there'}")
-    return Unavailable("; ".join(reasons))
-
-
 def detect() -> Target:
     """A target for this machine: ONNX Runtime on one thread, with the hardware facts that could be read."""
     known = {name: fact for name, fact in host_facts().items() if isinstance(fact, Fact)}
     model = known["cpu_model"].value if "cpu_model" in known else platform.machine()
     base = load("local-onnxruntime")
     return base.model_copy(update={"name": "local", "description": f"This machine: {model}", "hardware": known})
-
-
-def _chip(reading: Path) -> str:
-    """Name of the hwmon chip that gives a reading: any chip has voltages, few measure power with them."""
-    try:
-        return (reading.parent / "name").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _fact(found: str | Unknown, source: str) -> Fact | Unknown:

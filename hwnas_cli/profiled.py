@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from hwnas_cli.answer import Answer, table
 
 if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
+    from device_profiles.facts import Unavailable
     from profiler import Budget, Failure, Latency, Measurement, Outcome
+    from profiler.measurement import MeteredEnergy
     from profiler.operators import Operator
 
 #: Rows of a table, and lines of one kind, that people are shown.
@@ -41,7 +44,7 @@ def answer_of(
 ) -> Answer:
     """What was measured, what could not be and why, and what to know of it; an error where nothing could be."""
     from device_profiles.errors import InvalidData
-    from profiler.measurement import Deviation
+    from profiler.measurement import Deviation, MeteredEnergy
 
     measurements, failures = outcome.measurements, outcome.failures
 
@@ -85,6 +88,9 @@ def answer_of(
         heads.append("from fp32")
         for row, m in zip(rows, measurements, strict=True):
             row.append(f"{m.deviation.mean:.2%}" if isinstance(m.deviation, Deviation) else "?")
+    if any(isinstance(m.energy_mj, MeteredEnergy) for m in measurements):
+        heads += ["energy [mJ]", "95 % interval"]
+        rows = [[*row, *_energy(m.energy_mj)] for row, m in zip(rows, measurements, strict=True)]
     lines = _shown(heads, rows)
     if alone is not None:
         lines += _of_kernels(alone)
@@ -122,6 +128,7 @@ def _remarks(measurements: Sequence[Measurement], limits: Budget) -> list[str]:
         if count:
             lines.append(f"{count} degraded ({cause}): {advice}")
     lines += _closures(measurements)
+    lines += _energies(measurements)
     same = [f"{m.arch or m.name}: measured as {m.same_as}, which is equal to it" for m in measurements if m.same_as]
     lines += _first(same)
     wide = [m for m in measurements if m.latency.spread > limits.spread]
@@ -129,6 +136,32 @@ def _remarks(measurements: Sequence[Measurement], limits: Budget) -> list[str]:
         more = any(m.latency.processes < limits.max_processes for m in wide)
         advice = "run again to go on, with more --budget" if more else "this machine allows no narrower ones now"
         lines.append(f"{len(wide)} have wider intervals than +-{limits.spread:.1%}: {advice}")
+    return lines
+
+
+def _energy(energy: MeteredEnergy | Unavailable) -> list[str]:
+    """Two cells: the value, and its interval."""
+    from device_profiles.facts import Unavailable
+
+    if isinstance(energy, Unavailable):
+        return ["-", ""]
+    value = f"{energy.value_mj:.4g}" + (" modelled" if energy.modelled else "")
+    known = energy.low_mj is not None
+    return [value, f"{energy.low_mj:.4g} to {energy.high_mj:.4g}" if known else "one window: not known"]
+
+
+def _energies(measurements: Sequence[Measurement]) -> list[str]:
+    """Where energies come from, why some are missing, and whether they say more than latencies do."""
+    from device_profiles.facts import Unavailable
+    from profiler.energies import NOT_ASKED, says_nothing_new
+
+    sensors = dict.fromkeys(m.energy_mj.sensor for m in measurements if not isinstance(m.energy_mj, Unavailable))
+    lines = [f"energy, net of idling, by {sensor}" for sensor in sensors]
+    absent = Counter(m.energy_mj.reason for m in measurements if isinstance(m.energy_mj, Unavailable))
+    lines += [f"{count} without energy: {reason}" for reason, count in absent.items() if reason != NOT_ASKED.reason]
+    rho = says_nothing_new(measurements)
+    if rho is not None:
+        lines.append(f"energy orders these models as latency does (rank correlation {rho:.3f}): it says nothing new")
     return lines
 
 

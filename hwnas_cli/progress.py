@@ -78,5 +78,7 @@ class Live:
         elif isinstance(event, events.SlowBlock):
             self("measuring, s of device time", min(int(event.spent_s), self._budget_s), self._budget_s)
             self._slow(event)
+        elif isinstance(event, events.LinkLost):
+            say(visible(f"{event.reason}; trying again in {event.seconds:.0f} s", keep=""))
         elif isinstance(event, events.ModelFailed):
             say(visible(f"cannot measure {event.name}: {event.reason}", keep=""))

@@ -45,6 +45,7 @@ class Card:
         half_width: relative half-width of the 90 % interval where all is known, or None with fewer than 9 networks.
         encoding: how architectures of the space are told, see `predictors.encodings.Fidelity`; None without a space,
             and of folders of the first versions, which are tables.
+        sensor: what energies were read from, or that they were modelled; None of other costs.
     """
 
     predictor: str
@@ -60,6 +61,7 @@ class Card:
     device_s: float
     half_width: float | None
     encoding: dict[str, Any] | None = None
+    sensor: str | None = None
 
     def write(self, folder: Path) -> None:
         """Write `card.json`, with the digests of all files that are in the folder."""
@@ -104,9 +106,9 @@ def _check(card: Card) -> None:
     Raises:
         ValueError: it does.
     """
-    for name in ("predictor", "cost", "unit", "target", "space"):
+    for name in ("predictor", "cost", "unit", "target", "space", "sensor"):
         value = getattr(card, name)
-        if not isinstance(value, str) and not (name == "space" and value is None):
+        if not isinstance(value, str) and not (name in ("space", "sensor") and value is None):
             raise ValueError(f"{name} must be a text, got {value!r}")
     if UNITS.get(card.cost) != card.unit:
         raise ValueError(f"{card.cost!r} is not a cost in {card.unit!r}")

@@ -235,8 +235,14 @@ def fit(
         device_s=store.device_s(conditions),
         half_width=fitted.half_width,
         encoding=None if fidelity is None else asdict(fidelity),
+        sensor=_sensor(store, conditions) if cost == "energy" else None,
     )
     return Predictor(card, fitted, encoding)
+
+
+def _sensor(store: Store, conditions: Conditions) -> str | None:
+    """What the store's energies were read from: one sensor, see `profiler.energies.Wanted`."""
+    return next((one.sensor for windows in store.metered(conditions).values() for one in windows), None)
 
 
 def load(folder: str | Path) -> Predictor:

@@ -104,7 +104,7 @@ def networks(store: Store, conditions: Conditions, cost: str = "latency") -> Net
 
 
 def _call_ms(store: Store, conditions: Conditions) -> float | None:
-    found = empty_call_ms(store, conditions, reference_ns(store, conditions))
+    found = empty_call_ms(store.process_facts(conditions), reference_ns(store, conditions))
     return None if isinstance(found, Unavailable) else found
 
 

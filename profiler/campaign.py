@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError, UsageError
 from device_profiles.profile import Target, as_target, to_plain
-from profiler import deviations, events, meters, reference, transports
-from profiler.agent.job import Candidate, Job, JobPlan
+from profiler import deviations, energies, events, meters, reference, transports
+from profiler.agent.job import Candidate, Job, JobPlan, Metering
 from profiler.conditions import conditions_of, worker_environment
 from profiler.fusing import as_it_is
+from profiler.lasting import lasting
 from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
+from profiler.meters.protocol import WINDOW_S
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
 from profiler.reader import LOAD_S, Reader
@@ -30,6 +33,7 @@ from profiler.records import ModelRow
 from profiler.store import Store
 from profiler.subjects import Subject, require_subjects
 from profiler.summary import failures, latencies, measurements, reference_ns
+from profiler.transports.protocol import DeviceFull
 from profiler.travelling import Travelling
 from profiler.trial import save_inputs
 
@@ -38,6 +42,9 @@ GROUP_SIZE = 64
 #: Time that a worker needs besides its rounds: to start, and for each model to load, warm up, and profile.
 START_S = 1.0
 MODEL_S = 0.12
+#: What a window of energy takes, idling included, over the window; and the share of a process's time that blocks get
+#: where there are windows.
+WINDOW_AND_IDLE, BLOCKS_SHARE = 1.8, 0.25
 #: A model may take this share of the budget, if that is more than the reader's own patience, to load and run once.
 LOAD_SHARE = 0.5
 
@@ -54,6 +61,9 @@ class Budget:
         rounds: blocks of a model in one process, at most.
         profile_runs: inferences of each model under the runtime's profiler, in its first process; 0 for none.
         memory: whether to measure process memory, in the first process.
+        windows: of the target's energy meter, of each model; one a process. They take what blocks leave of `device_s`,
+            which is larger by them if it is None.
+        window_s: a window lasts at least this long, between idling for four fifths as long.
     """
 
     spread: float = 0.02
@@ -63,6 +73,8 @@ class Budget:
     rounds: int = 15
     profile_runs: int = 20
     memory: bool = True
+    windows: int = 3
+    window_s: float = WINDOW_S
 
 
 @dataclass(frozen=True)
@@ -107,14 +119,15 @@ def measure(
     """
     target = as_target(target)
     require_subjects(subjects)
-    meters.load(target.energy)  # a meter that nobody has is found before anything is measured
-    transports.load(target.access.transport, target.access.address, dict(target.access.options))  # and an option, too
+    meters.load(target.energy, hardware_of(target))  # a meter that nobody has is found before anything is measured
+    transports.of(target)  # and an option, too
     conditions = conditions_of(target)
     store.check(target.name, conditions)
     unique: dict[str, Subject] = {}
     for subject in subjects:
         unique.setdefault(subject.id, subject)
     with device_lock(device_of(target, store), wait=wait), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
+        transports.of(target).hold(wait=wait)
         compiled = Travelling(target, Path(folder))
         accepted, refused = _compile(unique, compiled, store, conditions, listener)
         for failure in refused:
@@ -187,6 +200,11 @@ def _one_each(
     )
 
 
+def hardware_of(target: Target) -> dict[str, Any]:
+    """Values of the target's hardware facts."""
+    return {name: fact.value for name, fact in target.hardware.items()}
+
+
 class _Campaign:
     """The state of one call of `measure`."""
 
@@ -207,12 +225,17 @@ class _Campaign:
         self.files: dict[str, str] = {}
         self.empty = ""
         self.limit_s = 0.0
-        self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
+        windows = 0 if target.energy == meters.NONE else budget.windows
+        self.metered = energies.Wanted(windows, store.metered(conditions) if windows else {})
+        self.transport = transports.of(target)
 
     def run(self, subjects: dict[str, Subject], compiled: Travelling) -> None:
         folder = compiled.folder
         pending = self._pending(subjects)
-        limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
+        limit = self.budget.device_s
+        if limit is None:
+            windows = sum(self.metered.most([name]) for name in pending)
+            limit = max(20.0, 1.0 * len(pending)) + windows * WINDOW_AND_IDLE * self.budget.window_s
         self.limit_s = limit
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
@@ -231,7 +254,11 @@ class _Campaign:
             groups = [pending[i : i + GROUP_SIZE] for i in range(0, len(pending), GROUP_SIZE)]
             for group in groups:
                 before = self._progress()
-                self._process(folder, group, self._seconds(limit, group, len(groups)))
+                try:
+                    self._lasting(partial(self._process, folder, group, *self._seconds(limit, group, len(groups))))
+                except DeviceFull as error:  # what is smaller may still fit
+                    for name in group:
+                        self._fail(name, type(error).__name__, error.message, error.hint)
                 if self._progress() == before:
                     raise DeviceError(
                         f"a worker ended without measuring any of {len(group)} models",
@@ -241,15 +268,21 @@ class _Campaign:
             if self.spent_s >= limit and min(self._counts(pending).values(), default=0) >= self.budget.min_processes:
                 return
 
-    def _seconds(self, limit: float, group: list[str], groups: int) -> float:
-        """Time for the rounds of one process, so that the processes still wanted share what is left of the budget."""
-        counts = self._counts(group)
-        wanted = max(self.budget.min_processes - min(counts.values()), 1)
-        left = max(limit - self.spent_s, 0.0)
-        return max(left / (wanted * groups) - START_S - MODEL_S * len(group), 0.5)
+    def _lasting(self, work: Callable[[], None]) -> None:
+        lasting(work, self._progress, self.transport, self.target, self.conditions, self.listener)
 
-    def _process(self, folder: Path, group: list[str], seconds: float) -> None:
+    def _seconds(self, limit: float, group: list[str], groups: int) -> tuple[float, float]:
+        """Time for the rounds of a process, and for all of it: those still wanted share what is left of the budget."""
+        counts, windows = self._counts(group), self.metered.most(group)
+        wanted = max(self.budget.min_processes - min(counts.values()), windows, 1)
+        share = max(limit - self.spent_s, 0.0) / (wanted * groups)
+        rounds = (BLOCKS_SHARE if windows else 1.0) * share
+        return max(rounds - START_S - MODEL_S * len(group), 0.5), share
+
+    def _process(self, folder: Path, group: list[str], seconds: float, share_s: float) -> None:
         """One fresh worker over a group of models."""
+        metered = self.metered.first(group)
+        group = metered + [name for name in group if name not in set(metered)]
         alone = {name for name, row in self.store.models(group).items() if row.kernel is not None}
         profiled = alone | {profile.model for profile in self.store.profiles(self.conditions)}
         weighed = alone | self.store.memory(self.conditions).keys()
@@ -262,6 +295,7 @@ class _Campaign:
                 optimisation=as_it_is(self.target).runtime.optimisation if name in alone else None,
                 inputs=f"{name}.npz" if name in self.inputs else "",
                 input_names=self.inputs.get(name, ()),
+                energy=name in metered,
                 **self.compared.pop(name, {}),  # by the first process
             )
             for name in group
@@ -284,6 +318,9 @@ class _Campaign:
             options=dict(self.target.runtime.options),
             affinity=self.conditions.own.affinity,
             empty=self.empty,
+            metering=Metering(self.target.energy, self.budget.window_s, share_s, hardware_of(self.target))
+            if metered
+            else None,
         )
         job.write(folder / "job.json")
         self.processes += 1
@@ -298,6 +335,7 @@ class _Campaign:
             listener=self.listener,
             spent_s=self.spent_s,
             facts=facts,
+            metered=self.metered,
             load_s=max(LOAD_S, LOAD_SHARE * self.limit_s),
         )
         environment = worker_environment(self.target, self.processes)
@@ -312,7 +350,12 @@ class _Campaign:
 
     def _pending(self, subjects: dict[str, Subject]) -> list[str]:
         """Models without enough processes, or with too wide an interval and processes left to spend."""
-        return outstanding(self.store, self.conditions, list(subjects), self.budget, least_blocks=self._least_blocks)
+        names = list(subjects)
+        blocks = outstanding(self.store, self.conditions, names, self.budget, least_blocks=self._least_blocks)
+        if (self.limit_s and self.spent_s >= self.limit_s) or not self.metered.most(names):
+            return blocks
+        failed = self.store.failures(self.conditions)
+        return blocks + [name for name in self.metered.first(names) if name not in failed and name not in set(blocks)]
 
     def _progress(self) -> tuple[int, int]:
         """What a worker must raise: blocks taken, or models that failed."""

@@ -150,7 +150,7 @@ class _Side:
         """How far its models are from fp32, as far as that is known."""
         if self.conditions is None:
             return {}
-        found = deviations.of_store(self.store, self.conditions)
+        found = deviations.of_conditions(self.store.process_facts(self.conditions), self.conditions)
         return {model: one for model, one in found.items() if isinstance(one, Deviation)}
 
     def lack(self, known: Settled, model: str) -> str:

@@ -13,19 +13,21 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from device_profiles.cache import cache_folder
 from device_profiles.profile import Target
-from profiler import compilers, runtimes
+from profiler import compilers, runtimes, transports, trial
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.block_traces import Shapes
 from profiler.capture import BlockCache, stitch_for_compiling
 from profiler.fusing import read_fused, runtime_options
 from profiler.operators import OperatorGraph
 from profiler.pieces import Shape
+from profiler.runtimes.protocol import RuntimeOptions
+from profiler.transports.remote import RemoteTransport
 
 Compiled = Iterator[tuple[Assembly, OperatorGraph]]
 Made = TypeVar("Made")
@@ -70,9 +72,18 @@ def kept_at(
         cache: folder for results; the toolkit's own if None.
     """
     batch = [f"batch {target.batch}"] if target.batch > 1 else []
-    stamp = [str(version), runtimes.load(target.runtime.name).version, target.runtime.model_dump_json(), *batch]
+    stamp = [str(version), _compiles(target), target.runtime.model_dump_json(), *batch]
     name = hashlib.sha256("\n".join([*stamp, *networks]).encode()).hexdigest()[:32]
     return (cache or cache_folder()) / kind / f"{name}{suffix}"
+
+
+def _compiles(target: Target) -> str:
+    """What compiles networks for a target: a version of its runtime; of another device, the kind of device too."""
+    device = transports.elsewhere(target)
+    if device is None:
+        return runtimes.load(target.runtime.name).version
+    facts = device.facts(target.runtime.name)
+    return " ".join(str(facts.get(name)) for name in ("runtime_version", "device", "machine", "cpu_flags"))
 
 
 def export_blocks(assemblies: Sequence[Assembly], *, cache: Path | None = None, workers: int | None = None) -> None:
@@ -121,15 +132,22 @@ def _block_cache(cache: Path | None) -> BlockCache:
 
 def _graphs(assemblies: Sequence[Assembly], target: Target, blocks: BlockCache) -> Compiled:
     name, options = target.runtime.name, runtime_options(target)
-    compiler, runtime = compilers.load(name), runtimes.load(name)
+    compiler, device = compilers.load(name), transports.elsewhere(target)
+    fuse = runtimes.load(name).fuse if device is None else partial(_fused_there, name, device)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
     with tempfile.TemporaryDirectory(dir=memory) as place:
         path = Path(place) / "network.onnx"
         for assembly in assemblies:
             model = stitch_for_compiling(assembly, blocks)
             path.write_bytes(model)
-            fused = runtime.fuse(compiler.compile(path, options), options)
+            fused = fuse(compiler.compile(path, options), options)
             yield assembly, read_fused(model if fused is None else fused, name)
+
+
+def _fused_there(runtime: str, device: RemoteTransport, model: Path, options: RuntimeOptions) -> bytes | None:
+    """What the runtime of a device makes of a model: it need not be what it makes of it here."""
+    patience_s = runtimes.REGISTRY.get(runtime).traits.patience_s
+    return trial.fuse(model, runtime, options, patience_s=patience_s, device=device)
 
 
 @dataclass

@@ -27,8 +27,8 @@ def conditions_of(target: Target) -> Conditions:
     Raises:
         DeviceError: the runtime is not installed there.
     """
-    runtime, access = target.runtime, target.access
-    facts = dict(transports.load(access.transport, access.address, dict(access.options)).facts(runtime.name))
+    runtime = target.runtime
+    facts = dict(transports.of(target).facts(runtime.name))
     device, version, allowed = facts.pop("device"), facts.pop("runtime_version"), facts.pop("allowed")
     kind = KINDS[facts.pop("kind", "cpu")]
     return Conditions(

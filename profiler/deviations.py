@@ -12,7 +12,6 @@ from device_profiles.facts import Unavailable
 from device_profiles.profile import Target
 from profiler import calibration, runtimes, trial
 from profiler.measurement import Deviation
-from profiler.store import Store
 from profiler.subjects import Subject
 
 #: Sets of inputs that outputs are compared on, at most: the model is loaded anew for each. Of sets that nobody chose,
@@ -60,11 +59,9 @@ def asked(subject: Subject, target: Target, folder: Path, known: Set[tuple[str, 
     }
 
 
-def of_store(store: Store, conditions: Conditions) -> dict[str, Deviation | Unavailable]:
-    """The last comparison of each model under conditions, by its id; none where nothing is compared."""
-    if not _compares(conditions.precision, dict(conditions.options)):
-        return {}
-    return of_facts(store.process_facts(conditions))
+def of_conditions(facts: Iterable[Mapping[str, Any]], conditions: Conditions) -> dict[str, Deviation | Unavailable]:
+    """The last comparison of each model, by its id, from what processes said; none where nothing is compared."""
+    return of_facts(facts) if _compares(conditions.precision, dict(conditions.options)) else {}
 
 
 def _compares(precision: str, options: Mapping[str, Any]) -> bool:

@@ -77,6 +77,14 @@ class ProcessFinished:
     widest: float
 
 
+@dataclass(frozen=True)
+class LinkLost:
+    """The device is taken up again in `seconds`: why it was lost."""
+
+    reason: str
+    seconds: float
+
+
 Event = (
     CampaignStarted
     | ModelsConverted
@@ -86,6 +94,7 @@ Event = (
     | SlowBlock
     | ModelFailed
     | ProcessFinished
+    | LinkLost
 )
 Listener = Callable[[Event], None]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidModel
 from device_profiles.profile import Target, as_target
-from profiler import compilers, runtimes, trial
+from profiler import compilers, runtimes, transports, trial
 from profiler.drawing import draw
 from profiler.free_dims import Wanted, fix
 from profiler.onnx_graph import deciding, known_shapes, read_graph
@@ -81,8 +81,10 @@ def fused_graph(
     if not model.is_file():
         raise InvalidModel(f"there is no model file {model}", hint="Give the path of an .onnx file.")
     name, options = target.runtime.name, runtime_options(target)
-    if foreign:
-        fused = trial.fuse(model, name, options, patience_s=runtimes.REGISTRY.get(name).traits.patience_s)
+    device = transports.elsewhere(target)
+    if foreign or device is not None:
+        patience_s = runtimes.REGISTRY.get(name).traits.patience_s
+        fused = trial.fuse(model, name, options, patience_s=patience_s, device=device)
     else:
         fused = runtimes.load(name).fuse(model, options)
     if fused is None:

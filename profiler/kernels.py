@@ -103,7 +103,7 @@ def measured_kernels(store: Store, conditions: Conditions) -> dict[Operator, Lat
     share the rest.
     """
     measured = latencies(store, conditions)
-    call_ms = empty_call_ms(store, conditions, reference_ns(store, conditions))
+    call_ms = empty_call_ms(store.process_facts(conditions), reference_ns(store, conditions))
     call = 0.0 if isinstance(call_ms, Unavailable) else call_ms
     found = {}
     for row in store.models().values():

@@ -103,6 +103,45 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class MeteredEnergy:
+    """Energy of one inference of one model, from windows of many.
+
+    Attributes:
+        value_mj: net of what the device takes when idle, the median of the windows.
+        low_mj: lower end of the interval that a repeated measurement falls into with 95 % confidence; None with one
+            window, of which nothing is known.
+        high_mj: its upper end, or None.
+        gross_mj: all that the sensor saw, the median of the windows.
+        sensor: which sensor, and what it covers.
+        update_ms: how often the sensor is renewed.
+        windows: that it comes from.
+        modelled: it was worked out from a stated power, and not measured.
+    """
+
+    value_mj: float
+    low_mj: float | None
+    high_mj: float | None
+    gross_mj: float
+    sensor: str
+    update_ms: float
+    windows: int
+    modelled: bool = False
+
+    def to_plain(self) -> dict[str, Any]:
+        """As JSON-ready data, in mJ."""
+        return {
+            "value": self.value_mj,
+            "low": self.low_mj,
+            "high": self.high_mj,
+            "gross": self.gross_mj,
+            "sensor": self.sensor,
+            "update_ms": self.update_ms,
+            "windows": self.windows,
+            "modelled": self.modelled,
+        }
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One model on one target.
 
@@ -129,7 +168,7 @@ class Measurement:
     space: str | None
     arch: str | None
     latency: Latency
-    energy_mj: float | Unavailable
+    energy_mj: MeteredEnergy | Unavailable
     memory: Memory
     closure: float | None
     call_ms: float | Unavailable
@@ -167,8 +206,8 @@ class Measurement:
         }
 
 
-def _plain(value: float | Deviation | Unavailable) -> Any:
-    if isinstance(value, Deviation):
+def _plain(value: float | Deviation | MeteredEnergy | Unavailable) -> Any:
+    if isinstance(value, (Deviation, MeteredEnergy)):
         return value.to_plain()
     return {"unavailable": value.reason} if isinstance(value, Unavailable) else value
 

@@ -13,9 +13,10 @@ from device_profiles.errors import DeviceError
 from profiler import events
 from profiler.agent.job import PROTOCOL_VERSION, Job
 from profiler.agent.protocol import Block
+from profiler.energies import Wanted
 from profiler.records import ProfileRow
 from profiler.store import Store
-from profiler.transports.protocol import TimedOut, Transport
+from profiler.transports.protocol import LinkLost, TimedOut, Transport
 
 
 class BrokenProtocol(DeviceError):
@@ -38,6 +39,9 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
                 "run_ns": (float, int, type(None))},
     "memory": {"id": str},
     "deviation": {"id": str, "sets": int, "calibration": str},
+    "meter": {"name": str, "unavailable": str},
+    "energy": {"id": str},
+    "window": {"gross_mj": (int, float), "net_mj": (int, float), "sensor": str, "update_ms": (int, float)},
 }  # fmt: skip
 
 #: Seconds that a worker may be silent: before its first line, while a model is loaded and called for the first time,
@@ -50,6 +54,7 @@ _WORDS = {
     "memory": "load it and run it once",
     "block": "run it",
     "comparison": "run it on what it was calibrated on",
+    "energy": "run it before the energy meter",
     "profile": "run it under the profiler",
 }
 
@@ -67,6 +72,7 @@ class Reader:
         listener: told of what was committed.
         spent_s: device time spent before this worker.
         facts: what the host knows of the machine, kept with what the worker says of it.
+        metered: told of windows of the energy meter.
         load_s: a model may take this long to load and to run for the first time.
 
     Attributes:
@@ -83,6 +89,7 @@ class Reader:
         listener: events.Listener,
         spent_s: float,
         facts: list[dict[str, Any]],
+        metered: Wanted,
         load_s: float = LOAD_S,
     ) -> None:
         self.silence_s = START_S
@@ -96,6 +103,7 @@ class Reader:
         self._listener = listener
         self._spent_before_s = spent_s
         self._facts = facts
+        self._metered = metered
         self._models = {candidate.id for candidate in job.candidates}
         self._busy = ""
         self._finished = False
@@ -121,7 +129,7 @@ class Reader:
                     self._take(self._parsed(line))
             if not self._finished:
                 raise BrokenProtocol("the agent ended before it was finished", hint="Run the command again.")
-        except BrokenProtocol:
+        except (BrokenProtocol, LinkLost):  # no model is to blame
             raise
         except DeviceError as error:
             if not self._busy:
@@ -178,12 +186,27 @@ class Reader:
         elif event == "memory":
             self._idle()
             self._store.add_memory(self._process, model, line.get("process_peak_bytes"), line.get("unavailable"))
+        elif event == "energy":
+            self._take_energy(line)
         elif event == "finished":
             self._finished = True
         else:
-            if event == "deviation":
-                self._idle()
-            self._facts.append({"event": event, **line})
+            self._take_fact(event, line)
+
+    def _take_energy(self, line: dict[str, Any]) -> None:
+        self._idle()
+        told = self._metered.told(line)
+        if isinstance(told, dict):
+            self._facts.append(told)
+        else:
+            self._store.add_energy(self._process, line["id"], told)
+
+    def _take_fact(self, event: str, line: dict[str, Any]) -> None:
+        if event == "meter":
+            self._metered.give_up()
+        if event == "deviation":
+            self._idle()
+        self._facts.append({"event": event, **line})
 
     def _work(self, model: str, what: str, seconds: float) -> None:
         self._busy, self._what, self.silence_s = model, what, max(seconds, LEAST_S)
@@ -202,6 +225,8 @@ class Reader:
         if line.pop("nonce") != self._job.nonce:
             raise BrokenProtocol("the agent answered for another job", hint="Run the command again.")
         wanted = _FIELDS.get(str(line["event"]), {})
+        if line["event"] == "energy":
+            wanted = {**wanted, **({"unavailable": str} if "unavailable" in line else _FIELDS["window"])}
         typed = all(name in line and isinstance(line[name], kind) for name, kind in wanted.items())
         known = {line.get("id"), line.get("candidate")} <= {None, *self._models}
         exact = line["event"] != "block" or line.keys() == {"event", *wanted}

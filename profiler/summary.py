@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
-from profiler import closures, deviations, meters, reference, statistics
+from profiler import closures, deviations, energies, reference, statistics
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
 from profiler.records import BlockRow
@@ -102,12 +103,10 @@ def settled(
     return Settled(enough, {name: failure for name, failure in failed.items() if name not in enough}, against)
 
 
-def empty_call_ms(store: Store, conditions: Conditions, against_ns: float | None) -> float | Unavailable:
-    """What an empty call costs, over all processes, in the state of the reference sentinel."""
+def empty_call_ms(facts: Iterable[Mapping[str, Any]], against_ns: float | None) -> float | Unavailable:
+    """What an empty call costs, from what all processes said, in the state of the reference sentinel."""
     times = [
-        fact["ns"] / fact["sentinel_ns"]
-        for fact in store.process_facts(conditions)
-        if fact.get("event") == "call" and fact.get("sentinel_ns")
+        fact["ns"] / fact["sentinel_ns"] for fact in facts if fact.get("event") == "call" and fact.get("sentinel_ns")
     ]
     if not times or against_ns is None:
         return Unavailable("the runtime has no empty call, or none was timed")
@@ -133,10 +132,10 @@ def measurements(
     graphs = store.fused_graphs(conditions, wanted)
     profiles = {profile.model: profile for profile in store.profiles(conditions)}
     peaks = store.memory(conditions)
-    energies = store.energy(conditions)
-    call_ms = empty_call_ms(store, conditions, known.reference_ns)
-    apart = deviations.of_store(store, conditions)
-    unmeasured = meters.load("none").available() or Unavailable("energy is not measured yet")
+    facts = store.process_facts(conditions)
+    metered, unmetered = energies.of_store(store, conditions, facts), energies.missing(facts)
+    call_ms = empty_call_ms(facts, known.reference_ns)
+    apart = deviations.of_conditions(facts, conditions)
     found = []
     for model in wanted:
         latency, row, profile = known.latencies[model], rows[model], profiles.get(model)
@@ -159,7 +158,7 @@ def measurements(
                 space=row.space,
                 arch=row.arch,
                 latency=latency,
-                energy_mj=float(np.median(energies[model])) if model in energies else unmeasured,
+                energy_mj=metered.get(model, unmetered),
                 memory=Memory(
                     planned=planned_peak_bytes(graph) if graph else Unavailable("the fused graph is not known"),
                     allocator=allocator if allocator else Unavailable("the runtime's profiler reports none"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,12 +15,13 @@ from numpy.typing import NDArray
 
 from device_profiles import errors
 from device_profiles.errors import HwnasError, InvalidModel
+from profiler.agent.trial import apart
 from profiler.operators import Tensor
 from profiler.runtimes.protocol import RuntimeOptions
+from profiler.transports.remote import RemoteTransport
 
 #: A model that takes longer to load and run once is not tried any further.
 PATIENCE_S = 120.0
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -90,25 +89,35 @@ def run_once(
     )
 
 
-def fuse(model: Path, runtime: str, options: RuntimeOptions, *, patience_s: float = PATIENCE_S) -> bytes | None:
-    """`Runtime.fuse` in a process of its own.
+def fuse(
+    model: Path,
+    runtime: str,
+    options: RuntimeOptions,
+    *,
+    patience_s: float = PATIENCE_S,
+    device: RemoteTransport | None = None,
+) -> bytes | None:
+    """`Runtime.fuse` in a process of its own, on this machine or on a device.
 
     Raises:
         InvalidModel: the runtime refuses the model, or dies of it.
+        LinkLost: the link to the device is gone.
     """
-    with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
-        folder = Path(place)
-        plain = {**asdict(options), "options": dict(options.options)}
-        result, died = _process(
-            folder, {"do": "fuse", "model": str(model), "runtime": runtime, "options": plain}, patience_s
-        )
-        if result is None:
-            raise InvalidModel(f"{runtime} cannot compile {model.name}: {died}", hint="Export it again.")
-        if result["error"]:
-            kind = getattr(errors, result["kind"], InvalidModel)
-            made = kind(result["error"], hint=result["hint"]) if issubclass(kind, HwnasError) else InvalidModel("")
-            raise made
-        return (folder / "fused.onnx").read_bytes() if result["fused"] else None
+    job = {"do": "fuse", "runtime": runtime, "options": {**asdict(options), "options": dict(options.options)}}
+    if device is not None:
+        files = {path.name: path for path in model.parent.glob(f"{model.stem}.*")} if model.suffix != ".onnx" else {}
+        result, died, content = device.trial({**job, "model": model.name}, {**files, model.name: model}, patience_s)
+    else:
+        with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
+            result, died = _process(Path(place), {**job, "model": str(model)}, patience_s)
+            made = Path(place) / "fused.onnx"
+            content = made.read_bytes() if made.exists() else b""
+    if result is None:
+        raise InvalidModel(f"{runtime} cannot compile {model.name}: {died}", hint="Export it again.")
+    if result["error"]:
+        kind = getattr(errors, result["kind"], InvalidModel)
+        raise kind(result["error"], hint=result["hint"]) if issubclass(kind, HwnasError) else InvalidModel("")
+    return content if result["fused"] else None
 
 
 def expected(
@@ -146,19 +155,7 @@ def save_inputs(path: Path, inputs: Mapping[str, NDArray[Any]]) -> None:
 def _process(folder: Path, job: Mapping[str, Any], patience_s: float) -> tuple[dict[str, Any] | None, str]:
     """The result, or None and how the process ended."""
     (folder / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, "-m", "profiler.agent.trial", str(folder)]
-    try:
-        done = subprocess.run(
-            command, cwd=_ROOT, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"it took more than {patience_s:.0f} s"
-    path = folder / "result.json"
-    if done.returncode != 0 or not path.exists():
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"code {done.returncode}"]
-        return None, f"the runtime ended with it ({'signal' if done.returncode < 0 else 'error'} {last[0]})"
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result, ""
+    return apart(folder, patience_s)
 
 
 def _plain(words: str) -> str:

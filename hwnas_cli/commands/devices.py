@@ -1,4 +1,4 @@
-"""`hwnas devices`: list, show, detect, deploy."""
+"""`hwnas devices`: list, show, detect, add, deploy, check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas_cli.answer import Answer, Json, answers, table
+from hwnas_cli.answer import Answer, Json, answers, say, table
 
 devices = typer.Typer(no_args_is_help=True, help="Targets: a device plus the way it runs models.")
 
@@ -84,17 +84,124 @@ def detect(
 
 @devices.command()
 @answers("devices")
-def deploy(
-    target: Annotated[str, typer.Argument(help="A shipped name or a TOML file.")], as_json: Json = False
+def add(
+    name: Annotated[str, typer.Argument(help="How commands shall call the device.")],
+    ssh: Annotated[str | None, typer.Option(help="A Linux board: HOST or USER@HOST.")] = None,
+    adb: Annotated[str | None, typer.Option(help="An Android phone: its serial number, see `adb devices`.")] = None,
+    port: Annotated[int | None, typer.Option(help="Of ssh, if it is not that of ~/.ssh/config.")] = None,
+    runtime: Annotated[str, typer.Option(help="What runs the models there.")] = "onnxruntime",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The TOML file; else NAME.toml.")] = None,
+    as_json: Json = False,
 ) -> Answer:
-    """Install the agent on a remote device. Not part of this version.
+    """Describe another device as a target: it is asked what it is, and nothing is left on it.
 
     Examples:
 
-        hwnas devices deploy my-board.toml
+        hwnas devices add pi --ssh pi@raspberry.local
 
-        hwnas devices deploy phone --json
+        hwnas devices add phone --adb 9A251FFAZ00A --json
     """
     from device_profiles.errors import UsageError
+    from device_profiles.profile import Fact, from_plain, save, to_plain, to_toml
+    from profiler import runtimes, transports
 
-    raise UsageError("devices deploy is not part of this version", hint="Local targets need no deployment.")
+    if (ssh is None) == (adb is None):
+        raise UsageError("a device is behind --ssh or behind --adb", hint="hwnas devices add pi --ssh pi@HOST")
+    if port is not None and ssh is None:
+        raise UsageError("--port is of --ssh", hint="Leave it out.")
+    runtimes.REGISTRY.get(runtime)
+    kind, address = ("ssh", ssh) if ssh is not None else ("adb", adb)
+    access = {"transport": kind, "address": address or "", "options": {} if port is None else {"port": port}}
+    made = from_plain({"name": name, "access": access, "runtime": {"name": runtime}})
+    facts = transports.elsewhere_or_refuse(made).describe()
+    known = {fact: Fact(value=value, source=f"the device, over {kind}") for fact, value in facts.items()}
+    board = facts.get("board") or facts.get("cpu_model") or facts.get("machine")
+    made = made.model_copy(update={"hardware": known, "description": f"{board}, {runtime} on one thread"})
+    path = output or Path(f"{name}.toml")
+    save(made, path)
+    data = {"target": to_plain(made), "path": str(path)}
+    return Answer(data, f"{to_toml(made).rstrip()}\n# written to {path}; next: hwnas devices deploy {path}")
+
+
+@devices.command()
+@answers("devices")
+def deploy(
+    target: Annotated[str, typer.Argument(help="A shipped name or a TOML file.")],
+    wheels: Annotated[Path | None, typer.Option(help="A folder of wheels, for a device without a network.")] = None,
+    python: Annotated[Path | None, typer.Option(help="A folder with a Python, for a phone: it is pushed.")] = None,
+    as_json: Json = False,
+) -> Answer:
+    """Install the agent, and its runtime where that is missing, on a device; one kernel is run to see that it works.
+
+    Examples:
+
+        hwnas devices deploy pi.toml
+
+        hwnas devices deploy pi.toml --wheels wheels --json
+    """
+    from dataclasses import asdict
+
+    import device_profiles
+    from device_profiles.errors import UsageError
+    from profiler import transports
+    from profiler.transports import deploying
+    from profiler.transports.adb import AdbTransport
+
+    found = device_profiles.load(target)
+    device = transports.elsewhere_or_refuse(found)
+    if python is not None:
+        if not isinstance(device, AdbTransport):
+            raise UsageError("--python is for phones: a board has its own", hint="Leave it out.")
+        say(f"pushing {python}")
+        device.push(python)
+    made = deploying.deploy(device, found.runtime.name, wheels=wheels)
+    one_ms = deploying.try_out(found)
+    new = ", ".join(made.installed) or "nothing"
+    data = {"target": found.name, **asdict(made), "kernel_ms": one_ms}
+    text = (
+        f"{found.name}: Python {made.python} on {made.machine}; installed {new}; a convolution took {one_ms:.3g} ms\n"
+        f"next: hwnas devices check {target}"
+    )
+    return Answer(data, text)
+
+
+@devices.command()
+@answers("devices")
+def check(
+    target: Annotated[str, typer.Argument(help="A shipped name or a TOML file.")],
+    seconds: Annotated[str, typer.Option(help="How long the device is watched.")] = "30s",
+    as_json: Json = False,
+) -> Answer:
+    """Watch a device for half a minute: what would disturb a campaign, and what to do about it.
+
+    Examples:
+
+        hwnas devices check local-onnxruntime
+
+        hwnas devices check pi.toml --json
+    """
+    import device_profiles
+    from device_profiles.units import parse_duration_s
+    from profiler import steadiness, transports
+
+    found, watched_s = device_profiles.load(target), parse_duration_s(seconds)
+    say(f"watching {found.name} for {watched_s:.0f} s")
+    said = dict(transports.of(found).check(watched_s, found.runtime.name))
+    judged = steadiness.judge(said)
+    data = {
+        "target": found.name,
+        "steady": not judged.disturbances,
+        "sentinel_ms": judged.sentinel_ms,
+        "slow_share": judged.slow_share,
+        "spread": judged.spread,
+        "temperatures_c": said["after_c"],
+        "runtime": said.get("runtime"),
+        "disturbances": [{"what": what, "remedy": remedy} for what, remedy in judged.disturbances],
+    }
+    lines = [
+        f"{found.name}: sentinel {judged.sentinel_ms:.3g} ms, deciles {judged.spread:.0%} apart, "
+        f"slow {judged.slow_share:.0%} of the time"
+    ]
+    lines += [f"{what}: {remedy}" for what, remedy in judged.disturbances]
+    lines += [] if judged.disturbances else ["nothing would disturb a campaign"]
+    return Answer(data, "\n".join(lines), 1 if judged.disturbances else 0)

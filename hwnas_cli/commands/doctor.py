@@ -49,10 +49,13 @@ def doctor(
         + (f": {one.folder}" if one.installed else f": not installed; {one.command}")
         for name, one in known.items()
     ]
+    meters = _meters()
+    lines += [f"{row['state']:8} meter {row['name']}: {row['detail']}" for row in meters]
     ready = not hints
     data = {
         "ready": ready,
         "runtimes": runtimes,
+        "meters": meters,
         "converters": [{"name": n, "installed": c.installed, "install": c.command} for n, c in known.items()],
         "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail, "hint": "" if c.ok else c.hint} for c in checks],
     }
@@ -79,4 +82,17 @@ def _runtimes() -> list[dict[str, str]]:
                 except DeviceError as error:
                     state, detail = "-", f"{error.message}; {error.hint}"
         found.append({"name": name, "state": state, "detail": detail or "simulated"})
+    return found
+
+
+def _meters() -> list[dict[str, str]]:
+    """Each meter of energy: that it can be read, or why not and what to do."""
+    from profiler import meters
+
+    found = []
+    for name in meters.names():
+        if name != meters.NONE:
+            missing = meters.load(name).available()
+            detail = "can be read" if missing is None else missing.reason
+            found.append({"name": name, "state": "ok" if missing is None else "-", "detail": detail})
     return found

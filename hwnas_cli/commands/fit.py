@@ -68,6 +68,7 @@ def fit(
         "device_s": card.device_s,
         "half_width": card.half_width,
         "encoding": card.encoding,
+        "sensor": card.sensor,
         "path": str(output),
     }
     width = "without an interval (fewer than 9 networks)"
@@ -77,6 +78,8 @@ def fit(
         f"{card.predictor} for {card.cost} on {card.target}: {len(card.trained_on)} networks, {card.kernels} kernels, "
         f"{card.device_s:.0f} s of device time; {width}; written to {output}"
     )
+    if card.sensor is not None:
+        text += f"\nenergy, net of idling, by {card.sensor}"
     if card.encoding is not None:
         text += f"\n{card.space}: {Fidelity(**card.encoding)}"
         if card.encoding["why"]:

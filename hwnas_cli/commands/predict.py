@@ -66,6 +66,9 @@ def predict(
     missing = [row["missing"] for row in rows if row["coverage"] < trust.LEAST_COVERAGE]
     warning = trust.warning(loaded.card.cost, found, missing, cost=loaded.card.cost)
     data = {"predictions": rows, "failed": failed, "warning": warning}
+    sensor = getattr(loaded.card, "sensor", None)
+    if sensor is not None:
+        data["sensor"] = sensor
     lines = [f"failed: {_called(row)}: {row['reason']}" for row in failed]
     if not rows:
         last = refused[-1][1]
@@ -82,6 +85,7 @@ def predict(
     ]
     heads = ["", f"{loaded.card.cost} [{rows[0]['unit']}]", "90 % interval", "coverage", "unknown kernels"]
     lines += [] if warning is None else [f"warning: {warning}"]
+    lines += [] if sensor is None else [f"energy, net of idling, by {sensor}"]
     return Answer(data, "\n".join([table(heads, shown), *lines]))
 
 

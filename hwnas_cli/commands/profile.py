@@ -47,12 +47,13 @@ def profile(
     batch: Batches = None,
     inputs: Inputs = None,
     calibration: Calibration = None,
+    energy: Annotated[str | None, typer.Option(help="The meter of energy, in place of the target's.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try what failed before again, whatever the reason.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for others to finish measuring on the device.")] = False,
     until: Annotated[str | None, typer.Option(help="Choose what to measure until predictions are this good.")] = None,
     as_json: Json = False,
 ) -> Answer:
-    """Measure latency and memory of models.
+    """Measure latency, memory and, where there is a meter, energy of models.
 
     Kernels of runtimes that cannot time them in the graph are measured alone as well, without being asked.
 
@@ -70,18 +71,23 @@ def profile(
         hwnas profile local-onnxruntime --model mobilenet.onnx --spread 1%
 
         hwnas profile local-onnxruntime --model detector.onnx --shape images=1x3x320x320
+
+        hwnas profile local-onnxruntime --model mobilenet.onnx --energy rapl
     """
     import device_profiles
     import profiler
     from device_profiles.units import parse_duration_s, parse_fraction
     from hwnas_cli.progress import Live
-    from profiler import unmade
+    from profiler import meters, unmade
 
     wanted = None if until is None else parse_fraction(until)
     limits = profiler.Budget(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
     chosen = device_profiles.load(target)
+    if energy is not None:
+        meters.require(energy)
+        chosen = chosen.model_copy(update={"energy": energy})
     _require_quantised(calibration, chosen)
     batches = batches_of(batch, chosen.batch)
     chosen = chosen.model_copy(update={"batch": batches[0] if len(batches) == 1 else 1})

@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
     worker.take_blocks(guard)
     emit("state", **_state(workloads, runtime.clock))
     worker.profile_all(guard)
+    worker.meter_all()
     emit("finished")
     return 0
 
@@ -63,6 +64,7 @@ class Worker:
         self._emit = emit
         self._sessions: dict[str, Any] = {}
         self._works: dict[str, Any] = {}
+        self._started_s = time.monotonic()
 
     def weigh(self) -> None:
         """Peak memory of a process that runs each model alone."""
@@ -182,6 +184,28 @@ class Worker:
                     run_ns=profile.run_ns,
                     sentinel_ns=sorted(guards)[1],
                 )
+
+    def meter_all(self) -> None:
+        """Energy: a window of each model that wants one, while there is time."""
+        from device_profiles.facts import Unavailable
+        from profiler import meters
+
+        how = self._job.metering
+        wanted = [one for one in self._job.candidates if one.energy and one.id in self._works]
+        if how is None or not wanted:
+            return
+        meter = meters.load(how.meter, how.hardware)
+        missing = meter.available()
+        if missing is not None:
+            self._emit("meter", name=how.meter, unavailable=missing.reason)
+            return
+        for number, candidate in enumerate(wanted):
+            if number and time.monotonic() - self._started_s > how.seconds:
+                return
+            self._emit("taking", id=candidate.id, what="energy", seconds=2.0 * how.window_s)
+            found = meter.measure(self._works[candidate.id].call, window_s=how.window_s)
+            told = {"unavailable": found.reason} if isinstance(found, Unavailable) else asdict(found)
+            self._emit("energy", id=candidate.id, **told)
 
     def _options(self, optimisation: str | None = None) -> Any:
         from profiler.runtimes.protocol import RuntimeOptions

@@ -61,6 +61,7 @@ class Candidate:
         sets: how many sets there are.
         calibration: digest of what the model was calibrated on, told with the comparison.
         allowed: the largest deviation with which it runs in the precision that was asked for; 0 for any.
+        energy: whether a window of the meter is wanted.
     """
 
     id: str
@@ -75,6 +76,24 @@ class Candidate:
     sets: int = 0
     calibration: str = ""
     allowed: float = 0.0
+    energy: bool = False
+
+
+@dataclass(frozen=True)
+class Metering:
+    """How energy is taken.
+
+    Attributes:
+        meter: its registered name.
+        window_s: a window lasts at least this long.
+        seconds: no window begins when the worker has run for so long; one is taken in any case.
+        hardware: facts of the target, for a meter that needs one.
+    """
+
+    meter: str
+    window_s: float
+    seconds: float
+    hardware: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,7 @@ class Job:
         plan: how blocks are taken.
         candidates: what to measure.
         empty: path of the smallest model, whose time is what a call costs; empty if calls cost nothing.
+        metering: how energy is taken, or None.
     """
 
     nonce: str
@@ -104,6 +124,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     affinity: tuple[int, ...] = ()
     empty: str = ""
+    metering: Metering | None = None
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""
@@ -121,4 +142,11 @@ class Job:
             for candidate in data.pop("candidates")
         )
         affinity = tuple(data.pop("affinity"))
-        return Job(candidates=candidates, plan=JobPlan(**data.pop("plan")), affinity=affinity, **data)
+        metering = data.pop("metering", None)
+        return Job(
+            candidates=candidates,
+            plan=JobPlan(**data.pop("plan")),
+            affinity=affinity,
+            metering=None if metering is None else Metering(**metering),
+            **data,
+        )

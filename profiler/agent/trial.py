@@ -7,6 +7,7 @@ runtime alone.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _TYPES = {
 #: Types whose numbers decide what reads them, and how many of them are told.
 _NUMBERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
 MOST_VALUES = 64
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +33,23 @@ def main(arguments: list[str]) -> int:
     result = {"fuse": fuse, "expected": expected, "run": run}[job["do"]](folder, job)
     (folder / "result.json").write_text(json.dumps(result))
     return 0
+
+
+def apart(folder: Path, patience_s: float) -> tuple[dict[str, Any] | None, str]:
+    """Run `main` on a folder in a process of its own: the result, or None and how it ended."""
+    command = [sys.executable, "-m", "profiler.agent.trial", str(folder)]
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"it took more than {patience_s:.0f} s"
+    path = folder / "result.json"
+    if done.returncode != 0 or not path.exists():
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"code {done.returncode}"]
+        return None, f"the runtime ended with it ({'signal' if done.returncode < 0 else 'error'} {last[0]})"
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result, ""
 
 
 def fuse(folder: Path, job: dict[str, Any]) -> dict[str, Any]:

@@ -36,4 +36,10 @@ class EnergyMeter(Protocol):
         """Energy of `work`, repeated for `window_s` seconds, per repetition."""
 
 
-MakeMeter = Callable[[], EnergyMeter]
+MakeMeter = Callable[..., EnergyMeter]
+"""A module's `METER`; it may name hardware facts of the target that it is made with, as `hardware`."""
+
+#: A window lasts at least this long.
+WINDOW_S = 5.0
+#: What begins the name of a sensor that is none: energy that was worked out, not read.
+MODELLED = "modelled"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from device_profiles.conditions import Conditions
 from device_profiles.errors import InvalidData, SchemaMismatch
 from profiler import row_checks, schema
+from profiler.meters.protocol import Energy
 from profiler.operators import Operator, OperatorGraph, operator_from_plain
 from profiler.records import BlockRow, ModelRow, ProfileRow
 from profiler.store.opened import OpenStore
@@ -154,14 +155,19 @@ class ReadStore(OpenStore):
         rows = self._of_processes(schema.MEMORY, conditions)
         return {row["model"]: (row["process_peak_bytes"], row["unavailable"]) for row in rows}
 
-    def energy(self, conditions: Conditions) -> dict[str, list[float]]:
-        """Net energy of one inference in mJ, of each window, by model."""
-        found: dict[str, list[float]] = {}
+    def metered(self, conditions: Conditions) -> dict[str, list[Energy]]:
+        """Energy of one inference, of each window, by model."""
+        found: dict[str, list[Energy]] = {}
         for row in self._of_processes(schema.ENERGY, conditions, schema.ENERGY.c.id):
             if not 0.0 < row["net_mj"] <= row["gross_mj"]:
                 raise row_checks.damaged(schema.ENERGY, row, self.url, "net energy is 0 or more than gross")
-            found.setdefault(row["model"], []).append(row["net_mj"])
+            window = Energy(row["gross_mj"], row["net_mj"], row["sensor"], row["update_ms"])
+            found.setdefault(row["model"], []).append(window)
         return found
+
+    def energy(self, conditions: Conditions) -> dict[str, list[float]]:
+        """Net energy of one inference in mJ, of each window, by model."""
+        return {model: [one.net_mj for one in windows] for model, windows in self.metered(conditions).items()}
 
     def failures(self, conditions: Conditions) -> dict[str, tuple[str, str, str]]:
         """Kind, reason and hint of what failed under conditions, by model."""
@@ -248,6 +254,9 @@ def _is_fact(fact: Any) -> bool:
         return False
     if fact.get("event") == "deviation":
         return _is_deviation(fact)
+    if fact.get("event") in ("energy", "meter"):
+        about = "id" if fact["event"] == "energy" else "name"
+        return all(isinstance(fact.get(name), str) for name in (about, "unavailable"))
     times = {"reference": ("sentinel_ns",), "state": ("gemm_ns", "memory_ns")}.get(str(fact.get("event")), ())
     return all(_is_number(fact[name], 1e-9) for name in times if name in fact)
 

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from device_profiles.errors import InvalidData
+from device_profiles.errors import InvalidData, UsageError
+from device_profiles.profile import Target
 from device_profiles.registry import Registry
 from profiler.transports.protocol import MakeTransport, Transport
+from profiler.transports.remote import RemoteTransport
 
-__all__ = ["REGISTRY", "load", "names"]
+__all__ = ["LOCAL", "REGISTRY", "elsewhere", "load", "names", "of"]
 
-REGISTRY: Registry[MakeTransport] = Registry("transport", "profiler.transports", attribute="TRANSPORT")
+#: The transport of this machine.
+LOCAL = "local"
+
+REGISTRY: Registry[MakeTransport] = Registry(
+    "transport", "profiler.transports", attribute="TRANSPORT", skip=("protocol", "remote", "deploying")
+)
+
+
+def of(target: Target) -> Transport:
+    """The way to a target's device; raises what `load` does."""
+    return load(target.access.transport, target.access.address, dict(target.access.options))
+
+
+def elsewhere(target: Target) -> RemoteTransport | None:
+    """The way to a target's device, or None where that is this machine."""
+    found = None if target.access.transport == LOCAL else of(target)
+    return found if isinstance(found, RemoteTransport) else None
+
+
+def elsewhere_or_refuse(target: Target) -> RemoteTransport:
+    """The way to a target's device.
+
+    Raises:
+        UsageError: it is this machine.
+    """
+    found = elsewhere(target)
+    if found is None:
+        raise UsageError(f"{target.name} is this machine: nothing is to be installed", hint="hwnas doctor")
+    return found
 
 
 def names() -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from device_profiles.errors import DeviceError
-from profiler.transports.protocol import TimedOut
+from profiler.transports.protocol import AgentEnded, TimedOut
 
 #: Seconds between two looks at a silent agent.
 _LOOK_S = 0.2
@@ -32,6 +31,7 @@ class LocalTransport:
     """
 
     options: ClassVar[tuple[str, ...]] = ()
+    retries: ClassVar[int] = 0
 
     def __init__(self, address: str = "", options: Mapping[str, object] | None = None, *, root: Path = _ROOT) -> None:
         self._root = root
@@ -41,6 +41,18 @@ class LocalTransport:
         from profiler.agent.facts import of_device
 
         return of_device(runtime)
+
+    def hold(self, *, wait: bool) -> None:
+        """The lock of this machine is the campaign's own."""
+
+    def drop(self) -> None:
+        """There is no link."""
+
+    def check(self, seconds: float, runtime: str) -> Mapping[str, Any]:
+        """Watch this machine."""
+        from profiler.agent.checks import watch
+
+        return watch(seconds, runtime)
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent and yield its lines."""
@@ -78,7 +90,7 @@ class LocalTransport:
             if process.returncode != 0:
                 errors.seek(0)
                 tail = "\n".join(errors.read().strip().splitlines()[-5:])
-                raise DeviceError(f"the agent ended with code {process.returncode}: {tail or 'no message'}")
+                raise AgentEnded(f"the agent ended with code {process.returncode}: {tail or 'no message'}")
 
 
 class _Watch:

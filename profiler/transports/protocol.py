@@ -13,11 +13,51 @@ class TimedOut(DeviceError):
     """The agent was silent for too long."""
 
 
+class AgentEnded(DeviceError):
+    """The agent ended with an error."""
+
+
+class LinkLost(DeviceError):
+    """The link to a device is gone; the device may come back."""
+
+
+class Unreachable(LinkLost):
+    """There is no way to the device now."""
+
+
+class DeviceFull(DeviceError):
+    """The device has no space for what is sent to it."""
+
+
+class NotDeployed(DeviceError):
+    """The device has no agent, or one of another version."""
+
+
+class HostKeyUnknown(DeviceError):
+    """Nobody has ever said that this is the host."""
+
+
+class HostKeyChanged(DeviceError):
+    """The host is another one than it was."""
+
+
 class Transport(Protocol):
     """A way to one device. Timing happens there, never across the link."""
 
     #: Names of the options that a profile may give; a profile may come from anybody, so none may name code that runs.
     options: ClassVar[tuple[str, ...]]
+    #: How often in a row a campaign goes on after a lost link without having got anything; 0 where there is no link.
+    retries: ClassVar[int]
+
+    def hold(self, *, wait: bool) -> None:
+        """Take the device's own lock, where that is not this machine's; it ends with the link.
+
+        Raises:
+            DeviceBusy: somebody else measures there.
+        """
+
+    def drop(self) -> None:
+        """End the link, if there is one; the next call makes another."""
 
     def facts(self, runtime: str) -> Mapping[str, Any]:
         """What the device says of itself: `profiler.agent.facts.of_device` there.
@@ -28,6 +68,9 @@ class Transport(Protocol):
         Raises:
             DeviceError: the runtime is not installed there, or the device cannot be reached.
         """
+
+    def check(self, seconds: float, runtime: str) -> Mapping[str, Any]:
+        """Watch the device for some seconds: what `profiler.agent.checks.watch` says there."""
 
     def run(self, folder: Path, environment: Mapping[str, str], silence_s: Callable[[], float]) -> Generator[str]:
         """Run the agent on `folder/job.json` and yield its lines as they come.
@@ -41,7 +84,7 @@ class Transport(Protocol):
 
         Raises:
             TimedOut: it was silent for longer.
-            DeviceError: the agent ended with an error; the message carries the end of its standard error.
+            AgentEnded: it ended with an error; the message carries the end of its standard error.
         """
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import device_profiles.host as host
-from device_profiles.facts import Unavailable, Unknown
+from device_profiles.facts import Unknown
 from device_profiles.profile import Fact, Target, load, save
 
 CPUINFO = """processor\t: 0
@@ -70,58 +70,6 @@ def test_an_arm_cpu_is_named_by_its_own_keys(tmp_path: Path) -> None:
     facts = host.host_facts(root)
     assert facts["cpu_model"] == Fact(value="Raspberry Pi 5", source="/proc/cpuinfo")
     assert facts["cpu_flags"] == Fact(value="fp asimd", source="/proc/cpuinfo")
-
-
-def test_no_sensor_is_unavailable_with_a_reason_for_each_kind(tmp_path: Path) -> None:
-    found = host.energy_source(tmp_path)
-    assert isinstance(found, Unavailable)
-    for kind in ("RAPL", "hwmon", "INA3221", "power_supply"):
-        assert f"{kind}: not there" in found.reason
-    assert str(found).startswith("unavailable: ")
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"sys/class/powercap/intel-rapl:0/energy_uj": "123\n"},
-        {"sys/class/hwmon/hwmon3/power1_input": "15000000\n"},
-        {"sys/class/hwmon/hwmon1/in1_input": "5000\n", "sys/class/hwmon/hwmon1/name": "ina3221\n"},
-        {"sys/class/power_supply/battery/current_now": "300000\n"},
-    ],
-)
-def test_the_first_sensor_that_can_be_read_is_found(tmp_path: Path, files: dict[str, str]) -> None:
-    assert host.energy_source(lay(tmp_path, files)) == str(tmp_path / next(iter(files)))
-
-
-def test_rapl_comes_first_and_by_its_lowest_domain(tmp_path: Path) -> None:
-    root = lay(
-        tmp_path,
-        {
-            "sys/class/power_supply/battery/current_now": "1\n",
-            "sys/class/powercap/intel-rapl:1/energy_uj": "1\n",
-            "sys/class/powercap/intel-rapl:0/energy_uj": "1\n",
-        },
-    )
-    assert host.energy_source(root) == str(root / "sys/class/powercap/intel-rapl:0/energy_uj")
-
-
-def test_a_voltage_of_another_chip_is_no_energy_sensor(tmp_path: Path) -> None:
-    root = lay(
-        tmp_path,
-        {"sys/class/hwmon/hwmon1/in0_input": "1200\n", "sys/class/hwmon/hwmon1/name": "nct6775\n",
-         "sys/class/hwmon/hwmon2/in0_input": "1200\n"},
-    )  # fmt: skip
-    assert isinstance(host.energy_source(root), Unavailable)
-
-
-def test_a_sensor_without_permission_is_passed_over_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = lay(tmp_path, {"sys/class/powercap/intel-rapl:0/energy_uj": "1\n"})
-    monkeypatch.setattr(host.os, "access", lambda path, mode: False)
-    found = host.energy_source(root)
-    assert isinstance(found, Unavailable)
-    assert "RAPL: permission denied" in found.reason and "hwmon: not there" in found.reason
 
 
 def test_this_machine_becomes_a_target_that_can_be_saved(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 def test_the_doctor_looks_at_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {check.name: check for check in checks.doctor()}
-    assert {"python", "numpy", "onnxruntime", "pinning", "timer", "energy", "cache"} <= set(found)
+    assert {"python", "numpy", "onnxruntime", "pinning", "timer", "cache"} <= set(found)
     assert found["python"].ok and found["numpy"].ok
     assert all(check.detail for check in found.values())
 
