@@ -25,6 +25,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from profiler.agent.lasting_trials import Trials
+
 #: A host says something at least this often, if only that it is there.
 SILENCE_S = 60.0
 #: Files that were sent are kept up to this size, those that were used last.
@@ -50,6 +52,7 @@ class Server:
         self._asked: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._child: subprocess.Popen[bytes] | None = None
         self._held = contextlib.ExitStack()
+        self._trials = Trials()
         for folder in (self._files, self._jobs):
             folder.mkdir(parents=True, exist_ok=True)
         for left in self._jobs.iterdir():  # of agents that were killed
@@ -86,6 +89,7 @@ class Server:
         except (Gone, ValueError, KeyError, OSError):
             pass
         self._kill()
+        self._trials.close()
         self._asked.put(None)
 
     def _put(self, asked: Mapping[str, Any], stream: _Stream) -> dict[str, Any]:
@@ -183,11 +187,9 @@ class Server:
 
     def _trial(self, asked: Mapping[str, Any]) -> None:
         """`profiler.agent.trial` in a process of its own, and the file that it made."""
-        from profiler.agent.trial import apart
-
         with self._folder(asked["files"]) as folder:
             (folder / "job.json").write_text(json.dumps(asked["job"]))
-            result, died = apart(folder, float(asked["patience_s"]))
+            result, died = self._trials.run(folder, float(asked["patience_s"]))
             made = folder / "fused.onnx"
             content = made.read_bytes() if made.exists() else b""
             self._tell({"result": result, "died": died, "size": len(content)}, content)

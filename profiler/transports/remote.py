@@ -151,7 +151,10 @@ def _files(folder: Path) -> dict[str, Path]:
 
     A model of two files, such as ncnn's, is named by one of them; the ONNX file that it was made from stays here.
     """
-    job = Job.read(folder / "job.json")
+    try:
+        job = Job.read(folder / "job.json")
+    except (KeyError, TypeError, ValueError):  # the agent says what is wrong with it
+        return {"job.json": folder / "job.json"}
     named = {one for c in job.candidates for one in (c.file, c.inputs, c.expected) if one} | ({job.empty} - {""})
     suffixes = {Path(c.file).suffix for c in job.candidates}
     stems = {Path(c.file).stem for c in job.candidates if Path(c.file).suffix != ".onnx"}

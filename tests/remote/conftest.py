@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +26,13 @@ class Board:
         port: of its sshd.
         home: folder that stands for the user's home there.
         place: where its keys and settings are.
+        server: its sshd.
     """
 
     port: int
     home: Path
     place: Path
+    server: subprocess.Popen
 
     def target(self, runtime: str = "onnxruntime", **options):
         """A target on it."""
@@ -37,19 +41,9 @@ class Board:
 
     def cut(self):
         """End all sessions, as a network does that is gone."""
-        subprocess.run(["pkill", "-KILL", "-f", str(self.place / "marker")], check=False)
-        for pid in _sessions(self.port):
-            subprocess.run(["kill", "-KILL", str(pid)], check=False)
-
-
-def _sessions(port):
-    """Processes of sshd that serve a connection: children of the one that listens."""
-    found = subprocess.run(["pgrep", "-f", f"sshd.*{port}"], capture_output=True, text=True, check=False)
-    listener = found.stdout.split()[:1]
-    if not listener:
-        return []
-    children = subprocess.run(["pgrep", "-P", listener[0]], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in children.stdout.split()]
+        found = subprocess.run(["pgrep", "-P", str(self.server.pid)], capture_output=True, text=True, check=False)
+        for pid in found.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def free_port():
@@ -70,7 +64,9 @@ def start_sshd(place: Path, home: Path, *, shell: str = "sh") -> tuple[int, subp
     (place / "authorized").write_text((place / "user.pub").read_text())
     (place / "authorized").chmod(0o600)
     enter = place / "enter"
-    enter.write_text(f'#!/bin/sh\ncd {home} && export HOME={home} && exec {shell} -c "$SSH_ORIGINAL_COMMAND"\n')
+    enter.write_text(
+        f'#!/bin/sh\ncd {home} && export HOME={home} HWNAS_LOCKS={home}/locks && exec {shell} -c "$SSH_ORIGINAL_COMMAND"\n'
+    )
     enter.chmod(0o755)
     (place / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host\nAuthorizedKeysFile {place}/authorized\n"
@@ -97,7 +93,7 @@ def board(tmp_path_factory):
     port, server = start_sshd(place, home)
     before = os.environ.get(CONFIG)
     os.environ[CONFIG] = str(place / "config")
-    yield Board(port, home, place)
+    yield Board(port, home, place, server)
     server.kill()
     server.wait()
     if before is None:
@@ -114,7 +110,8 @@ def deployed(board):
 
     python = board.home / "bin" / "python3"
     python.parent.mkdir()
-    python.symlink_to(Path(os.sys.executable))
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     enter = board.place / "enter"
     enter.write_text(enter.read_text().replace("&& exec", f"&& export PATH={python.parent}:$PATH && exec"))
     deploying.deploy(transports.elsewhere_or_refuse(board.target()), "onnxruntime")

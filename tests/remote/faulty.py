@@ -1,6 +1,6 @@
 """A link that breaks: it stands between the host and a real agent, and does one thing wrong in a job, or none.
 
-`python faulty.py FOLDER SEED SHARE HOME`: each job of `FOLDER/count` is numbered, and `FOLDER/faults` has what was done.
+`python faulty.py FOLDER SEED SHARE HOME`: jobs are numbered in `FOLDER/count`; `FOLDER/faults` has what was done.
 """
 
 import json
