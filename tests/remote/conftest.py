@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 from device_profiles.profile import from_plain
+from profiler.subjects import from_bytes
 from profiler.transports.ssh import CONFIG
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -65,7 +67,8 @@ def start_sshd(place: Path, home: Path, *, shell: str = "sh") -> tuple[int, subp
     (place / "authorized").chmod(0o600)
     enter = place / "enter"
     enter.write_text(
-        f'#!/bin/sh\ncd {home} && export HOME={home} HWNAS_LOCKS={home}/locks && exec {shell} -c "$SSH_ORIGINAL_COMMAND"\n'
+        f"#!/bin/sh\ncd {home} && export HOME={home} HWNAS_LOCKS={home}/locks && "
+        f'exec {shell} -c "$SSH_ORIGINAL_COMMAND"\n'
     )
     enter.chmod(0o755)
     (place / "sshd_config").write_text(
@@ -84,6 +87,20 @@ def start_sshd(place: Path, home: Path, *, shell: str = "sh") -> tuple[int, subp
                 return port, server
         time.sleep(0.05)
     pytest.skip("sshd does not answer")
+
+
+@pytest.fixture
+def relu():
+    """Makes a subject: one operator on as many numbers as are given."""
+
+    def make(width):
+        node = helper.make_node("Relu", ["x"], ["y"])
+        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width]) for name in "xy")
+        graph = helper.make_graph([node], "relu", [x], [y])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        return from_bytes(model.SerializeToString(), name=f"relu {width}")
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -229,27 +229,15 @@ def test_this_machine_needs_no_deployment(tmp_path):
     assert code == 2 and not (tmp_path / "x.toml").exists() and "--ssh" in answer["error"]["message"]
 
 
-def test_a_job_of_a_hundred_kernels_travels_at_once(deployed, tmp_path):
+def test_a_job_of_a_hundred_kernels_travels_at_once(deployed, relu, tmp_path):
     rng = np.random.default_rng(0)
-    ones = [subjects.from_file(_relu(tmp_path / f"{n}.onnx", int(n + 1))) for n in rng.permutation(100)]
+    ones = [relu(int(n + 1)) for n in rng.permutation(100)]
     budget = profiler.Budget(spread=1.0, min_processes=1, max_processes=1, rounds=3, profile_runs=0, memory=False)
     seen = []
     with profiler.Store(tmp_path / "a.db") as store:
         found = profiler.measure(ones, target=deployed.target(), store=store, budget=budget, listener=seen.append)
     assert len(found.measurements) == 100
     assert sum(type(event).__name__ == "ProcessStarted" for event in seen) == 2, "64 and 36"
-
-
-def _relu(path, width):
-    from onnx import TensorProto, helper
-
-    node = helper.make_node("Relu", ["x"], ["y"])
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width]) for name in "xy")
-    graph = helper.make_graph([node], "relu", [x], [y])
-    path.write_bytes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
-    )
-    return path
 
 
 def test_profiles_of_boards_are_read_back_as_they_were_written(tmp_path, board):
