@@ -148,9 +148,9 @@ class _Side:
 
     def deviations(self) -> dict[str, Deviation]:
         """How far its models are from fp32, as far as that is known."""
-        if self.conditions is None:
+        if self.conditions is None or not deviations.compared_in(self.conditions):
             return {}
-        found = deviations.of_conditions(self.store.process_facts(self.conditions), self.conditions)
+        found = deviations.of_facts(self.store.process_facts(self.conditions))
         return {model: one for model, one in found.items() if isinstance(one, Deviation)}
 
     def lack(self, known: Settled, model: str) -> str:

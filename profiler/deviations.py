@@ -59,9 +59,9 @@ def asked(subject: Subject, target: Target, folder: Path, known: Set[tuple[str, 
     }
 
 
-def of_conditions(facts: Iterable[Mapping[str, Any]], conditions: Conditions) -> dict[str, Deviation | Unavailable]:
-    """The last comparison of each model, by its id, from what processes said; none where nothing is compared."""
-    return of_facts(facts) if _compares(conditions.precision, dict(conditions.options)) else {}
+def compared_in(conditions: Conditions) -> bool:
+    """Whether outputs are compared under conditions."""
+    return _compares(conditions.precision, dict(conditions.options))
 
 
 def _compares(precision: str, options: Mapping[str, Any]) -> bool:

@@ -135,7 +135,7 @@ def measurements(
     facts = store.process_facts(conditions)
     metered, unmetered = energies.of_store(store, conditions, facts), energies.missing(facts)
     call_ms = empty_call_ms(facts, known.reference_ns)
-    apart = deviations.of_conditions(facts, conditions)
+    apart = deviations.of_facts(facts) if deviations.compared_in(conditions) else {}
     found = []
     for model in wanted:
         latency, row, profile = known.latencies[model], rows[model], profiles.get(model)

@@ -49,6 +49,7 @@ class Server:
         self._out = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)  # what libraries print goes to standard error
         self._writing = threading.Lock()
+        self._number = 0
         self._asked: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._child: subprocess.Popen[bytes] | None = None
         self._held = contextlib.ExitStack()
@@ -64,6 +65,7 @@ class Server:
         threading.Thread(target=self._read, daemon=True).start()
         with self._held:
             while (asked := self._asked.get()) is not None:
+                self._number = asked["n"]
                 try:
                     self._answer(asked)
                 except Gone:
@@ -81,7 +83,7 @@ class Server:
             while True:
                 asked = json.loads(stream.line())
                 if asked["do"] == "put":
-                    self._tell(self._put(asked, stream))
+                    self._tell(self._put(asked, stream), n=asked["n"])
                 elif asked["do"] == "stop":
                     self._kill()
                 elif asked["do"] != "beat":
@@ -132,8 +134,10 @@ class Server:
 
     # -- what it is answered
 
-    def _tell(self, answer: Mapping[str, Any], *contents: bytes) -> None:
-        data = json.dumps(answer, separators=(",", ":")).encode() + b"\n" + b"".join(contents)
+    def _tell(self, answer: Mapping[str, Any], *contents: bytes, n: int | None = None) -> None:
+        """An answer, with the number of what was asked."""
+        numbered = {**answer, "n": self._number if n is None else n}
+        data = json.dumps(numbered, separators=(",", ":")).encode() + b"\n" + b"".join(contents)
         with self._writing:
             try:
                 while data:

@@ -52,6 +52,7 @@ class Link:
         self._writing = threading.Lock()
         self._answers: queue.Queue[tuple[dict[str, Any], bytes] | None] = queue.Queue()
         self._ended = threading.Event()
+        self._asked = 0
         self.owner = os.getpid()
         threading.Thread(target=self._read, daemon=True).start()
         threading.Thread(target=self._beat, daemon=True).start()
@@ -119,7 +120,9 @@ class Link:
         assert self._process.stdin is not None
         try:
             with self._writing:
-                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                if request["do"] != "beat":
+                    self._asked += 1
+                self._process.stdin.write(json.dumps({**request, "n": self._asked}).encode() + b"\n")
                 while content is not None and (chunk := content.read(_CHUNK)):
                     self._process.stdin.write(chunk)
                 self._process.stdin.flush()
@@ -142,7 +145,8 @@ class Link:
         while True:
             try:
                 found = self._answers.get(timeout=_LOOK_S)
-                break
+                if found is None or found[0].get("n") == self._asked:  # others are of what nobody waits for any more
+                    break
             except queue.Empty:
                 if time.monotonic() - since > silence_s():
                     raise _Silent(time.monotonic() - since) from None

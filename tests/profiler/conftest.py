@@ -96,11 +96,12 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Target]
 
     def make(target: Target, root: Path) -> Target:
         class Elsewhere:
-            options = ()
+            options, retries = (), 0
 
             def __init__(self, address: str, options: Any) -> None:
-                transport = LocalTransport(address, options, root=root)
-                self.run, self.facts = transport.run, transport.facts
+                made = LocalTransport(address, options, root=root)
+                self.run, self.facts, self.check = made.run, made.facts, made.check
+                self.hold, self.drop = made.hold, made.drop
 
         transports.REGISTRY.register("elsewhere", Elsewhere)
         return target.model_copy(update={"access": Access(transport="elsewhere")})

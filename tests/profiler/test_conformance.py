@@ -40,5 +40,5 @@ def test_meter(name):
 
 
 def test_local_transport():
-    assert transports.names() == ("local",)
+    assert transports.names() == ("adb", "local", "ssh")
     check_transport("local")

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+FULL = {"error": "the disk of the device is full", "kind": "DeviceFull", "hint": "Free some."}
 FAULTS = ("cut", "hang", "full", "truncated", "nonce", "killed", "reboot")
 
 
@@ -56,7 +57,7 @@ def forward(agent, place, seed, share, state):
             if random.Random(f"{seed} {asked['sha256']} {time.time()}").random() < share / 4:
                 with (place / "faults").open("a") as file:
                     file.write("full\n")
-                answer = {"error": "the disk of the device is full", "kind": "DeviceFull", "hint": "Free some."}
+                answer = {**FULL, "n": asked["n"]}
                 sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
                 sys.stdout.buffer.flush()
                 continue
@@ -83,13 +84,10 @@ def broken(state, line, agent, place):
             os.kill(int(pid), 9)
         return line
     if fault == "truncated":
-        return json.dumps({"line": told["line"][: len(told["line"]) // 2]}).encode() + b"\n"
+        return json.dumps({**told, "line": told["line"][: len(told["line"]) // 2]}).encode() + b"\n"
     if fault == "nonce":
-        return json.dumps({"line": told["line"].replace('"nonce":"', '"nonce":"0')}).encode() + b"\n"
-    return (
-        json.dumps({"error": "the disk of the device is full", "kind": "DeviceFull", "hint": "Free some."}).encode()
-        + b"\n"
-    )
+        return json.dumps({**told, "line": told["line"].replace('"nonce":"', '"nonce":"0')}).encode() + b"\n"
+    return json.dumps({**FULL, "n": told["n"]}).encode() + b"\n"
 
 
 if __name__ == "__main__":
