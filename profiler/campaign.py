@@ -301,27 +301,7 @@ class _Campaign:
             for name in group
         )
         remembered = reference.remembered_ns(self.conditions)
-        known = [value for value in (remembered, reference_ns(self.store, self.conditions)) if value is not None]
-        job = Job(
-            nonce=uuid.uuid4().hex,
-            runtime=self.target.runtime.name,
-            candidates=candidates,
-            plan=JobPlan(
-                seed=self.seed + self.processes,
-                rounds=self.budget.rounds,
-                seconds=seconds,
-                reference_ns=min(known, default=None),
-            ),
-            threads=self.target.runtime.threads,
-            precision=self.target.runtime.precision,
-            optimisation=self.target.runtime.optimisation,
-            options=dict(self.target.runtime.options),
-            affinity=self.conditions.own.affinity,
-            empty=self.empty,
-            metering=Metering(self.target.energy, self.budget.window_s, share_s, hardware_of(self.target))
-            if metered
-            else None,
-        )
+        job = self._job(candidates, seconds, remembered, share_s if metered else None)
         job.write(folder / "job.json")
         self.processes += 1
         self.listener(events.ProcessStarted(self.processes, len(group)))
@@ -347,6 +327,32 @@ class _Campaign:
         summary = latencies(self.store, self.conditions)
         widest = max((summary[name].spread for name in group if name in summary), default=0.0)
         self.listener(events.ProcessFinished(self.processes, widest))
+
+    def _job(
+        self, candidates: tuple[Candidate, ...], seconds: float, remembered: float | None, share_s: float | None
+    ) -> Job:
+        known = [value for value in (remembered, reference_ns(self.store, self.conditions)) if value is not None]
+        target, runtime, budget = self.target, self.target.runtime, self.budget
+        return Job(
+            nonce=uuid.uuid4().hex,
+            runtime=runtime.name,
+            candidates=candidates,
+            plan=JobPlan(
+                seed=self.seed + self.processes,
+                rounds=budget.rounds,
+                seconds=seconds,
+                reference_ns=min(known, default=None),
+            ),
+            threads=runtime.threads,
+            precision=runtime.precision,
+            optimisation=runtime.optimisation,
+            options=dict(runtime.options),
+            affinity=self.conditions.own.affinity,
+            empty=self.empty,
+            metering=None
+            if share_s is None
+            else Metering(target.energy, budget.window_s, share_s, hardware_of(target)),
+        )
 
     def _pending(self, subjects: dict[str, Subject]) -> list[str]:
         """Models without enough processes, or with too wide an interval and processes left to spend."""

@@ -103,7 +103,7 @@ def add(
     """
     from device_profiles.errors import UsageError
     from device_profiles.profile import Fact, from_plain, save, to_plain, to_toml
-    from profiler import runtimes, transports
+    from profiler import deploying, runtimes, transports
 
     if (ssh is None) == (adb is None):
         raise UsageError("a device is behind --ssh or behind --adb", hint="hwnas devices add pi --ssh pi@HOST")
@@ -113,7 +113,7 @@ def add(
     kind, address = ("ssh", ssh) if ssh is not None else ("adb", adb)
     access = {"transport": kind, "address": address or "", "options": {} if port is None else {"port": port}}
     made = from_plain({"name": name, "access": access, "runtime": {"name": runtime}})
-    facts = transports.elsewhere_or_refuse(made).describe()
+    facts = deploying.detect(transports.elsewhere_or_refuse(made))
     known = {fact: Fact(value=value, source=f"the device, over {kind}") for fact, value in facts.items()}
     board = facts.get("board") or facts.get("cpu_model") or facts.get("machine")
     made = made.model_copy(update={"hardware": known, "description": f"{board}, {runtime} on one thread"})
@@ -143,8 +143,7 @@ def deploy(
 
     import device_profiles
     from device_profiles.errors import UsageError
-    from profiler import transports
-    from profiler.transports import deploying
+    from profiler import deploying, transports
     from profiler.transports.adb import AdbTransport
 
     found = device_profiles.load(target)

@@ -78,16 +78,13 @@ def profile(
     import profiler
     from device_profiles.units import parse_duration_s, parse_fraction
     from hwnas_cli.progress import Live
-    from profiler import meters, unmade
+    from profiler import unmade
 
     wanted = None if until is None else parse_fraction(until)
     limits = profiler.Budget(
         spread=parse_fraction(spread), device_s=None if budget is None else parse_duration_s(budget)
     )
-    chosen = device_profiles.load(target)
-    if energy is not None:
-        meters.require(energy)
-        chosen = chosen.model_copy(update={"energy": energy})
+    chosen = _metered(device_profiles.load(target), energy)
     _require_quantised(calibration, chosen)
     batches = batches_of(batch, chosen.batch)
     chosen = chosen.model_copy(update={"batch": batches[0] if len(batches) == 1 else 1})
@@ -135,6 +132,16 @@ def profile(
             )
     answer = answer_of(chosen.name, place, outcome, refused, alone, limits)
     return answer if active is None or wanted is None else _with_rounds(answer, active, wanted)
+
+
+def _metered(target: Target, energy: str | None) -> Target:
+    """The target with another meter, if one is asked for."""
+    from profiler import meters
+
+    if energy is None:
+        return target
+    meters.require(energy)
+    return target.model_copy(update={"energy": energy})
 
 
 def _require_quantised(calibration: Path | None, target: Target) -> None:

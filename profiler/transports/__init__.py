@@ -16,7 +16,7 @@ __all__ = ["LOCAL", "REGISTRY", "elsewhere", "load", "names", "of"]
 LOCAL = "local"
 
 REGISTRY: Registry[MakeTransport] = Registry(
-    "transport", "profiler.transports", attribute="TRANSPORT", skip=("protocol", "remote", "deploying")
+    "transport", "profiler.transports", attribute="TRANSPORT", skip=("protocol", "remote")
 )
 
 

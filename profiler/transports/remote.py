@@ -53,15 +53,9 @@ class RemoteTransport(ABC):
     def explain(self, words: str, code: int | None) -> DeviceError:
         """What it means that the command ended so."""
 
-    def describe(self) -> dict[str, Any]:
-        """Facts of the device for its profile; nothing of ours needs to be there, and nothing stays.
-
-        Raises:
-            DeviceError: it has no Python that will do, or cannot be reached.
-        """
-        from profiler.transports import deploying
-
-        return deploying.detect(self)
+    def describe(self) -> dict[str, Any] | None:
+        """Facts of the device for its profile, where its shell tells them; None where Python there is to be asked."""
+        return None
 
     @staticmethod
     def no_program(name: str, error: OSError) -> DeviceError:

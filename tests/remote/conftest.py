@@ -122,8 +122,7 @@ def board(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(board):
     """The same with the agent on it; its Python is this one, where the runtimes are installed."""
-    from profiler import transports
-    from profiler.transports import deploying
+    from profiler import deploying, transports
 
     python = board.home / "bin" / "python3"
     python.parent.mkdir()

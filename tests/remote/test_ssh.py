@@ -15,11 +15,10 @@ import device_profiles
 import profiler
 from device_profiles.errors import DeviceBusy, DeviceError, InvalidData, InvalidModel, UsageError
 from device_profiles.profile import save
-from profiler import subjects, transports
+from profiler import deploying, subjects, transports
 from profiler.conditions import conditions_of
 from profiler.fusing import fused_graph
 from profiler.testing import check_transport, convolution
-from profiler.transports import deploying
 from profiler.transports.protocol import HostKeyChanged, HostKeyUnknown, LinkLost, NotDeployed, Unreachable
 from profiler.transports.ssh import SshTransport
 

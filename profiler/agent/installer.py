@@ -38,11 +38,22 @@ def main(what: str, named: str, packages: list[str]) -> dict[str, Any]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=home) as place:
-            with tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz") as archive:
-                archive.extractall(place, filter="data")
+            unpack(Path(place))
             return describe(Path(place)) if what == "detect" else deploy(home, Path(place), packages)
     except (OSError, tarfile.TarError, EOFError) as error:
         stop(str(error))
+
+
+def unpack(place: Path) -> None:
+    """Files of the archive alone; Pythons before 3.11.4 have no filter of their own."""
+    with tarfile.open(fileobj=sys.stdin.buffer, mode="r|gz") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry)
+            if content is None or ".." in Path(entry.name).parts or Path(entry.name).is_absolute():
+                stop(f"the archive holds what is no file of ours: {entry.name!r}")
+            path = place / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
 
 
 def describe(place: Path) -> dict[str, Any]:

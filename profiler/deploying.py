@@ -74,8 +74,8 @@ def detect(transport: RemoteTransport) -> dict[str, Any]:
     Raises:
         DeviceError: it has no Python that will do, or cannot be reached.
     """
-    facts: dict[str, Any] = _sent(transport, "detect", [], _bundle(None))["facts"]
-    return facts
+    told = transport.describe()
+    return dict(_sent(transport, "detect", [], _bundle(None))["facts"]) if told is None else told
 
 
 def try_out(target: Target) -> float:
@@ -109,7 +109,7 @@ def try_out(target: Target) -> float:
 
 def _sent(transport: RemoteTransport, what: str, words: Sequence[str], bundle: bytes) -> dict[str, Any]:
     """Run the installer on the device, which reads the bundle; its last line is its answer."""
-    code = (files("profiler.transports") / "_installer.py").read_text()
+    code = (files("profiler.agent") / "installer.py").read_text()
     remote = shlex.join([*transport.python, "-c", code, what, transport.home, *words])
     command = transport.command(remote)
     try:
