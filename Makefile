@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: all install converters check test test-search test-others test-slow demo clean
+.PHONY: all install converters packages check test test-search test-others test-slow demo clean
 
 all: install
 
@@ -20,6 +20,10 @@ converters: $(STAMP)
 	$(BIN)/hwnas doctor --install ncnn
 	$(BIN)/hwnas doctor --install litert
 
+# Debian's packages that some tests use for real; without them, or without the right to install them, those are skipped.
+packages:
+	$(PYTHON) tests/debian.py
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,7 +33,7 @@ check: $(STAMP)
 # Two halves side by side, each shown when it is done: on two cores all of it takes about as long as the longer one. What
 # one has exported and compiled, the other does not.
 test: $(STAMP)
-	$(MAKE) --no-print-directory --output-sync=target -j2 check converters
+	$(MAKE) --no-print-directory --output-sync=target -j2 check converters packages
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && HWNAS_TEST_CACHE=$$cache \
 		$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
 

@@ -117,4 +117,5 @@ def stop(words: str) -> NoReturn:
     sys.exit(1)
 
 
-sys.stdout.write(json.dumps(main(sys.argv[1], sys.argv[2], sys.argv[3:])) + "\n")
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(sys.argv[1], sys.argv[2], sys.argv[3:])) + "\n")
