@@ -28,6 +28,7 @@ def doctor(
 
         hwnas doctor --json
     """
+    from device_profiles import Check
     from device_profiles import doctor as run
     from device_profiles.errors import UnknownName
     from profiler.compilers import converters
@@ -38,7 +39,9 @@ def doctor(
             raise UnknownName("converter", install, known)
         say(f"installing {' '.join(known[install].requirements)} in {known[install].folder}")
         known[install].install()
-    checks = run()
+    meters = _meters()
+    readable = ", ".join(row["name"] for row in meters if row["state"] == "ok")
+    checks = [*run(), Check("energy", True, f"by {readable}" if readable else "no meter can be read here, see below")]
     rows = [["ok" if check.ok else "MISSING", check.name, check.detail] for check in checks]
     hints = [f"hint: {check.name}: {check.hint}" for check in checks if not check.ok]
     lines = [f"{state:8} {name:16} {detail}" for state, name, detail in rows]
@@ -49,7 +52,6 @@ def doctor(
         + (f": {one.folder}" if one.installed else f": not installed; {one.command}")
         for name, one in known.items()
     ]
-    meters = _meters()
     lines += [f"{row['state']:8} meter {row['name']}: {row['detail']}" for row in meters]
     ready = not hints
     data = {

@@ -60,7 +60,7 @@ def test_devices(ask, hwnas, tmp_path):
     assert code == 0 and Path(answer["path"]).is_file()
     assert ask("devices", "show", tmp_path / "me.toml")[1]["target"] == answer["target"]
     code, answer = ask("devices", "deploy", "fake")
-    assert code == 2 and "not part of this version" in answer["error"]["message"]
+    assert code == 2 and "is this machine" in answer["error"]["message"]
 
 
 def test_profile_has_the_documented_fields(place):
