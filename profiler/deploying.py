@@ -30,7 +30,7 @@ from profiler.transports.remote import RemoteTransport
 PATIENCE_S = 1800.0
 #: What every agent needs besides its runtime.
 ALWAYS = ("numpy",)
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
