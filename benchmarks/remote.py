@@ -3,7 +3,7 @@
     python -m benchmarks.remote TARGET.toml [--networks 10] [--rounds 3]
 
 TARGET is this machine behind ssh (`hwnas devices add loop --ssh localhost`, then `deploy`). In each round both targets
-measure all networks in stores of their own, the order changing; the ratio of medians of rounds is told for each network,
+measure all networks in stores of their own, the order changing; told are the ratio of medians for each network,
 and what a job costs besides its measuring.
 """
 
