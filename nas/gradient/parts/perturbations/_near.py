@@ -1,0 +1,25 @@
+"""Gates near others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.gradient.parts.protocol import Rows
+
+
+def brought_back(gates: Rows, moves: Rows) -> Rows:
+    """Gates that were moved, in 0..1, each gene's with the sum that they had; all are `(options,)`."""
+    found = []
+    for gate, move in zip(gates, moves, strict=True):
+        inside = (gate + move).clamp(0, 1)
+        total = inside.sum()
+        found.append(inside * (gate.sum() / total) if bool(total > 0) else gate)
+    return found
+
+
+def drawn(gates: Rows, radius: float, generator: Any) -> Rows:
+    """Uniform moves of at most `radius`, `(options,)` each."""
+    import torch
+
+    return [radius * (2 * torch.rand(gate.shape, generator=generator, dtype=gate.dtype) - 1) for gate in gates]

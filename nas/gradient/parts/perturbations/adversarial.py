@@ -1,0 +1,37 @@
+"""Weights are trained under gates that are moved to where the training loss is largest, by projected gradient ascent.
+
+Source: Chen & Hsieh, "Stabilizing differentiable architecture search via perturbation-based regularization", ICML 2020,
+    section 4.3 (SDARTS-ADV), equation 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nas.gradient.parts.perturbations._near import brought_back, drawn
+from nas.gradient.parts.probing import gradients
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nas.gradient.parts.protocol import Rows
+
+#: Steps of the ascent, as in section 5.1 of the paper; each is two radii long by so many.
+_STEPS = 7
+
+
+def adversarial(gates: Rows, loss: Callable[[Rows], Tensor], radius: float, generator: Any) -> Rows:
+    """See `nas.gradient.parts.protocol.Perturbation`; `(options,)` each, with a random start."""
+    moves = drawn(gates, radius, generator)
+    for _ in range(_STEPS):
+        moves = [move.detach().requires_grad_() for move in moves]
+        slopes = gradients(loss(brought_back(gates, moves)), moves)
+        moves = [
+            (move.detach() + 2 * radius / _STEPS * slope.sign()).clamp(-radius, radius)
+            for move, slope in zip(moves, slopes, strict=True)
+        ]
+    return brought_back(gates, moves)
+
+
+PERTURBATION = adversarial
