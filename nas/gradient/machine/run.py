@@ -191,7 +191,8 @@ class Run:
             lambda forward: loss(forward, train),
             lambda forward: self.total(loss(forward, valid), self.logits),
         )
-        value = self.step(turn)
+        with undisturbed(self.supernet):
+            value = self.step(turn)
         slopes = [logit.grad for logit in self.logits if logit.grad is not None]
         if not all(bool(torch.isfinite(part).all()) for part in (value, *slopes)):
             self.skipped += 1

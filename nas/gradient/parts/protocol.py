@@ -130,7 +130,7 @@ class Step(Protocol):
     """A module's `STEP`: gives the logits of a turn their gradients."""
 
     def __call__(self, turn: Turn) -> Tensor:
-        """The validation loss, a scalar; weights and statistics of the supernet are left as they were."""
+        """The validation loss, a scalar; weights are left as they were, and the machine restores statistics."""
 
 
 class Perturbation(Protocol):

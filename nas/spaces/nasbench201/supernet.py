@@ -103,15 +103,17 @@ def _supernet_class() -> Any:
             for edge, (source, target) in enumerate(EDGES):
                 value = nodes[source]
                 made: Tensor | None = None
+                mixed = False
                 for code, gate in options.get(edge, ()):
                     if code == NONE:
                         nothing = nothing if gate is None else nothing + 0.0 * gate
                     elif value is not None:
                         result = self._operator(value, prefix, edge, code)
                         made = self._added(made, result if gate is None else result * gate)
+                        mixed = gate is not None
                 if made is not None and value is not None:
-                    made = made if self.bypass is None else self.bypass(value, made)
-                    nodes[target] = self._added(nodes[target], made)
+                    passed = self.bypass(value, made) if mixed and self.bypass is not None else made
+                    nodes[target] = self._added(nodes[target], passed)
             return (torch.zeros_like(x) if nodes[3] is None else nodes[3]) + nothing
 
         def _operator(self, x: Tensor, prefix: str, edge: int, code: int) -> Tensor:

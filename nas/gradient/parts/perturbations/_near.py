@@ -23,3 +23,9 @@ def drawn(gates: Rows, radius: float, generator: Any) -> Rows:
     import torch
 
     return [radius * (2 * torch.rand(gate.shape, generator=generator, dtype=gate.dtype) - 1) for gate in gates]
+
+
+def within(gates: Rows, moves: Rows, radius: float) -> Rows:
+    """Moves, `(options,)` each, cut to `radius` and so that no gate leaves 0..1, where it has no slope to come back by."""
+    pairs = zip(gates, moves, strict=True)
+    return [(gate + move.clamp(-radius, radius)).clamp(0, 1) - gate for gate, move in pairs]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nas.gradient.parts.perturbations._near import brought_back, drawn
+from nas.gradient.parts.perturbations._near import brought_back, drawn, within
 from nas.gradient.parts.probing import gradients
 
 if TYPE_CHECKING:
@@ -23,14 +23,12 @@ _STEPS = 7
 
 def adversarial(gates: Rows, loss: Callable[[Rows], Tensor], radius: float, generator: Any) -> Rows:
     """See `nas.gradient.parts.protocol.Perturbation`; `(options,)` each, with a random start."""
-    moves = drawn(gates, radius, generator)
+    moves = within(gates, drawn(gates, radius, generator), radius)
     for _ in range(_STEPS):
         moves = [move.detach().requires_grad_() for move in moves]
         slopes = gradients(loss(brought_back(gates, moves)), moves)
-        moves = [
-            (move.detach() + 2 * radius / _STEPS * slope.sign()).clamp(-radius, radius)
-            for move, slope in zip(moves, slopes, strict=True)
-        ]
+        pairs = zip(moves, slopes, strict=True)
+        moves = within(gates, [move.detach() + 2 * radius / _STEPS * slope.sign() for move, slope in pairs], radius)
     return brought_back(gates, moves)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas.gradient.parts.probing import gradients, undisturbed
+from nas.gradient.parts.probing import gradients
 from nas.gradient.parts.steps._inner import moved
 
 if TYPE_CHECKING:
@@ -34,17 +34,16 @@ def unrolled(turn: Turn) -> Tensor:
             outputs: Tensor = self.supernet.forward_mixed(inputs, gates)
             return outputs
 
-    with undisturbed(turn.supernet):
-        loss = turn.train_loss(turn.supernet.forward_mixed)
-        mixed = Mixed(turn.supernet)
-        named = dict(mixed.named_parameters())
-        inner = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
-        stepped = {name: moved(turn.weights, p, g) for (name, p), g in zip(named.items(), inner, strict=True)}
-        # Of their own: the first pass is differentiated again, and must find its statistics as they were.
-        state = stepped | {name: buffer.clone() for name, buffer in mixed.named_buffers()}
-        total = turn.valid_loss(lambda inputs, gates: functional_call(mixed, state, (inputs, gates)))
-        for logit, gradient in zip(turn.logits, gradients(total, turn.logits), strict=True):
-            logit.grad = gradient
+    loss = turn.train_loss(turn.supernet.forward_mixed)
+    mixed = Mixed(turn.supernet)
+    named = dict(mixed.named_parameters())
+    inner = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
+    stepped = {name: moved(turn.weights, p, g) for (name, p), g in zip(named.items(), inner, strict=True)}
+    # Of their own: the first pass is differentiated again, and must find its statistics as they were.
+    state = stepped | {name: buffer.clone() for name, buffer in mixed.named_buffers()}
+    total = turn.valid_loss(lambda inputs, gates: functional_call(mixed, state, (inputs, gates)))
+    for logit, gradient in zip(turn.logits, gradients(total, turn.logits), strict=True):
+        logit.grad = gradient
     return total
 
 
