@@ -82,7 +82,9 @@ def test_every_term_that_is_zeroed_changes_the_gradient(problem, sampler, hardwa
 def test_expected_costs_at_decided_logits_are_those_of_the_architecture(problem, sampler):
     run, space = made(problem, sampler=sampler), problem.space
     for arch in space.sample(9, np.random.default_rng(0)):
-        one_hot = [torch.nn.functional.one_hot(torch.tensor(int(g)), n) for g, n in zip(arch, space.choices, strict=True)]
+        one_hot = [
+            torch.nn.functional.one_hot(torch.tensor(int(g)), n) for g, n in zip(arch, space.choices, strict=True)
+        ]
         logits = [2000.0 * (row.double() - 0.5) for row in one_hot]
         (cost,) = run.costs(logits)
         wanted = kit._table().predict(arch[None])[0]
@@ -171,6 +173,22 @@ def test_unknown_parts_are_named_before_weights_are_asked_for(problem, part):
 def test_parts_that_do_nothing_together_are_refused(problem, settings):
     with pytest.raises(UsageError):
         found(problem, **settings)
+
+
+def test_options_of_other_shapes_are_refused_before_weights_are_asked_for():
+    space = nas.spaces.load("resnet:stages=2,width=50,resolution=16,smallest=8,step=8,classes=10")
+    images = nas.weights.images.load("digits", space.input_shape, seed=0, limit=20)
+
+    def never():
+        raise AssertionError("weights were asked for")
+
+    table = CostTable(space.choices, ((0,),), (np.arange(1.0, space.choices[0] + 1),))
+    problem = gradient.GradientProblem(space, never, lambda: images, table.differentiable(), budget=1, seed=0)
+    with pytest.raises(UsageError, match=r"resolution.*different shapes") as refused:
+        found(problem, "darts")
+    assert "gdas" in refused.value.hint
+    with pytest.raises(AssertionError, match="asked for"):
+        found(problem, "gdas")
 
 
 # -- how runs end

@@ -143,7 +143,9 @@ def test_adversaries_are_worse_than_chance_and_small_radii_change_little():
 
 
 def test_gates_that_were_moved_to_nothing_stay():
-    assert torch.equal(brought_back([torch.tensor([0.1, 0.0])], [torch.tensor([-1.0, -1.0])])[0], torch.tensor([0.1, 0.0]))
+    assert torch.equal(
+        brought_back([torch.tensor([0.1, 0.0])], [torch.tensor([-1.0, -1.0])])[0], torch.tensor([0.1, 0.0])
+    )
 
 
 # -- stops
@@ -173,7 +175,7 @@ def test_a_run_ends_where_the_loss_becomes_sharp_and_goes_back():
     def ends(sharpness):
         look = STOPS.get("curvature")(SPACE)
         logits = [double(0.1, 0.2)]
-        found = [look(watch(logits=logits, valid_loss=lambda l, s=s: s * l[0].square().sum())) for s in sharpness]
+        found = [look(watch(logits=logits, valid_loss=lambda rows, s=s: s * rows[0].square().sum())) for s in sharpness]
         return next(((place, halt.back) for place, halt in enumerate(found) if halt), None)
 
     assert ends([1.0] * 20) is None
@@ -217,7 +219,9 @@ def test_a_share_of_the_channels_is_new_and_each_is_drawn():
         assert mixed[0, :, 0, 0].sum() == 2
         new += mixed[0, :, 0, 0]
     assert (new > 20).all()
-    assert bypass(torch.zeros(2, 5, 4), torch.ones(2, 5, 4)).sum(dim=-1).unique().tolist() == [1.0], "of tokens the last"
+    assert bypass(torch.zeros(2, 5, 4), torch.ones(2, 5, 4)).sum(dim=-1).unique().tolist() == [1.0], (
+        "of tokens the last"
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +246,7 @@ def test_channels_pass_by_what_a_supernet_mixes(spec):
 
 
 def test_channels_cannot_pass_by_what_reads_several_places_or_a_supernet_of_others():
-    with pytest.raises(UsageError, match="'darts'.*reads several"):
+    with pytest.raises(UsageError, match=r"'darts'.*reads several"):
         pass_by(supernets.of(nas.spaces.load("darts:layers=3,channels=4,resolution=8")), 0.5, None)
     with pytest.raises(UsageError, match="SimpleNamespace"):
         pass_by(SimpleNamespace(), 0.5, None)

@@ -61,7 +61,9 @@ def test_gates_are_drawn_from_the_generator_alone_and_gradients_reach_the_logits
     again, more = once()
     assert all(torch.equal(one, other) for one, other in zip([*gates, *slopes], [*again, *more], strict=True))
     assert all(slope.abs().sum() > 0 for slope in slopes)
-    assert all(slope.sum().abs() < 1e-9 for slope in slopes) or name in ("dirichlet", "sigmoid"), "a constant is nothing"
+    assert all(slope.sum().abs() < 1e-9 for slope in slopes) or name in ("dirichlet", "sigmoid"), (
+        "a constant is nothing"
+    )
     for gate, logit in zip(gates, logits, strict=True):
         assert gate.shape == logit.shape and gate.dtype == logit.dtype
         gate = gate.detach()

@@ -168,10 +168,16 @@ def network(spec, smooth):
 @pytest.mark.parametrize(
     ("spec", "tolerance"),
     [
-        ("nasbench201:cells=1,channels=2,resolution=4@edge01=skip_connect+nor_conv_3x3@edge02=none+nor_conv_1x1"
-        "@edge12=skip_connect@edge03=nor_conv_1x1+avg_pool_3x3@edge13=skip_connect@edge23=none+skip_connect", 1e-3),
-        ("chain:layers=1,width=10,resolution=8,classes=10@layer1=k3e1+k5e1"
-        + "".join(f"@layer{layer}=skip" for layer in range(2, 8)), 1e-2),
+        (
+            "nasbench201:cells=1,channels=2,resolution=4@edge01=skip_connect+nor_conv_3x3@edge02=none+nor_conv_1x1"
+            "@edge12=skip_connect@edge03=nor_conv_1x1+avg_pool_3x3@edge13=skip_connect@edge23=none+skip_connect",
+            1e-3,
+        ),
+        (
+            "chain:layers=1,width=10,resolution=8,classes=10@layer1=k3e1+k5e1"
+            + "".join(f"@layer{layer}=skip" for layer in range(2, 8)),
+            1e-2,
+        ),
     ],
     ids=["cell", "cut weights"],
 )

@@ -26,6 +26,6 @@ def drawn(gates: Rows, radius: float, generator: Any) -> Rows:
 
 
 def within(gates: Rows, moves: Rows, radius: float) -> Rows:
-    """Moves, `(options,)` each, cut to `radius` and so that no gate leaves 0..1, where it has no slope to come back by."""
+    """Moves, `(options,)` each, cut to `radius` and so that no gate leaves 0..1, beyond which it has no slope."""
     pairs = zip(gates, moves, strict=True)
     return [(gate + move.clamp(-radius, radius)).clamp(0, 1) - gate for gate, move in pairs]
