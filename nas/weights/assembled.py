@@ -196,7 +196,7 @@ class AssembledSupernet(nn.Module):
             raise UsageError(
                 f"options of {names} cannot be mixed at {place.name!r}: "
                 + ("they give different shapes" if found else "all gates are 0"),
-                hint="Choose one option of these genes: gates of which one is not 0, as those of gdas and proxyless-rl.",
+                hint="Choose one option of these genes: gates of which one is not 0, as of gdas and proxyless-rl.",
             )
         total: Any = None
         for term, value in found:

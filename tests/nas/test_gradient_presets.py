@@ -88,7 +88,7 @@ def test_each_keeps_its_bound_on_images(name, bounds, small, fake, latency, tmp_
         constraints=[f"latency <= {bound} ms"],
         data="digits",
         target=fake,
-        settings={"train_steps": 60, "images": 300, f"{name}.bounds": bounds},
+        settings={"train_steps": 60, "images": 300, f"{name}.steps": 40, f"{name}.bounds": bounds},
         folder=tmp_path / "run",
     )
     assert result.front

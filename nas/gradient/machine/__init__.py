@@ -11,6 +11,7 @@ Example:
     True
 """
 
-from nas.gradient.machine.settings import DEFAULT_WEIGHTS, Settings, preset
+from nas.gradient.machine.presets import preset
+from nas.gradient.machine.settings import DEFAULT_WEIGHTS, Settings
 
 __all__ = ["DEFAULT_WEIGHTS", "Settings", "preset"]
