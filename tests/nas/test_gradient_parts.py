@@ -78,7 +78,7 @@ def descended(name, steepness, *, bound=None, floor=None, target=3.0, steps=600)
         (steepness * (x - target) ** 2 + (0.0 if limit is None else limit)).backward()
         optimiser.step()
         bounds.settle([x.detach()])
-    return float(x), bounds.note()
+    return x.item(), bounds.note()
 
 
 @pytest.mark.parametrize(("steepness", "steps"), [(1.0, 600), (30.0, 1600)])

@@ -1,14 +1,14 @@
 """Differentiable search as one machine: weights and an architecture are trained in turns, by parts that are named.
 
 A strategy is a choice of parts and numbers. Papers' names are presets, a file each in `nas.gradient`; `preset` makes
-one of your own:
+one of your own, for `nas.gradient.REGISTRY.register`:
 
 Example:
-    >>> from nas import gradient
+    >>> from inspect import signature
     >>> from nas.gradient.machine import preset
-    >>> gradient.REGISTRY.register("mine", preset("mine", sampler="gumbel", bounds="lagrangian"))
-    >>> "mine" in gradient.names()
-    True
+    >>> mine = preset("mine", sampler="gumbel", bounds="lagrangian")
+    >>> signature(mine).parameters["sampler"].default
+    'gumbel'
 """
 
 from nas.gradient.machine.presets import preset
