@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import nas
 from device_profiles.errors import UsageError
@@ -64,17 +65,28 @@ def mixes(space: Space) -> bool:
     return True
 
 
+def blends(space: Space) -> bool:
+    """Whether all options of all genes can be mixed at a time, tried: options of one gene have one shape."""
+    inputs = inputs_of(space.assembly(space.sample(1, np.random.default_rng(0))[0]))
+    try:
+        supernets.of(space).eval().forward_mixed(inputs, [torch.ones(options) / options for options in space.choices])
+    except UsageError:
+        return False
+    return True
+
+
 @cache
 def matrix() -> str:
     """The table, as Markdown."""
-    counts = f"{len(nas.strategies.names())} strategies by ask and tell", ", ".join(nas.gradient.names())
+    paths = [name for name in nas.gradient.names() if name in ("gdas", "proxyless-rl")]
     heads = [
         "space",
         "genomes",
-        counts[0],
+        f"{len(nas.strategies.names())} strategies by ask and tell",
         "shared weights",
         "trained",
-        f"gradients: {counts[1]}",
+        f"gradients by one path: {', '.join(paths)}",
+        f"by mixtures: {len(nas.gradient.names()) - len(paths)} others",
         "measured, exported",
         "predicted at speed",
     ]
@@ -84,7 +96,7 @@ def matrix() -> str:
         whole = isinstance(space, Space)
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
-        answers = (whole, shares_weights(small), trains(small), mixes(small), whole)
+        answers = (whole, shares_weights(small), trains(small), mixes(small), blends(small), whole)
         speed = "table" if space.size <= TABLE_LIMIT else "walked" if name in WALKED else "yes"
         lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

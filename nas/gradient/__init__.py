@@ -2,7 +2,7 @@
 
 Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it
 finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
-finds.
+finds. Those of this package are presets of one machine (`machine`) with parts that can be exchanged (`parts`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 
 __all__ = ["REGISTRY", "Found", "GradientProblem", "names"]
 
-REGISTRY: Registry[MakeGradient] = Registry("gradient", "nas.gradient", attribute="GRADIENT")
+REGISTRY: Registry[MakeGradient] = Registry(
+    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "machine", "parts")
+)
 
 #: Names that are announced to other programs, and not part of this version.
 _ANNOUNCED = ("min_norm_weights", "modnas")

@@ -111,6 +111,18 @@ class Supernet(Protocol):
 
 
 @runtime_checkable
+class PassesBy(Protocol):
+    """A supernet in whose mixed form some channels can pass by what is mixed."""
+
+    def pass_by(self, bypass: Callable[[Any, Any], Any]) -> None:
+        """From now on a place that mixes gives `bypass(read, made)`, where both are alike in shape.
+
+        Raises:
+            UsageError: there is no such place: what is mixed does not all read the same.
+        """
+
+
+@runtime_checkable
 class SharesWeights(Protocol):
     """A space that brings a supernet of its own; for all others `nas.weights.supernets` makes one of their blocks."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
@@ -246,6 +246,10 @@ def _supernet_class() -> Any:
             ]
             logits: Tensor = self.inner.forward_mixed(images, whole)
             return logits
+
+        def pass_by(self, bypass: Callable[[Tensor, Tensor], Tensor]) -> None:
+            """As in the whole space."""
+            self.inner.pass_by(bypass)
 
         def subnet(self, arch: Archs) -> nn.Module:
             """The stand-alone network with a copy of its weights."""

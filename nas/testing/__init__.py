@@ -9,8 +9,9 @@ which rule was broken and how. It is no benchmark: it does not ask how good a st
 """
 
 from nas.testing.evaluators import check_evaluator
+from nas.testing.gradients import check_gradient
 from nas.testing.spaces import check_space
 from nas.testing.strategies import check_strategy
 from nas.testing.weights import check_shared_weights
 
-__all__ = ["check_evaluator", "check_shared_weights", "check_space", "check_strategy"]
+__all__ = ["check_evaluator", "check_gradient", "check_shared_weights", "check_space", "check_strategy"]

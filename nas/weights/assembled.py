@@ -9,7 +9,7 @@ Source: one-shot models share the weights of an operator at a place among all ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,7 @@ class AssembledSupernet(nn.Module):
         self.seed = seed
         self.blocks = nn.ModuleDict()
         self.grown: list[tuple[int, ...]] = []
+        self.bypass: Callable[[Tensor, Tensor], Tensor] | None = None
         self.register_buffer("here", torch.empty(0), persistent=False)  # moves as the supernet does, with no blocks too
 
     def forward_path(self, inputs: Tensor, arch: Archs) -> Tensor:
@@ -92,7 +93,24 @@ class AssembledSupernet(nn.Module):
                     block = term.block if term.block is None or row is None else self._same(term.block, next(row, None))
                     found.append((term, read[0] if block is None else self._module(block)(*read)))
             values[place.name] = self._summed(place, found, gates, numbers)
+            if self.bypass is not None and len(place.terms) > 1:
+                before = values[place.terms[0].inputs[0]]
+                if before.shape == values[place.name].shape:
+                    values[place.name] = self.bypass(before, values[place.name])
         return values[form.places[-1].name]
+
+    def pass_by(self, bypass: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """What a place gives is `bypass` of what it read and of what is mixed there, both `(batch, ...)` and alike.
+
+        Raises:
+            UsageError: places of the space do not stand in a row, so what is mixed at one reads several.
+        """
+        if not mixing.of(self.space).in_a_row:
+            raise UsageError(
+                f"channels cannot pass by what is mixed in space {self.space.name!r}: it reads several places",
+                hint="Use a strategy with channels=1, such as darts.",
+            )
+        self.bypass = bypass
 
     def subnet(self, arch: Archs) -> nn.Module:
         """The stand-alone network of an architecture `(d,)` with a copy of its weights.
@@ -178,7 +196,7 @@ class AssembledSupernet(nn.Module):
             raise UsageError(
                 f"options of {names} cannot be mixed at {place.name!r}: "
                 + ("they give different shapes" if found else "all gates are 0"),
-                hint="Choose one option of these genes: gates of which one is not 0.",
+                hint="Choose one option of these genes: gates of which one is not 0, as of gdas and proxyless-rl.",
             )
         total: Any = None
         for term, value in found:

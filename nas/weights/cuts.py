@@ -54,8 +54,8 @@ class CutBlock(nn.Module):
     @contextmanager
     def _lent(self) -> Iterator[None]:
         lent = self.cut()
-        for name, tensor in lent.items():
-            setattr(*self._place(name), tensor)
+        for name, tensor in lent.items():  # as views: a parameter would be registered here, where others go later
+            setattr(*self._place(name), tensor.view_as(tensor))
         try:
             yield
         finally:

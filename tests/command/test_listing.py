@@ -140,7 +140,8 @@ def test_what_was_probably_meant(ask, tmp_path):
     for given, strategy, meant in (
         ("population=8", "nsga2", "nsga2.population"),
         ("populaton=8", "nsga2", "nsga2.population"),
-        ("weights=8", "auto", "gdas.weights"),
+        ("weights=8", "gdas", "gdas.weights"),
+        ("folds=8", "auto", "nat.folds"),
         ("train_step=8", "nsga2", "train_steps"),
     ):
         code, answer = ask(*base, "macs", "--strategy", strategy, "--set", given)

@@ -28,6 +28,7 @@ import device_profiles
 from benchmarks import runtime_table
 from device_profiles.errors import HwnasError
 from hwnas_cli.app import app, main
+from nas.gradient import parts
 from profiler import runtimes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +109,7 @@ def registries(monkeypatch):
     for kind in kinds:
         registry = importlib.import_module(kind).REGISTRY
         monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(parts.SAMPLERS, "_registered", dict(parts.SAMPLERS._registered))
 
 
 @pytest.mark.parametrize(

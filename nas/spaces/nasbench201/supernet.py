@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,11 @@ def _supernet_class() -> Any:
                         for code in (CONV1, CONV3):
                             self.shared[f"s{stage}c{cell}e{edge}o{code}"] = blocks.operator(code, channels)
             self.shared["head"] = blocks.head(channels, space.classes)
+            self.bypass: Callable[[Tensor, Tensor], Tensor] | None = None
+
+        def pass_by(self, bypass: Callable[[Tensor, Tensor], Tensor]) -> None:
+            """What an edge gives is `bypass` of what it read, and of what its operators make of that."""
+            self.bypass = bypass
 
         def forward_path(self, images: Tensor, arch: Archs) -> Tensor:
             """Logits of one architecture."""
@@ -96,12 +102,18 @@ def _supernet_class() -> Any:
             nothing = x.new_zeros(())
             for edge, (source, target) in enumerate(EDGES):
                 value = nodes[source]
+                made: Tensor | None = None
+                mixed = False
                 for code, gate in options.get(edge, ()):
                     if code == NONE:
                         nothing = nothing if gate is None else nothing + 0.0 * gate
                     elif value is not None:
                         result = self._operator(value, prefix, edge, code)
-                        nodes[target] = self._added(nodes[target], result if gate is None else result * gate)
+                        made = self._added(made, result if gate is None else result * gate)
+                        mixed = gate is not None
+                if made is not None and value is not None:
+                    passed = self.bypass(value, made) if mixed and self.bypass is not None else made
+                    nodes[target] = self._added(nodes[target], passed)
             return (torch.zeros_like(x) if nodes[3] is None else nodes[3]) + nothing
 
         def _operator(self, x: Tensor, prefix: str, edge: int, code: int) -> Tensor:

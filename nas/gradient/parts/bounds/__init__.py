@@ -1,0 +1,1 @@
+"""What holds expected costs within bounds. Each is one file that defines `BOUNDS`."""

@@ -1,0 +1,1 @@
+"""How logits become gates. Each is one file that defines `SAMPLER`."""

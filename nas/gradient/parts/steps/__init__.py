@@ -1,0 +1,1 @@
+"""How the gradient of an architecture is taken. Each is one file that defines `STEP`."""

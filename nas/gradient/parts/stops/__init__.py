@@ -1,0 +1,1 @@
+"""When a run ends early. Each is one file that defines `STOP`."""
