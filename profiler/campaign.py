@@ -25,6 +25,7 @@ from profiler.lock import device_lock, device_of
 from profiler.measurement import Failure, Measurement
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
+from profiler.presence import present
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
@@ -129,7 +130,8 @@ def measure(
             store.add_fused(subject.id, conditions, graph)
         store.forget_failures(conditions, accepted, only_transient=not retry)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
-        campaign.run({name: unique[name] for name in accepted}, compiled)
+        with present(store, "campaign", conditions.id) as campaign.invocation:
+            campaign.run({name: unique[name] for name in accepted}, compiled)
     enough = campaign.budget.min_processes
     found = measurements(store, conditions, list(accepted), min_processes=enough)
     failed = failures(store, conditions, list(accepted), min_processes=enough)
@@ -199,7 +201,7 @@ class _Campaign:
         self.budget = budget
         self.seed = seed
         self.listener = listener
-        self.invocation = uuid.uuid4().hex
+        self.invocation = ""
         self.spent_s = 0.0
         self.processes = 0
         self.inputs: dict[str, tuple[str, ...]] = {}
