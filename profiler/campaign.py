@@ -130,8 +130,7 @@ def measure(
             store.add_fused(subject.id, conditions, graph)
         store.forget_failures(conditions, accepted, only_transient=not retry)
         campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
-        with present(store, "campaign", conditions.id) as campaign.invocation:
-            campaign.run({name: unique[name] for name in accepted}, compiled)
+        campaign.run({name: unique[name] for name in accepted}, compiled)
     enough = campaign.budget.min_processes
     found = measurements(store, conditions, list(accepted), min_processes=enough)
     failed = failures(store, conditions, list(accepted), min_processes=enough)
@@ -212,13 +211,18 @@ class _Campaign:
         self.transport = transports.load(target.access.transport, target.access.address, dict(target.access.options))
 
     def run(self, subjects: dict[str, Subject], compiled: Travelling) -> None:
-        folder = compiled.folder
         pending = self._pending(subjects)
         limit = max(20.0, 1.0 * len(pending)) if self.budget.device_s is None else self.budget.device_s
         self.limit_s = limit
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
+        with present(self.store, "campaign", self.conditions.id) as self.invocation:
+            self._measure(subjects, pending, compiled, limit)
+
+    def _measure(self, subjects: dict[str, Subject], pending: list[str], compiled: Travelling, limit: float) -> None:
+        """Worker after worker, until nothing is pending or the budget is spent."""
+        folder = compiled.folder
         compiled.convert([subjects[name] for name in pending], self.listener)
         self.empty = compiled.empty()
         known = deviations.compared(self.store.process_facts(self.conditions))

@@ -124,7 +124,8 @@ class OpenStore:
             InvalidData: a value is one that could not be read again.
         """
         new = dialects.insert_into(connection, table).values(**row_checks.sealed(table, row, self.url))
-        return connection.execute(new.on_conflict_do_nothing()).rowcount == 1
+        once = new.on_conflict_do_nothing().returning(*table.primary_key)
+        return connection.execute(once).first() is not None
 
     def insert_latest(self, connection: Connection, table: sa.Table, **row: Any) -> None:
         """Write one checked row with its seal, in place of one of the same key.

@@ -130,7 +130,7 @@ def test_what_was_asked_for_and_not_judged_yet_is_told_apart(ask, runs):
 def test_places_without_runs(ask, tmp_path):
     assert ask("runs", tmp_path)[1]["runs"] == []
     assert ask("runs", tmp_path / "nowhere")[0] == 4
-    assert ask("runs", "postgresql://me@here/runs")[0] == 2
+    assert ask("runs", "nobody://me@here/runs")[0] == 2
 
 
 def test_what_was_probably_meant(ask, tmp_path):
