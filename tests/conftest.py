@@ -1,8 +1,14 @@
 """What all tests share: a cache of their own, kept for the session."""
 
+import itertools
 import os
+import pwd
+import shutil
 import signal
+import socket
 import sqlite3
+import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -80,3 +86,61 @@ def older():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL server of its own on a free port of this machine, gone at the end; its address, or a skip."""
+    pytest.importorskip("psycopg", reason="the package psycopg is not installed")
+    initdb = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL server is installed here: apt-get install postgresql")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = Path(tempfile.mkdtemp(prefix="hwnas-pg-"))  # a socket's path is short
+    account = {}
+    if os.getuid() == 0:  # the server refuses to run as root
+        user = next((entry for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody")), None)
+        if user is None:
+            pytest.skip("no account that PostgreSQL could run as")
+        shutil.chown(place, user.pw_name)
+        account = {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
+    data = place / "data"
+
+    def run(*command):
+        subprocess.run(command, check=True, capture_output=True, cwd=place, **account)
+
+    run(str(initdb), "-D", str(data), "-U", "hwnas", "-A", "trust", "-E", "UTF8")
+    control = str(initdb.with_name("pg_ctl"))
+    options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
+    run(control, "-D", str(data), "-w", "-l", str(place / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://hwnas@127.0.0.1:{port}"
+    finally:
+        run(control, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(place)
+
+
+@pytest.fixture(scope="session")
+def new_database(server):
+    """Makes an empty database of the server; its URL."""
+    import sqlalchemy as sa
+
+    numbers = itertools.count(1)
+    engine = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+
+    def make():
+        name = f"lab{next(numbers)}"
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        return f"{server}/{name}"
+
+    yield make
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql(new_database):
+    """The URL of an empty database of a PostgreSQL server."""
+    return new_database()
