@@ -105,7 +105,7 @@ def search(
     if error is not None:
         from nas.study.study import open_study
 
-        study = open_study(output)
+        study = open_study(output, in_lab=lab)
         with study.store:
             judged = sum(trial.result is not None for trial in study.trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}

@@ -176,12 +176,13 @@ def _settled(points: list[Point]) -> list[Point]:
     return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
 
 
-def open_study(run: str | Path, *, as_copy: bool = False) -> Study:
+def open_study(run: str | Path, *, as_copy: bool = False, in_lab: str | Path | None = None) -> Study:
     """The study in a run's folder; close it with `study.store.close()`.
 
     Args:
         run: the folder.
         as_copy: only look at it, see `profiler.Store`: nothing in the folder is changed, whatever version wrote it.
+        in_lab: the lab of a run that has one, with a password, say; None for what the folder says.
 
     Raises:
         InvalidData: the folder holds no run.
@@ -190,7 +191,7 @@ def open_study(run: str | Path, *, as_copy: bool = False) -> Study:
     path = Path(run) / DATABASE
     pointer = lab.pointer_of(Path(run))
     if pointer is not None:
-        store = Store(pointer.lab, create=False, as_copy=as_copy)
+        store = Store(pointer.lab if in_lab is None else in_lab, create=False, as_copy=as_copy)
         with _closed_on_error(store):
             return _begun(Study(store, pointer.study))
     try:
