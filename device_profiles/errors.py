@@ -74,7 +74,7 @@ class DeviceBusy(DeviceError):
 
 
 class RunBusy(DeviceError):
-    """Another process is searching in this folder."""
+    """Another process is searching in this folder, or in this study of a lab."""
 
 
 class PluginError(DeviceError):

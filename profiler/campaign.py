@@ -28,6 +28,7 @@ from profiler.measurement import Failure, Measurement
 from profiler.meters.protocol import WINDOW_S
 from profiler.operators import OperatorGraph
 from profiler.outstanding import complete_processes, outstanding
+from profiler.presence import present
 from profiler.reader import LOAD_S, Reader
 from profiler.records import ModelRow
 from profiler.store import Store
@@ -217,7 +218,7 @@ class _Campaign:
         self.budget = budget
         self.seed = seed
         self.listener = listener
-        self.invocation = uuid.uuid4().hex
+        self.invocation = ""
         self.spent_s = 0.0
         self.processes = 0
         self.inputs: dict[str, tuple[str, ...]] = {}
@@ -230,7 +231,6 @@ class _Campaign:
         self.transport = transports.of(target)
 
     def run(self, subjects: dict[str, Subject], compiled: Travelling) -> None:
-        folder = compiled.folder
         pending = self._pending(subjects)
         limit = self.budget.device_s
         if limit is None:
@@ -240,6 +240,12 @@ class _Campaign:
         self.listener(events.CampaignStarted(len(subjects), len(subjects) - len(pending), limit))
         if not pending:
             return
+        with present(self.store, "campaign", self.conditions.id) as self.invocation:
+            self._measure(subjects, pending, compiled, limit)
+
+    def _measure(self, subjects: dict[str, Subject], pending: list[str], compiled: Travelling, limit: float) -> None:
+        """Worker after worker, until nothing is pending or the budget is spent."""
+        folder = compiled.folder
         compiled.convert([subjects[name] for name in pending], self.listener)
         self.empty = compiled.empty()
         known = deviations.compared(self.store.process_facts(self.conditions))

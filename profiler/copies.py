@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from profiler import database
+from profiler import database, dialects
 
 #: How often a file is copied that another process changes meanwhile.
 _TRIES = 5
@@ -30,7 +30,7 @@ def engine_of_copy(place: database.Place) -> Engine:
     with database.named(place):
         _fill(memory, place.path)
     engine = sa.create_engine("sqlite://", creator=lambda: memory, poolclass=sa.pool.StaticPool)
-    database.listen(engine)
+    dialects.listen(engine)
     return engine
 
 
@@ -42,7 +42,7 @@ def _fill(memory: sqlite3.Connection, path: Path) -> None:
         with closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if beside else 'immutable=1'}", uri=True)
         ) as source:
-            source.execute(f"PRAGMA busy_timeout={int(database.PATIENCE_S * 1000)}")
+            source.execute(f"PRAGMA busy_timeout={int(dialects.PATIENCE_S * 1000)}")
             source.backup(memory)
         after = path.stat()
         if beside or (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):

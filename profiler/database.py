@@ -9,27 +9,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from device_profiles.errors import DeviceBusy, DeviceError, InvalidData, SchemaMismatch, UsageError
 from device_profiles.passwords import without_password
+from profiler import dialects
 
 # An interrupt while a connection is given back has SQLAlchemy log a traceback: for those who configure logging.
 logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
-#: Until then a writer waits for another one; each holds the database for milliseconds.
-PATIENCE_S = 10.0
 #: Larger files are not read as a whole when they are opened: that takes about 5 ms a MB.
 CHECKED_BYTES = 128 << 20
-#: Of the advisory lock that writers of a PostgreSQL database take in turns: "hwnas" in ASCII.
-_ADVISORY = 0x68776E6173
-#: Option of a connection that is going to write.
-_WRITES = "hwnas_writes"
 
 
 class StoreFull(DeviceError):
@@ -74,6 +68,8 @@ def place_of(where: str | Path) -> Place:
         url = sa.make_url(text)
         if url.drivername in ("postgresql", "postgres"):
             url = url.set(drivername="postgresql+psycopg")
+        if url.get_backend_name() not in dialects.KINDS:
+            raise sa.exc.NoSuchModuleError(url.drivername)
         url.get_dialect()
     except sa.exc.NoSuchModuleError:
         raise UsageError(
@@ -88,89 +84,35 @@ def place_of(where: str | Path) -> Place:
     return Place(url, Path(named) if named and named != ":memory:" else None, shown)
 
 
-def engine_of(place: Place) -> Engine:
+def engine_of(place: Place, *, read_only: bool = False) -> Engine:
     """A way to connect; nothing is opened yet.
+
+    Args:
+        place: of the database.
+        read_only: have a server refuse every change.
 
     Raises:
         DeviceError: the driver of the database is not installed.
         UsageError: the URL asks for what its driver does not have.
     """
     try:
-        engine = sa.create_engine(place.url)
+        # What is idle for hours while something is trained or compiled may be cut off by a network between.
+        engine = sa.create_engine(place.url, pool_pre_ping=place.url.get_backend_name() != "sqlite")
     except ImportError as error:
         raise DeviceError(
             f"the driver of {place.shown} is missing: {error}", hint="python -m pip install 'hwnas[postgresql]'"
         ) from None
     except (sa.exc.ArgumentError, TypeError, ValueError):
         raise UsageError(f"cannot read {place.shown} as the URL of a database", hint="Check its options.") from None
-    if engine.dialect.name == "sqlite":
-        listen(engine)
-    return engine
-
-
-def listen(engine: Engine) -> None:
-    """Have an SQLite database wait for others, and its transactions begin as they should."""
-    sa.event.listen(engine, "connect", _connected)
-    sa.event.listen(engine, "begin", _begun)
-
-
-def _connected(connection: Any, _record: Any) -> None:
-    """A committed block survives a kill, and readers do not wait for the writer.
-
-    Nothing here writes: the file may turn out to be someone else's. The journal's mode is set when a store is made.
-    """
-    connection.isolation_level = None  # transactions begin below, not where the driver guesses
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={int(PATIENCE_S * 1000)}")
-    cursor.close()
-
-
-def _begun(connection: Connection) -> None:
-    """Who is going to write waits for other writers now: one that has read before could not wait any more."""
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextlib.contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is all or nothing, and that no other writer of the toolkit is in at the same time."""
-    with engine.execution_options(**{_WRITES: True}).begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY})")
-        yield connection
-
-
-def pragma(engine: Engine, text: str) -> list[tuple[Any, ...]]:
-    """Rows of a pragma outside of any transaction."""
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA {text}")
-        return list(cursor.fetchall())
-    finally:
-        connection.close()
-
-
-def write_ahead(engine: Engine) -> None:
-    """Set the journal of an SQLite file that is being made; SQLite itself does not wait for others here."""
-    if engine.dialect.name != "sqlite":
-        return
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            pragma(engine, "journal_mode=WAL")
-            return
-        except engine.dialect.loaded_dbapi.OperationalError as error:
-            busy = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
-            if not busy or time.monotonic() > deadline:
-                raise sa.exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
-        time.sleep(0.01)
+    dialects.listen(engine)
+    return engine.execution_options(postgresql_readonly=True) if read_only else engine
 
 
 def complete(connection: Connection, metadata: sa.MetaData) -> None:
-    """Add what a database lacks of its tables, columns and triggers; nothing that is there is changed."""
+    """Add what a database lacks of its tables, columns and triggers; nothing that is there is changed.
+
+    Indices of tables that are there are left to `index`: what they forbid may be in old rows.
+    """
     metadata.create_all(connection)
     inspector = sa.inspect(connection)
     quote = connection.dialect.identifier_preparer.quote
@@ -188,6 +130,13 @@ def complete(connection: Connection, metadata: sa.MetaData) -> None:
                 f"CREATE TRIGGER IF NOT EXISTS {trigger} AFTER UPDATE ON {name} WHEN new.seal IS old.seal "
                 f"BEGIN {body}; END"
             )
+
+
+def index(connection: Connection, metadata: sa.MetaData) -> None:
+    """Add the indices that tables of an older version lack."""
+    for table in metadata.sorted_tables:
+        for one in table.indexes:
+            one.create(connection, checkfirst=True)
 
 
 def require_tables(connection: Connection, metadata: sa.MetaData, shown: str) -> None:
@@ -294,10 +243,10 @@ def check_content(engine: Engine, place: Place) -> None:
     if place.path is None or engine.dialect.name != "sqlite" or place.path.stat().st_size > CHECKED_BYTES:
         return
     with named(place):
-        found = [str(row[0]) for row in pragma(engine, "integrity_check(1)")]
+        found = [str(row[0]) for row in dialects.pragma(engine, "integrity_check(1)")]
         if found == ["ok"]:
             found = [f"row {row[1]} of table {row[0]!r} belongs to a row of {row[2]!r} that is not there"
-                     for row in pragma(engine, "foreign_key_check")][:1]  # fmt: skip
+                     for row in dialects.pragma(engine, "foreign_key_check")][:1]  # fmt: skip
     if found not in ([], ["ok"]):
         raise SchemaMismatch(f"store {place.shown} is damaged: {found[0].splitlines()[-1]}", hint=_RESTORE)
 
@@ -339,7 +288,8 @@ def translated(error: BaseException, place: Place) -> InvalidData | DeviceError:
     lost = text.startswith(("no such", "malformed", "Could not decode")) or "has no column" in text
     if lost or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")) or state[:2] == "42":
         return SchemaMismatch(f"store {place.shown} is damaged: {text}", hint=_RESTORE)
-    if type(error).__module__.startswith("psycopg") and type(error).__name__ == "OperationalError":
+    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("psycopg")]
+    if "OperationalError" in kinds or state == "25P03":  # the server is gone, or took the connection for gone
         return DeviceError(f"cannot reach {place.shown}: {text}", hint="Is the server up, and are user and name right?")
     return InvalidData(f"store {place.shown}: {text}")
 

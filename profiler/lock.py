@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from device_profiles.errors import DeviceBusy, DeviceError, RunBusy
 
@@ -81,8 +81,32 @@ def run_lock(run: Path, *, wait: bool = False) -> Iterator[None]:
             hint="Wait for it with --wait, or give another folder with -o.",
         )
 
-    with _held(f"run {run.resolve()}", busy, lock_folder(), wait=wait, patience_s=_ORPHANS_S):
+    with _held(_subject(run), busy, lock_folder(), wait=wait, patience_s=_ORPHANS_S):
         yield
+
+
+def run_holder(run: Path) -> int | None:
+    """The process of this machine that writes to the folder of a run, 0 if it did not say; None if there is none."""
+    import fcntl
+
+    try:
+        with (lock_folder() / _name(_subject(run))).open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(_signed(file.read()).get("pid", 0))
+    except OSError:
+        pass  # nobody ever held it, or this file system has no locks
+    return None
+
+
+def _subject(run: Path) -> str:
+    return f"run {run.resolve()}"
+
+
+def _name(subject: str) -> str:
+    """Of the lock's file."""
+    return f"{hashlib.sha256(subject.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
 
 
 @contextlib.contextmanager
@@ -93,8 +117,7 @@ def _held(
     import fcntl
 
     until = time.monotonic() + patience_s
-    name = f"{hashlib.sha256(subject.encode(errors='surrogateescape')).hexdigest()[:16]}.lock"
-    with os.fdopen(_opened(folder, name), "r+") as file:
+    with os.fdopen(_opened(folder, _name(subject)), "r+") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,8 +191,14 @@ def _no_lock(place: Path, error: OSError) -> DeviceError:
 
 
 def _owner(text: str) -> str:
+    owner = _signed(text)
+    return f"process {owner['pid']}, for {time.time() - owner['since_s']:.0f} s" if owner else "another process"
+
+
+def _signed(text: str) -> dict[str, Any]:
+    """What a holder wrote: `pid` and `since_s`; nothing where it could not."""
     try:
         owner = json.loads(text)
-        return f"process {owner['pid']}, for {time.time() - owner['since_s']:.0f} s"
+        return {"pid": int(owner["pid"]), "since_s": float(owner["since_s"])}
     except (ValueError, KeyError, TypeError):
-        return "another process"
+        return {}

@@ -5,13 +5,15 @@ History of the version:
     2 (2026-11): table `energy`. Stores of older versions are taken along when they are opened.
     3 (2026-11): columns `cpu_ns` and `switches` of `blocks`, and `run_ns` of `profiles`, empty in rows of before;
        columns `seal`, and `graph_seal` of models: checksums of rows (`profiler.row_checks`).
+    4 (2026-11): table `invocations`; column `number` of `energy`, empty in rows of before; blocks are unique by
+       process, model, round and retry, windows of energy by process, model and number.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 METADATA = sa.MetaData()
 
@@ -60,7 +62,25 @@ FUSED = sa.Table(
     sa.Column("graph", sa.Text, nullable=False),
 )
 
-#: One fresh worker process each; `state` is `running`, `finished` or `stopped`.
+#: Who is at work in this database, or was: a call of a campaign or of a search each (`kind`). `subject` is the id of
+#: its conditions, or the name of its study. `seen_s` is kept up while it lives, by the clock of the database; `pid` is
+#: a process within one `pid_space`. `state` is `running`, `finished` or `stopped`, as it said.
+INVOCATIONS = sa.Table(
+    "invocations",
+    METADATA,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("subject", sa.String(64), nullable=False, index=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("pid_space", sa.String(80), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("began_s", sa.Float, nullable=False),
+    sa.Column("seen_s", sa.Float, nullable=False),
+)
+
+#: One fresh worker process each; `invocation` is the row of who started it, in rows since version 4. `state` is
+#: `running`, `finished` or `stopped`.
 PROCESSES = sa.Table(
     "processes",
     METADATA,
@@ -88,6 +108,7 @@ BLOCKS = sa.Table(
     sa.Column("sentinel_after_ns", sa.BigInteger, nullable=False),
     sa.Column("cpu_ns", sa.BigInteger),
     sa.Column("switches", sa.Integer),
+    sa.Index("one_block", "process", "model", "round", "retry", unique=True),
 )
 
 #: Kernel times under the runtime's profiler, as JSON: [[node, op_type, mean_ns, runs], ...]; its allocator's peak; the
@@ -113,7 +134,8 @@ MEMORY = sa.Table(
     sa.Column("unavailable", sa.Text),
 )
 
-#: Energy of one inference: all that the sensor saw, and that less what the device takes when idle.
+#: Energy of one inference: all that the sensor saw, and that less what the device takes when idle; `number` is that of
+#: its window in the process, from 0.
 ENERGY = sa.Table(
     "energy",
     METADATA,
@@ -124,6 +146,8 @@ ENERGY = sa.Table(
     sa.Column("net_mj", sa.Float, nullable=False),
     sa.Column("sensor", sa.Text, nullable=False),
     sa.Column("update_ms", sa.Float, nullable=False),
+    sa.Column("number", sa.Integer),
+    sa.Index("one_window", "process", "model", "number", unique=True),
 )
 
 #: Models that could not be measured, and why.
@@ -147,11 +171,12 @@ for _table, _least in (
     (CONDITIONS, {"id": 1}),
     (TARGETS, {"name": 1}),
     (MODELS, {"id": 1, "copies": 1}),
+    (INVOCATIONS, {"id": 1, "subject": 1, "pid": 1, "began_s": 0, "seen_s": 0}),
     (PROCESSES, {"id": 1, "device_s": 0}),
     (BLOCKS, {"id": 1, "round": 0, "retry": 0, "calls": 1, "ns": 1, "sentinel_before_ns": 1, "sentinel_after_ns": 1}),
     (PROFILES, {"allocator_peak_bytes": 0, "sentinel_ns": 1}),
     (MEMORY, {"process_peak_bytes": 0}),
-    (ENERGY, {"id": 1, "gross_mj": 0, "net_mj": 0, "update_ms": 0}),
+    (ENERGY, {"id": 1, "gross_mj": 0, "net_mj": 0, "update_ms": 0, "number": 0}),
 ):
     for _name, _value in _least.items():
         _table.c[_name].info["least"] = _value

@@ -43,6 +43,9 @@ def search(
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
+    lab: Annotated[
+        str | None, typer.Option(help="A database that holds many runs; trials go there, weights and ONNX to -o.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where weights are trained: cpu, cuda or auto.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
     restrict_from: Annotated[
@@ -93,6 +96,7 @@ def search(
                 again=again,
                 finalists=finalists,
                 store=store,
+                lab=lab,
                 wait=wait,
                 progress=live,
             )
@@ -101,7 +105,7 @@ def search(
     if error is not None:
         from nas.study.study import open_study
 
-        study = open_study(output)
+        study = open_study(output, in_lab=lab)
         with study.store:
             judged = sum(trial.result is not None for trial in study.trials())
         empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}

@@ -18,15 +18,15 @@ from nas.isolation.space_parts import Parts
 from nas.loop import guard
 from nas.objectives import Constraint, violations
 from nas.spaces.protocol import Space
+from nas.study import lab
 from nas.study.plan import SearchPlan
-from nas.study.tables import DATABASE
 from nas.study.trial import Trial
 from predictors import genes
 
 #: Spaces up to this size are looked through for an architecture that meets the constraints before anything is trained.
 ENUMERABLE = 100_000
 #: What a search writes into its folder.
-_OWN = ("run.db", "supernet.", "trained", "onnx", ".")
+_OWN = ("run.db", "lab.json", "supernet.", "trained", "onnx", ".")
 
 
 def check_strategies(plan: SearchPlan, space: Space) -> None:
@@ -95,7 +95,7 @@ def check_place(place: Path) -> None:
         foreign = (
             sorted(path.name for path in place.iterdir() if not path.name.startswith(_OWN)) if place.exists() else []
         )
-        if foreign and not (place / DATABASE).exists():
+        if foreign and not lab.is_run(place):
             more = f" and {len(foreign) - 4} more" if len(foreign) > 4 else ""
             raise UsageError(
                 f"{place} exists and is not the folder of a run: it holds {', '.join(foreign[:4])}{more}", hint=hint

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nas.loop.tabulated import tabulated
 from nas.objectives import Constraint, parse_constraint
 from nas.spaces import live
 from nas.spaces.protocol import Space
+from nas.study.lab import held, unmade_if_refused
 from nas.study.plan import SearchPlan, asked, check, facts
 from nas.study.study import Study, begin_study, hypervolume
 from nas.study.tables import DATABASE
@@ -82,13 +83,19 @@ class SearchResult:
 
     def measure_finalists(self, count: int) -> None:
         """Export and measure the finalists; see `nas.loop.finalists.settle`."""
-        with run_lock(self.folder, wait=self.context.wait):
+        with self._alone():
             self._settle(count)
 
     def evaluate_again(self, count: int) -> int:
         """Evaluate again what makes the front most certain; see `nas.loop.resolve.resolve`."""
-        with run_lock(self.folder, wait=self.context.wait):
+        with self._alone():
             return self._resolve(count)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        wait = self.context.wait
+        with run_lock(self.folder, wait=wait), held(self.study, wait=wait):
+            yield
 
     def _settle(self, count: int) -> None:
         finalists.settle(self.study, self.context, self.evaluators, count)
@@ -125,6 +132,7 @@ def search(
     again: int = 0,
     finalists: int = 0,
     store: str | Path | None = None,
+    lab: str | Path | None = None,
     wait: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> SearchResult:
@@ -147,14 +155,16 @@ def search(
         settings: see `SearchPlan`.
         again: further evaluations after the search, of what makes the front most certain.
         finalists: architectures of the front to export and measure after that.
-        store: where measurements go; the run's own database if None.
+        store: where measurements go; where the rows of the run go if None.
+        lab: a database that holds many runs, where the rows of this one go; those of its own folder, or the lab that
+            it was begun in, if None.
         wait: until another search in the folder, or on the device, has ended.
         progress: told `(what, done, total)`.
 
     Raises:
         ConditionMismatch: the folder holds a search with other options.
         InfeasibleBudget: no architecture met the constraints.
-        RunBusy: another process searches in the folder.
+        RunBusy: another process searches in the folder, or in the study of the lab.
         UsageError: an objective, a constraint, a strategy or a setting is not one.
     """
     if not isinstance(space, str):
@@ -172,7 +182,7 @@ def search(
         again=again,
         finalists=finalists,
     )
-    return run(plan, folder, store=store, wait=wait, progress=progress)
+    return run(plan, folder, store=store, lab=lab, wait=wait, progress=progress)
 
 
 def run(
@@ -180,6 +190,7 @@ def run(
     folder: str | Path,
     *,
     store: str | Path | None = None,
+    lab: str | Path | None = None,
     wait: bool = False,
     progress: Progress,
 ) -> SearchResult:
@@ -191,11 +202,18 @@ def run(
     """
     check(plan)
     with plugins.blamed(), ExitStack() as stack:
-        return _run(plan, Path(folder), store, progress, stack, wait=wait)
+        return _run(plan, Path(folder), store, lab, progress, stack, wait=wait)
 
 
 def _run(
-    plan: SearchPlan, place: Path, store: str | Path | None, progress: Progress, stack: ExitStack, *, wait: bool
+    plan: SearchPlan,
+    place: Path,
+    store: str | Path | None,
+    lab: str | Path | None,
+    progress: Progress,
+    stack: ExitStack,
+    *,
+    wait: bool,
 ) -> SearchResult:
     seconds = float(plan.shared_settings.get("plugin_seconds", apart.PLUGIN_SECONDS))
     space, parts = space_parts.load(plan.space, seconds)
@@ -212,8 +230,10 @@ def _run(
         strategy.start()
     stack.enter_context(run_lock(place, wait=wait))
     opened = stack.enter_context(unmade.if_refused(place / DATABASE, store))
-    study = begin_study(place)
+    study = begin_study(place, lab)
     opened.append(study.store)
+    stack.enter_context(held(study, wait=wait))
+    stack.enter_context(unmade_if_refused(study, place))
     context = Context(
         space=space,
         folder=place,

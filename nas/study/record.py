@@ -14,118 +14,21 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UsageError
-from device_profiles.reading import parse_json
+from device_profiles.errors import InvalidData, RunBusy, UsageError
 from nas import spaces
 from nas.evaluators.protocol import FULL, Budget, Budgets
 from nas.objectives import Constraint, Objective
 from nas.spaces.protocol import Space
 from nas.study import facts as study_facts
-from nas.study.tables import FAILURES, FINALISTS, METADATA, REPLICATES, SEARCHES, STUDY, STUDY_VERSION, TRIALS
+from nas.study import layout
+from nas.study.kept import KeptStudy
+from nas.study.tables import FAILURES, FINALISTS, REPLICATES, SEARCHES, STUDIES, STUDY, TRIALS
 from nas.study.trial import Coverage, Point, Replicates, Result, Trial
-from profiler import database, row_checks
-from profiler.store import Store
+from profiler import dialects, row_checks
 
 
-class Record:
-    """The tables of one run.
-
-    Args:
-        store: the run's database.
-
-    Raises:
-        SchemaMismatch: its study is of another version.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        known = self._known_version()
-        if known != STUDY_VERSION:
-            with store.transaction() as connection:
-                database.complete(connection, METADATA)
-                if known is not None:
-                    store.rewrite(connection, STUDY, STUDY.c.key == "version", value=json.dumps(STUDY_VERSION))
-        with store.reading() as connection:
-            database.require_tables(connection, METADATA, store.url)
-
-    def _known_version(self) -> int | None:
-        """Version of the study; None if there is none yet.
-
-        Raises:
-            SchemaMismatch: it is another one, or there are trials without a study.
-        """
-        with self.store.reading() as connection:
-            tables = set(sa.inspect(connection).get_table_names())
-            text = (
-                connection.scalar(sa.select(STUDY.c.value).where(STUDY.c.key == "version"))
-                if STUDY.name in tables
-                else None
-            )
-            rest = [table for table in METADATA.sorted_tables if table.name in tables]
-            lost = text is None and any(
-                connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() for table in rest
-            )
-        if lost:
-            raise SchemaMismatch(
-                f"{self.store.url} holds rows of a search, but nothing says of which: table 'study' lost its rows",
-                hint="Restore it from a copy, or give another folder; nothing was changed.",
-            )
-        if text is None:
-            return None
-        version = parse_json(text, f"version of table 'study' in {self.store.url}", kind=SchemaMismatch)
-        if version not in range(1, STUDY_VERSION + 1) or isinstance(version, bool):
-            raise SchemaMismatch(
-                f"{self.store.url} holds a study of version {version}; this version reads {STUDY_VERSION}",
-                hint="Use the version that wrote it; nothing was changed.",
-            )
-        return int(version)
-
-    def fact(self, key: str) -> Any:
-        """A fact about the study, or None."""
-        rows = self.store.rows(STUDY, sa.select(STUDY).where(STUDY.c.key == key))
-        if not rows:
-            return None
-        value = self._json(STUDY, rows[0], "value")
-        check = study_facts.CHECKS.get(key)
-        if check is not None and not check(value):
-            raise row_checks.damaged(STUDY, rows[0], self.store.url, f"it says {str(value)[:60]!r}")
-        return value
-
-    def _json(self, table: sa.Table, row: Mapping[str, Any], column: str) -> Any:
-        """What a column of a row holds as JSON."""
-        key = row[next(iter(table.primary_key)).name]
-        where = f"{column} of row {str(key)[:40]} of table {table.name!r} in {self.store.url}"
-        return parse_json(row[column], where, kind=SchemaMismatch)
-
-    def bind(self, facts: Mapping[str, Any]) -> None:
-        """State what the study is about, or check that it is about the same.
-
-        Bounds may change, and are then the new ones; a target may be given to a run that had none, or left out.
-
-        Raises:
-            ConditionMismatch: this run is about something else; nothing is changed.
-        """
-        wanted = {"version": STUDY_VERSION, **json.loads(json.dumps(dict(facts)))}
-        known = {key: self.fact(key) for key in wanted}
-        if all(value is None for value in known.values()):
-            with self.store.transaction() as connection:
-                if connection.execute(sa.select(STUDY.c.key)).first() is None:
-                    for key, value in wanted.items():
-                        self.store.insert(connection, STUDY, key=key, value=json.dumps(value))
-            known = {key: self.fact(key) for key in wanted}  # another search may have been first
-        different = [key for key in wanted if known[key] != wanted[key]]
-        may_change = {"constraints", *(("target",) if "" in (known.get("target"), wanted.get("target")) else ())}
-        if not may_change.issuperset(different):
-            raise ConditionMismatch(
-                "this run belongs to another search",
-                expected={key: known[key] for key in different},
-                got={key: wanted[key] for key in different},
-                hint="Give the same options to go on with it, or another folder with -o.",
-                differences=study_facts.differences(known, {**wanted, "constraints": known.get("constraints")}),
-            )
-        for key in different:
-            if wanted[key] != "":
-                self.set_fact(key, wanted[key])
+class Record(KeptStudy):
+    """The tables of one study; what it takes and raises is said at `KeptStudy`."""
 
     def asked(self) -> list[dict[str, Any]]:
         """What was asked of this run, each time that it was something else; see `nas.study.plan.asked`."""
@@ -141,46 +44,43 @@ class Record:
             judged = sum(trial.result is not None for trial in self.trials())
             self.set_fact("asked", [*known, {"at": int(time.time()), "judged": judged, **wanted}])
 
-    def set_fact(self, key: str, value: Any) -> None:
-        """State a further fact, or another value of one that may change."""
-        text = json.dumps(value)
-        with self.store.transaction() as connection:
-            if connection.execute(sa.select(STUDY.c.key).where(STUDY.c.key == key)).first() is None:
-                self.store.insert(connection, STUDY, key=key, value=text)
-            else:
-                self.store.rewrite(connection, STUDY, STUDY.c.key == key, value=text)
-
     def search(self, strategy: str, settings: Mapping[str, Any]) -> int:
         """The number of a search; the same strategy with the same settings is the same search."""
         text = json.dumps(dict(settings), sort_keys=True)
-        query = sa.select(SEARCHES.c.id).where((SEARCHES.c.strategy == strategy) & (SEARCHES.c.settings == text))
-        with self.store.transaction() as connection:
-            found = connection.scalar(query)
-            if found is None:
-                found = self.store.insert(connection, SEARCHES, strategy=strategy, settings=text)
-        return int(found)
+        key = {"strategy": strategy, "digest": layout.digest(text)}
+        with self._writing() as connection:
+            self.store.insert_once(connection, SEARCHES, study=self.number, settings=text, **key)
+            return int(connection.execute(sa.select(SEARCHES.c.id).filter_by(study=self.number, **key)).scalar_one())
 
     def add_batch(
         self, search: int, strategy: str, batch: int, archs: NDArray[np.int64], note: str = ""
     ) -> list[Trial]:
-        """Commit what was asked for, `(n, d)`, before it is judged; the trials, in order."""
+        """Commit what was asked for, `(n, d)`, before it is judged; the trials, in order.
+
+        The same batch a second time changes nothing.
+
+        Raises:
+            RunBusy: other architectures were asked for in this batch.
+        """
         texts = [_text(arch) for arch in archs]
         if not texts:
             return []
-        where = self.store.url
-        rows = [
-            row_checks.sealed(
-                TRIALS, {"search": search, "batch": batch, "arch": text, "note": note, "result": None}, where
-            )
-            for text in texts
-        ]
-        insert = TRIALS.insert().returning(TRIALS.c.id, sort_by_parameter_order=True)
-        with self.store.transaction() as connection:
-            ids = connection.scalars(insert, rows).all()
-        return [
-            Trial(number, search, strategy, batch, _genes(text), note, None)
-            for number, text in zip(ids, texts, strict=True)
-        ]
+        columns = TRIALS.c
+        with self._writing() as connection:
+            plain = {"study": self.number, "search": search, "batch": batch, "note": note, "result": None}
+            rows = [
+                row_checks.sealed(TRIALS, {**plain, "place": place, "arch": text}, self.store.url)
+                for place, text in enumerate(texts)
+            ]
+            connection.execute(dialects.insert_into(connection, TRIALS).on_conflict_do_nothing(), rows)
+            batches = (columns.search == search) & (columns.batch == batch)
+            kept = connection.execute(sa.select(columns.id, columns.arch).where(batches).order_by(columns.place)).all()
+            if [text for _, text in kept] != texts:
+                raise RunBusy(
+                    f"batch {batch} of search {search} in {self.store.url} was asked for by another search",
+                    hint="Let only one search go on at a time.",
+                )
+        return [Trial(number, search, strategy, batch, _genes(text), note, None) for number, text in kept]
 
     def judge(
         self,
@@ -192,12 +92,14 @@ class Record:
     ) -> None:
         """Commit by trial results, why some have no value, what others are means of, and what predictions stand on.
 
-        Trials count as completed in this order; `budgets` are those under which their objectives were evaluated.
+        Trials count as completed in this order; `budgets` are those under which their objectives were evaluated. Of
+        those that have a result nothing is changed.
         """
-        with self.store.transaction() as connection:
+        open_ones = TRIALS.c.result.is_(None)
+        with self._writing() as connection:
             judged = sa.func.count(TRIALS.c.id).filter(TRIALS.c.result.is_not(None))
             latest = sa.func.coalesce(sa.func.max(TRIALS.c.completed), 0)
-            before = max(connection.execute(sa.select(judged, latest)).one())
+            before = max(connection.execute(sa.select(judged, latest).where(TRIALS.c.study == self.number)).one())
             for place, (trial, result) in enumerate(results.items(), start=before + 1):
                 shares = (coverage or {}).get(trial, {})
                 plain = {name: [_plain(part) for part in triple] for name, triple in result.items()}
@@ -206,16 +108,16 @@ class Record:
                 )
                 limits = {name: one.key for name, one in (budgets or {}).get(trial, {}).items() if one != FULL}
                 told = {"result": text, "completed": place, "budgets": json.dumps(limits) if limits else None}
-                self.store.rewrite(connection, TRIALS, TRIALS.c.id == trial, **told)
+                self.store.rewrite(connection, TRIALS, (TRIALS.c.id == trial) & open_ones, **told)
             for trial, reason in (reasons or {}).items():
                 words = reason[:2000].encode(errors="backslashreplace").decode()
-                self.store.insert(connection, FAILURES, trial=trial, reason=words)
+                self.store.insert_once(connection, FAILURES, trial=trial, reason=words)
             for trial, single in (replicates or {}).items():
                 self._add_replicates(connection, trial, single, 0)
 
     def add_replicate(self, point: Point, values: Mapping[str, float]) -> None:
         """Commit one further evaluation of a point; what strategies were told stays as it is."""
-        with self.store.transaction() as connection:
+        with self._writing() as connection:
             for name, value in values.items():
                 known = point.replicates.get(name)
                 if known is None:
@@ -227,15 +129,13 @@ class Record:
         """How many further evaluations of one architecture were made after the search."""
         settings = self.fact("settings") or {}
         least = settings.get("replicates", 1)
-        rows = self.store.rows(REPLICATES, sa.select(REPLICATES).where(REPLICATES.c.replicate >= least))
+        rows = self._of_trials(REPLICATES, REPLICATES.c.replicate >= least)
         return len({(row["trial"], row["replicate"]) for row in rows})
 
     def replicates(self) -> dict[int, Replicates]:
         """Single values by trial and objective, of those that were evaluated more than once."""
-        columns = REPLICATES.c
-        query = sa.select(REPLICATES).order_by(columns.trial, columns.objective, columns.replicate)
         found: dict[int, Replicates] = {}
-        for row in self.store.rows(REPLICATES, query):
+        for row in self._of_trials(REPLICATES):
             single = found.setdefault(row["trial"], {}).setdefault(row["objective"], [])
             if row["replicate"] != len(single):
                 raise row_checks.damaged(REPLICATES, row, self.store.url, f"replicate {len(single)} is missing")
@@ -244,7 +144,12 @@ class Record:
 
     def failures(self) -> dict[int, str]:
         """Why trials have no value, by their ids."""
-        return {row["trial"]: row["reason"] for row in self.store.rows(FAILURES)}
+        return {row["trial"]: row["reason"] for row in self._of_trials(FAILURES)}
+
+    def _of_trials(self, table: sa.Table, where: sa.ColumnElement[bool] | None = None) -> list[dict[str, Any]]:
+        """Rows that belong to trials of this study, by their keys."""
+        query = sa.select(table).join(TRIALS, TRIALS.c.id == table.c.trial).where(TRIALS.c.study == self.number)
+        return self.store.rows(table, (query if where is None else query.where(where)).order_by(*table.primary_key))
 
     def trials(self, search: int | None = None, budgets: Mapping[str, Budget] | None = None) -> list[Trial]:
         """Trials in the order in which they were asked for.
@@ -253,10 +158,11 @@ class Record:
             search: those of one search alone.
             budgets: those alone that were judged under these budgets, by objective; others may be of any.
         """
-        query = sa.select(TRIALS).order_by(TRIALS.c.id)
+        query = sa.select(TRIALS).where(TRIALS.c.study == self.number).order_by(TRIALS.c.id)
         if search is not None:
             query = query.where(TRIALS.c.search == search)
-        strategies = {row["id"]: row["strategy"] for row in self.store.rows(SEARCHES)}
+        searches = self.store.rows(SEARCHES, sa.select(SEARCHES).where(SEARCHES.c.study == self.number))
+        strategies = {row["id"]: row["strategy"] for row in searches}
         names = [o["name"] for o in self.fact("objectives") or ()]
         genes: int | None = None
         found = []
@@ -278,7 +184,7 @@ class Record:
 
     def _judged_early(self) -> dict[int, int]:
         """Places in the order of completion of trials that were judged before it was kept: that of their ids."""
-        early = TRIALS.c.result.is_not(None) & TRIALS.c.completed.is_(None)
+        early = (TRIALS.c.study == self.number) & TRIALS.c.result.is_not(None) & TRIALS.c.completed.is_(None)
         with self.store.reading() as connection:
             ids = connection.scalars(sa.select(TRIALS.c.id).where(early).order_by(TRIALS.c.id)).all()
         return {number: place for place, number in enumerate(ids, start=1)}
@@ -314,22 +220,31 @@ class Record:
         for name, values in single.items():
             for place, value in enumerate(values):
                 row = {"objective": name, "replicate": first + place, "value": _plain(value)}
-                self.store.insert(connection, REPLICATES, trial=trial, **row)
+                self.store.insert_once(connection, REPLICATES, trial=trial, **row)
+
+    def withdraw(self) -> None:
+        """Take back all that is kept of this study."""
+        mine = TRIALS.c.study == self.number
+        with self._writing() as connection:
+            for table in (FAILURES, REPLICATES):
+                connection.execute(table.delete().where(table.c.trial.in_(sa.select(TRIALS.c.id).where(mine))))
+            for table in (TRIALS, FINALISTS, SEARCHES, STUDY):
+                connection.execute(table.delete().where(table.c.study == self.number))
+            connection.execute(STUDIES.delete().where(STUDIES.c.id == self.number))
+        self._number = 0
 
     def set_finalist(self, arch: Sequence[int], facts: Mapping[str, Any]) -> None:
         """State facts about a chosen architecture; what is known of it already stays."""
-        text = _text(arch)
-        with self.store.transaction() as connection:
-            row = connection.execute(sa.select(FINALISTS).where(FINALISTS.c.arch == text)).mappings().first()
-            if row is None:
-                self.store.insert(connection, FINALISTS, arch=text, facts=json.dumps(dict(facts)))
-            else:
-                merged = json.dumps({**self._finalist(dict(row)), **facts})
-                self.store.rewrite(connection, FINALISTS, FINALISTS.c.arch == text, facts=merged)
+        with self._writing() as connection:
+            key = {"study": self.number, "arch": _text(arch)}
+            row = connection.execute(sa.select(FINALISTS).filter_by(**key)).mappings().first()
+            known = {} if row is None else self._finalist(dict(row))
+            self.store.insert_latest(connection, FINALISTS, facts=json.dumps({**known, **facts}), **key)
 
     def finalists(self) -> dict[tuple[int, ...], dict[str, Any]]:
         """Facts about the chosen architectures."""
-        return {self._genes(FINALISTS, row): self._finalist(row) for row in self.store.rows(FINALISTS)}
+        rows = self.store.rows(FINALISTS, sa.select(FINALISTS).where(FINALISTS.c.study == self.number))
+        return {self._genes(FINALISTS, row): self._finalist(row) for row in rows}
 
     def _finalist(self, row: Mapping[str, Any]) -> dict[str, Any]:
         facts: dict[str, Any] = self._json(FINALISTS, row, "facts")

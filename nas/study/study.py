@@ -15,6 +15,7 @@ from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatc
 from nas.evaluators.protocol import FULL, Budget, Budgets
 from nas.objectives import Constraint, Objective, violations
 from nas.pareto import dominance, indicators, noise
+from nas.study import lab
 from nas.study.record import Record
 from nas.study.tables import DATABASE, STUDY, TRIALS
 from nas.study.trial import Point, Result, Trial
@@ -25,7 +26,9 @@ class Study(Record):
     """The tables of one run, and what they come to.
 
     Args:
-        store: the run's database.
+        store: the run's database, or that of a lab.
+        name: of the study in it.
+        place: the folder of the run, for people who look at the lab.
 
     Raises:
         SchemaMismatch: its study is of another version.
@@ -81,7 +84,8 @@ class Study(Record):
     def has_budgets(self) -> bool:
         """Whether anything was not evaluated under its evaluator's own full budget."""
         with self.store.reading() as connection:
-            some = sa.select(sa.literal(1)).where(TRIALS.c.budgets.is_not(None)).limit(1)
+            mine = (TRIALS.c.study == self.number) & TRIALS.c.budgets.is_not(None)
+            some = sa.select(sa.literal(1)).where(mine).limit(1)
             return connection.execute(some).first() is not None
 
     def compared(self, trials: Iterable[Trial], budgets: Mapping[str, Budget] | None = None) -> list[Trial]:
@@ -172,18 +176,24 @@ def _settled(points: list[Point]) -> list[Point]:
     return [replace(point, result=result) for point, result in zip(points, results, strict=True)]
 
 
-def open_study(run: str | Path, *, as_copy: bool = False) -> Study:
+def open_study(run: str | Path, *, as_copy: bool = False, in_lab: str | Path | None = None) -> Study:
     """The study in a run's folder; close it with `study.store.close()`.
 
     Args:
         run: the folder.
         as_copy: only look at it, see `profiler.Store`: nothing in the folder is changed, whatever version wrote it.
+        in_lab: the lab of a run that has one, with a password, say; None for what the folder says.
 
     Raises:
         InvalidData: the folder holds no run.
         SchemaMismatch: the run cannot be read by this version, or is damaged.
     """
     path = Path(run) / DATABASE
+    pointer = lab.pointer_of(Path(run))
+    if pointer is not None:
+        store = Store(pointer.lab if in_lab is None else in_lab, create=False, as_copy=as_copy)
+        with _closed_on_error(store):
+            return _begun(Study(store, pointer.study))
     try:
         store = Store(path, create=False, as_copy=as_copy)
     except NoStore as error:
@@ -192,8 +202,12 @@ def open_study(run: str | Path, *, as_copy: bool = False) -> Study:
             f"{run} is not the folder of a run: it has {reason} {DATABASE}", hint="hwnas search ... -o RUN"
         ) from error
     with _closed_on_error(store):
-        study = Study(store)
-        study.objectives()
+        return _begun(Study(store))
+
+
+def _begun(study: Study) -> Study:
+    """The same, if it is known what it is about."""
+    study.objectives()
     return study
 
 
@@ -206,12 +220,25 @@ def _closed_on_error(store: Store) -> Iterator[None]:
         raise
 
 
-def begin_study(folder: Path) -> Study:
-    """The study of a search in its folder, made if there is none.
+def begin_study(folder: Path, in_lab: str | Path | None = None) -> Study:
+    """The study of a search in its folder, or in a lab that the folder then says; made if there is none.
+
+    Args:
+        folder: of the run.
+        in_lab: the lab that its rows go to; None for the folder, or for the lab that it has.
 
     Raises:
+        ConditionMismatch: the run is in another lab.
         SchemaMismatch: its database holds measurements, but no study any more.
+        UsageError: a lab is asked for, and the run is in its folder.
     """
+    pointer = lab.pointer_to(folder, in_lab)
+    if pointer is not None:
+        store = Store(pointer.lab if in_lab is None else in_lab)
+        with _closed_on_error(store):
+            study = Study(store, pointer.study, place=lab.place_of(folder))
+            lab.keep(folder, pointer, study)
+            return study
     store = Store(folder / DATABASE)
     with _closed_on_error(store):
         if not sa.inspect(store.engine).has_table(STUDY.name) and store.targets():

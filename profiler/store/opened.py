@@ -14,8 +14,9 @@ from sqlalchemy.engine import Connection, Engine
 from device_profiles.errors import HwnasError, SchemaMismatch
 from device_profiles.reading import parse_json
 from device_profiles.version import version
-from profiler import copies, database, row_checks, schema
+from profiler import copies, database, dialects, row_checks, schema
 from profiler.operators import OperatorGraph
+from profiler.store import repeated
 
 
 class OpenStore:
@@ -31,8 +32,11 @@ class OpenStore:
         if self._place.path is not None:
             database.check_file(self._place.path, create=create)
         self._fused: dict[tuple[str, str], OperatorGraph] = {}
-        as_copy = as_copy and self._place.path is not None
-        self._engine = copies.engine_of_copy(self._place) if as_copy else database.engine_of(self._place)
+        copied = as_copy and self._place.path is not None
+        self.read_only = as_copy and not copied
+        self._engine = (
+            copies.engine_of_copy(self._place) if copied else database.engine_of(self._place, read_only=self.read_only)
+        )
         try:
             self._open(create=create)
         except BaseException:
@@ -67,7 +71,7 @@ class OpenStore:
         """Close the database; a file is left whole, without side files."""
         if self._engine.dialect.name == "sqlite":
             with contextlib.suppress(HwnasError), database.named(self._place):
-                database.pragma(self._engine, "wal_checkpoint(TRUNCATE)")
+                dialects.pragma(self._engine, "wal_checkpoint(TRUNCATE)")
         self._engine.dispose()
 
     @contextlib.contextmanager
@@ -84,7 +88,7 @@ class OpenStore:
             StoreFull: the disk is full; nothing of this transaction was kept.
             StoreBusy: another process does not end its own.
         """
-        with database.named(self._place), database.writing(self._engine) as connection:
+        with database.named(self._place), dialects.writing(self._engine) as connection:
             yield connection
 
     def rows(self, table: sa.Table, query: sa.Select[Any] | None = None) -> list[dict[str, Any]]:
@@ -110,6 +114,36 @@ class OpenStore:
         key = connection.execute(table.insert().values(**row_checks.sealed(table, row, self.url))).inserted_primary_key
         return int(key[0]) if key is not None and table.autoincrement_column is not None else 0
 
+    def insert_once(self, connection: Connection, table: sa.Table, **row: Any) -> bool:
+        """Write one checked row with its seal, unless there is one of the same key already.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            InvalidData: a value is one that could not be read again.
+        """
+        new = dialects.insert_into(connection, table).values(**row_checks.sealed(table, row, self.url))
+        once = new.on_conflict_do_nothing().returning(*table.primary_key)
+        return connection.execute(once).first() is not None
+
+    def insert_latest(self, connection: Connection, table: sa.Table, **row: Any) -> None:
+        """Write one checked row with its seal, in place of one of the same key.
+
+        Raises:
+            InvalidData: a value is one that could not be read again.
+        """
+        new = dialects.insert_into(connection, table).values(**row_checks.sealed(table, row, self.url))
+        keys = list(table.primary_key)
+        changes = {name: new.excluded[name] for name in (*row, "seal") if name not in {key.name for key in keys}}
+        other = table.c.seal.is_distinct_from(new.excluded.seal)
+        connection.execute(new.on_conflict_do_update(index_elements=keys, set_=changes, where=other))
+
+    def now_s(self) -> float:
+        """Seconds since 1970 by the clock that all who use the database share."""
+        with self.reading() as connection:
+            return dialects.now_s(connection)
+
     def rewrite(self, connection: Connection, table: sa.Table, where: sa.ColumnElement[bool], **changes: Any) -> None:
         """Change one row, and its seal with it; nothing happens if there is none."""
         row = connection.execute(sa.select(table).where(where)).mappings().first()
@@ -117,7 +151,8 @@ class OpenStore:
             whole = row_checks.sealed(table, {**row_checks.checked(table, dict(row), self.url), **changes}, self.url)
             counted = table.autoincrement_column
             values = {name: value for name, value in whole.items() if counted is None or name != counted.name}
-            connection.execute(table.update().where(where).values(**values))
+            other = table.c.seal.is_distinct_from(whole["seal"])  # what is the same keeps its seal
+            connection.execute(table.update().where(where, other).values(**values))
 
     def _json(self, table: sa.Table, row: Mapping[str, Any], column: str) -> Any:
         """What a column of a row holds as JSON."""
@@ -136,12 +171,25 @@ class OpenStore:
         if found is not None:
             database.check_content(self._engine, self._place)
         if found != schema.SCHEMA_VERSION:
+            self.require_writable(f"store {self.url} is of version {found} of its tables")
             with database.named(self._place):
-                database.write_ahead(self._engine)
+                dialects.write_ahead(self._engine)
             with self.transaction() as connection:
                 self._make(connection)
         with self.reading() as connection:
             database.require_tables(connection, schema.METADATA, self.url)
+
+    def require_writable(self, what: str) -> None:
+        """Refuse to take tables along where the database is only looked at.
+
+        Raises:
+            SchemaMismatch: it is; `what` is of an older version.
+        """
+        if self.read_only:
+            raise SchemaMismatch(
+                f"{what}, which is only read, not taken along",
+                hint="Open it for writing with this version of hwnas first: hwnas profile or hwnas search into it.",
+            )
 
     def _version(self, connection: Connection) -> int | None:
         """Version of the schema; None if the store is still to be made, or its making was interrupted.
@@ -176,14 +224,12 @@ class OpenStore:
         if found == schema.SCHEMA_VERSION:
             return
         database.complete(connection, schema.METADATA)
+        if found is not None:
+            repeated.separate(self, connection)
+        database.index(connection, schema.METADATA)
         version_now = str(schema.SCHEMA_VERSION)
         if found is None:
-            self.insert(connection, schema.META, key="schema_version", value=version_now)
-            self.insert(connection, schema.META, key="written_by", value=version())
+            self.insert_once(connection, schema.META, key="schema_version", value=version_now)
+            self.insert_once(connection, schema.META, key="written_by", value=version())
         else:
             self.rewrite(connection, schema.META, schema.META.c.key == "schema_version", value=version_now)
-
-
-def lacks(connection: Connection, where: sa.ColumnElement[bool]) -> bool:
-    """Whether no row is like this."""
-    return connection.execute(sa.select(sa.literal(1)).where(where).limit(1)).first() is None

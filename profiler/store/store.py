@@ -19,7 +19,6 @@ from device_profiles.errors import InvalidData
 from profiler import failures, schema
 from profiler.operators import OperatorGraph, operator_to_plain
 from profiler.records import ModelRow, ProfileRow
-from profiler.store.opened import lacks
 from profiler.store.reading import ReadStore
 
 if TYPE_CHECKING:
@@ -34,10 +33,11 @@ class Store(ReadStore):
         url: a path (SQLite) or an SQLAlchemy URL.
         create: make it if it is not there; otherwise a missing file is an error.
         as_copy: read a file as it is now, from a copy in memory: the file is not locked, and not brought to this
-            version; what is written is lost.
+            version; what is written is lost. A server is read, and refuses what would change it.
 
     Attributes:
         url: where it is, for people: without a password.
+        read_only: whether it is a server that is only read.
 
     Raises:
         SchemaMismatch: the file is cut short, damaged, not a store, or was written by a newer version.
@@ -55,11 +55,9 @@ class Store(ReadStore):
         self.check(target, conditions)
         facts = json.dumps(conditions.to_plain(), sort_keys=True)
         with self.transaction() as connection:
-            if lacks(connection, schema.CONDITIONS.c.id == conditions.id):
-                self.insert(connection, schema.CONDITIONS, id=conditions.id, facts=facts)
+            self.insert_once(connection, schema.CONDITIONS, id=conditions.id, facts=facts)
             # Another campaign may have been first; what it said is held against this one below.
-            if lacks(connection, schema.TARGETS.c.name == target):
-                self.insert(connection, schema.TARGETS, name=target, conditions=conditions.id, profile=profile)
+            self.insert_once(connection, schema.TARGETS, name=target, conditions=conditions.id, profile=profile)
         self.check(target, conditions)
 
     def check(self, target: str, conditions: Conditions) -> None:
@@ -76,26 +74,24 @@ class Store(ReadStore):
         """Remember a model; a second time changes nothing."""
         plain = None if row.kernel is None else json.dumps(operator_to_plain(row.kernel))
         with self.transaction() as connection:
-            if lacks(connection, schema.MODELS.c.id == row.id):
-                self.insert(
-                    connection,
-                    schema.MODELS,
-                    id=row.id,
-                    name=_writable(row.name),
-                    space=row.space,
-                    arch=row.arch,
-                    graph=graph.to_json(),
-                    kernel=plain,
-                    copies=row.copies,
-                )
+            self.insert_once(
+                connection,
+                schema.MODELS,
+                id=row.id,
+                name=_writable(row.name),
+                space=row.space,
+                arch=row.arch,
+                graph=graph.to_json(),
+                kernel=plain,
+                copies=row.copies,
+            )
 
     def add_fused(self, model: str, conditions: Conditions, graph: OperatorGraph) -> None:
         """Remember what a runtime made of a model; a second time changes nothing."""
         if self.fused(model, conditions) is None:
-            columns = schema.FUSED.c
+            row = {"model": model, "conditions": conditions.id, "graph": graph.to_json()}
             with self.transaction() as connection:
-                if lacks(connection, (columns.model == model) & (columns.conditions == conditions.id)):
-                    self.insert(connection, schema.FUSED, model=model, conditions=conditions.id, graph=graph.to_json())
+                self.insert_once(connection, schema.FUSED, **row)
 
     def start_process(self, conditions: Conditions, invocation: str, seed: int) -> int:
         """A new worker process; its number."""
@@ -104,9 +100,9 @@ class Store(ReadStore):
             return self.insert(connection, schema.PROCESSES, **row)
 
     def add_block(self, process: int, block: Block) -> None:
-        """Commit one block."""
+        """Commit one block; a second time changes nothing."""
         with self.transaction() as connection:
-            self.insert(
+            self.insert_once(
                 connection,
                 schema.BLOCKS,
                 process=process,
@@ -122,7 +118,7 @@ class Store(ReadStore):
             )
 
     def add_profile(self, process: int, profile: ProfileRow) -> None:
-        """Commit one profile."""
+        """Commit one profile; a second time changes nothing."""
         row = {
             "process": process,
             "model": profile.model,
@@ -132,16 +128,22 @@ class Store(ReadStore):
             "run_ns": profile.run_ns,
         }
         with self.transaction() as connection:
-            self.insert(connection, schema.PROFILES, **row)
+            self.insert_once(connection, schema.PROFILES, **row)
 
     def add_memory(self, process: int, model: str, process_peak_bytes: int | None, unavailable: str | None) -> None:
-        """Commit the peak of a process, or why there is none."""
+        """Commit the peak of a process, or why there is none; a second time changes nothing."""
         row = {"process": process, "model": model, "process_peak_bytes": process_peak_bytes, "unavailable": unavailable}
         with self.transaction() as connection:
-            self.insert(connection, schema.MEMORY, **row)
+            self.insert_once(connection, schema.MEMORY, **row)
 
-    def add_energy(self, process: int, model: str, energy: Energy) -> None:
+    def add_energy(self, process: int, model: str, energy: Energy, number: int | None = None) -> None:
         """Commit the energy of one inference, of a window of many.
+
+        Args:
+            process: that ran it.
+            model: that was run.
+            energy: of one inference.
+            number: of the window in the process, from 0: a second time changes nothing. None is the next one.
 
         Raises:
             InvalidData: it is not above 0 and finite.
@@ -152,17 +154,18 @@ class Store(ReadStore):
                 f"and gross {energy.gross_mj} mJ",
                 hint="Measure over a longer window.",
             )
-        row = {"process": process, "model": model, **asdict(energy)}
+        columns = schema.ENERGY.c
+        known = sa.select(sa.func.count()).where(columns.process == process, columns.model == model)
         with self.transaction() as connection:
-            self.insert(connection, schema.ENERGY, **row)
+            place = int(connection.scalar(known) or 0) if number is None else number
+            row = {"process": process, "model": model, "number": place, **asdict(energy)}
+            self.insert_once(connection, schema.ENERGY, **row)
 
     def add_failure(self, model: str, conditions: Conditions, *, kind: str, reason: str, hint: str) -> None:
         """Remember that a model cannot be measured; the last reason wins."""
-        where = (schema.FAILURES.c.model == model) & (schema.FAILURES.c.conditions == conditions.id)
+        row = {"model": model, "conditions": conditions.id, "kind": kind, "reason": reason, "hint": hint}
         with self.transaction() as connection:
-            connection.execute(schema.FAILURES.delete().where(where))
-            row = {"model": model, "conditions": conditions.id, "kind": kind, "reason": reason, "hint": hint}
-            self.insert(connection, schema.FAILURES, **row)
+            self.insert_latest(connection, schema.FAILURES, **row)
 
     def end_process(self, process: int, *, state: str, device_s: float, facts: Sequence[Mapping[str, Any]]) -> None:
         """Close a process with what it said of the machine."""

@@ -2,6 +2,8 @@
 
 import csv
 import inspect
+import os
+import socket
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import predictors
 from hwnas_cli.commands.registered import first_line
 from nas.study import summary
 from nas.study.study import open_study
+from profiler.lock import run_lock
+from profiler.testing import convolution
 
 SPACE = nas.spaces.load("nasbench201")
 
@@ -130,7 +134,31 @@ def test_what_was_asked_for_and_not_judged_yet_is_told_apart(ask, runs):
 def test_places_without_runs(ask, tmp_path):
     assert ask("runs", tmp_path)[1]["runs"] == []
     assert ask("runs", tmp_path / "nowhere")[0] == 4
-    assert ask("runs", "postgresql://me@here/runs")[0] == 2
+    assert ask("runs", "nobody://me@here/runs")[0] == 2
+
+
+def test_campaigns_of_a_store(ask, hwnas, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(convolution())
+    assert ask("profile", "fake", "--model", tmp_path / "m.onnx", "--store", tmp_path / "a.db")[0] == 0
+    before = (tmp_path / "a.db").read_bytes()
+    code, answer = ask("runs", tmp_path / "a.db")
+    (one,) = answer["campaigns"]
+    assert code == 0 and answer["runs"] == answer["damaged"] == []
+    assert (one["target"], one["state"], one["models"], one["failed"]) == ("fake", "finished", 1, 0)
+    assert (one["host"], one["pid"]) == (socket.gethostname(), os.getpid()) and one["seen_at"].endswith("+00:00")
+    assert one["blocks"] >= one["processes"] * 3 >= 9 and one["device_s"] > 0
+    shown = hwnas("runs", tmp_path / "a.db")[1]
+    assert "campaigns" in shown and "fake" in shown and "finished 20" in shown
+    assert (tmp_path / "a.db").read_bytes() == before
+    assert ask("runs", tmp_path / "m.onnx")[0] == 4
+
+
+def test_who_searches_in_a_folder(ask, runs):
+    with run_lock(runs / "a"):
+        answer = ask("status", runs / "a")[1]
+        assert (answer["state"], answer["host"], answer["pid"]) == ("running", socket.gethostname(), os.getpid())
+    answer = ask("status", runs / "a")[1]
+    assert (answer["state"], answer["pid"], answer["lab"], answer["study"]) == ("finished", None, None, None)
 
 
 def test_what_was_probably_meant(ask, tmp_path):

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nas
-from device_profiles.errors import ConditionMismatch, InvalidData, UnknownName, UsageError
+from device_profiles.errors import ConditionMismatch, InvalidData, SchemaMismatch, UnknownName, UsageError
 from nas import gradient
 from nas.objectives import Constraint, Objective
 from nas.study.study import Study, open_study
-from nas.study.tables import STUDY_VERSION, TRIALS
+from nas.study.tables import STUDY_VERSION
 from profiler.store import Store
 
 ACCURACY = Objective("accuracy", "fraction", True, "shared", "accuracy")
@@ -108,25 +108,46 @@ def test_trials_have_a_state_and_an_order_of_completion(study):
     assert [trial.completed for trial in study.trials()] == [3, 2, 1, None]
 
 
-def test_trials_of_an_older_version_were_completed_in_the_order_of_their_ids(tmp_path):
-    with Store(tmp_path / "run.db") as store:
-        made = Study(store)
-        made.bind(FACTS)
-        tried(made, ARCHS[:4], [(0.5, 1.0), (0.6, 2.0), None, (0.7, 3.0)])
-        tried(made, ARCHS[4:6], [(0.5, 1.0), None], strategy="random")
-        with store.transaction() as connection:
-            for trial in made.trials():
-                store.rewrite(connection, TRIALS, TRIALS.c.id == trial.id, completed=None)  # and the seal of before
-            for column in ("completed", "budgets"):
-                connection.exec_driver_sql(f"alter table trials drop column {column}")
-            connection.exec_driver_sql("update study set value = '2' where key = 'version'")
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_study_of_an_older_version_is_taken_along(older, tmp_path, version):
+    older(version, tmp_path / "run.db")
     again = open_study(tmp_path)
-    assert again.fact("version") == STUDY_VERSION
-    assert [trial.completed for trial in again.trials()] == [1, 2, None, 3, 4, None]
-    assert [trial.completed for trial in again.trials(again.search("random", {}))] == [4, None]
-    again.judge({again.trials()[2].id: judged(0.1, 1.0)})
-    assert [trial.completed for trial in again.trials()] == [1, 2, 5, 3, 4, None]
+    assert again.fact("version") == STUDY_VERSION and again.fact("seed") == 3 and again.number == 1
+    # Before version 3 trials were completed in the order of their ids.
+    assert [trial.completed for trial in again.trials()] == [*((2, 1) if version == 3 else (1, 2)), 3, 4, None, None]
+    assert [trial.completed for trial in again.trials(again.search("random", {}))] == [3, 4]
     assert all(trial.budgets == {} for trial in again.trials())
+    first = again.trials()[0]
+    assert (first.arch, first.note, first.result["error"]) == ((0, 0, 0, 1, 0, 0), "warm", (4.0, None, None))
+    assert again.failures() == ({} if version == 1 else {3: "it raised"})
+    assert again.replicates() == ({} if version == 1 else {1: {"error": [3.5, 4.5]}})
+    assert again.finalists() == {(0, 0, 0, 1, 0, 0): {"onnx": "onnx/a.onnx", "test_accuracy": 0.5}}
+    assert again.search("nsga2", {"population": 4}) == 1, "the search is known by its settings"
+    again.judge({again.trials()[4].id: {"error": (1.0, None, None), "latency": (1.0, None, None)}})
+    assert [trial.completed for trial in again.trials()][4:] == [5, None]
+    assert [trial.id for trial in again.add_batch(1, "nsga2", 2, np.array(ARCHS[:1]))] == [7]
+
+
+def test_a_damaged_study_of_an_older_version_is_not_taken_along(older, tmp_path):
+    path = older(3, tmp_path / "run.db")
+    Store(path).close()
+    content = path.read_bytes()
+    assert content.count(b"it raised") == 1
+    path.write_bytes(content.replace(b"it raised", b"it rained"))
+    before = path.read_bytes()
+    with pytest.raises(SchemaMismatch, match="trial_failures"):
+        open_study(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [5, 99])
+def test_a_study_of_a_newer_version_is_refused(study, tmp_path, version):
+    study.set_fact("version", version)
+    study.store.close()
+    before = (tmp_path / "run.db").read_bytes()
+    with pytest.raises(SchemaMismatch, match=f"of version {version}; this version reads {STUDY_VERSION}"):
+        open_study(tmp_path)
+    assert (tmp_path / "run.db").read_bytes() == before
 
 
 def test_a_strategy_with_other_settings_is_another_search(study):
