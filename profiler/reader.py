@@ -199,7 +199,7 @@ class Reader:
         if isinstance(told, dict):
             self._facts.append(told)
         else:
-            self._store.add_energy(self._process, line["id"], told)
+            self._store.add_energy(self._process, line["id"], told, 0)  # a process takes one window of a model
 
     def _take_fact(self, event: str, line: dict[str, Any]) -> None:
         if event == "meter":
