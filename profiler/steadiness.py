@@ -46,7 +46,7 @@ def judge(said: Mapping[str, Any]) -> Steadiness:
         found.append((f"it is in a slower state {slow:.0%} of the time", "stop other programs, fix the clock, cool it"))
     if said["load"] > LOAD:
         found.append((f"others work on it: load {said['load']:.1f} before we came", "stop them, or give it more time"))
-    if said["governor"] not in ("performance",) and not said["governor"].startswith("/"):
+    if said["governor"] not in ("", "performance"):
         found.append((f"its clock follows {said['governor']!r}", "sudo cpupower frequency-set -g performance"))
     found += _warm(said["before_c"], said["after_c"])
     if said["swapping"]:

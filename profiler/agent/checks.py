@@ -62,19 +62,18 @@ def watch(seconds: float, runtime: str) -> dict[str, Any]:
     """Run the sentinel for a while.
 
     Returns:
-        `sentinel_ns`: its times in order; `load`: of the last minute before; `governor`; `temperatures_c` before and
-        after; `free_bytes` of the disk; `swapping`; `runtime`: its version, or `missing`: why it cannot be used.
+        `sentinel_ns`: its times in order; `load`: of the last minute before; `governor`, "" if unknown; `before_c` and
+        `after_c`: temperatures; `free_bytes` of the disk; `swapping`; `cpus`; `runtime`: its version, or `missing`: why
+        it cannot be used.
     """
     from device_profiles.errors import HwnasError
     from profiler import runtimes
     from profiler.agent import sentinel
     from profiler.agent.protocol import sentinel_ns
 
-    said: dict[str, Any] = {
-        "load": os.getloadavg()[0],
-        "before_c": temperatures_c(),
-        "governor": str(machine.governor()),
-    }
+    governor = machine.governor()
+    said: dict[str, Any] = {"load": os.getloadavg()[0], "before_c": temperatures_c()}
+    said["governor"] = governor if isinstance(governor, str) else ""
     try:
         said["runtime"] = runtimes.load(runtime).version
     except HwnasError as error:
