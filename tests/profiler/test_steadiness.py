@@ -10,7 +10,8 @@ from profiler.agent import checks
 
 CALM = {
     "sentinel_ns": [100_000 + n % 7 for n in range(200)], "load": 0.1, "governor": "performance",
-    "before_c": {"cpu 0": 45.0}, "after_c": {"cpu 0": 48.0}, "free_bytes": 50 << 30, "swapping": False, "cpus": 4, "runtime": "1.0",
+    "before_c": {"cpu 0": 45.0}, "after_c": {"cpu 0": 48.0}, "free_bytes": 50 << 30, "swapping": False, "cpus": 4,
+    "runtime": "1.0",
 }  # fmt: skip
 
 
