@@ -10,6 +10,7 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -127,8 +128,10 @@ def measure(
     unique: dict[str, Subject] = {}
     for subject in subjects:
         unique.setdefault(subject.id, subject)
-    with device_lock(device_of(target, store), wait=wait), tempfile.TemporaryDirectory(prefix="hwnas-job-") as folder:
-        transports.of(target).hold(wait=wait)
+    with ExitStack() as stack:
+        stack.enter_context(device_lock(device_of(target, store), wait=wait))
+        stack.enter_context(transports.of(target).held(wait=wait))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hwnas-job-"))
         compiled = Travelling(target, Path(folder))
         accepted, refused = _compile(unique, compiled, store, conditions, listener)
         for failure in refused:

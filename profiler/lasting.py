@@ -53,5 +53,4 @@ def lasting(
             listener(events.LinkLost(error.message, delay_s))
             time.sleep(delay_s)
             with contextlib.suppress(LinkLost):  # then the work will say so
-                transport.hold(wait=True)  # the agent of before may not have seen yet that its host is gone
                 conditions_of(target).require_same(conditions, what=f"target {target.name!r}")

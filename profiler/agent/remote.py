@@ -29,7 +29,7 @@ from profiler.agent.lasting_trials import Trials
 
 #: A host says something at least this often, if only that it is there.
 SILENCE_S = 60.0
-#: Files that were sent are kept up to this size, those that were used last.
+#: Files that were sent are kept up to this size, those that were used last; and those that this host uses.
 MOST_BYTES = 1 << 30
 #: How long a job waits for a device that is too warm, and between two looks.
 COOLING_S, LOOK_S = 900.0, 5.0
@@ -53,6 +53,7 @@ class Server:
         self._asked: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._child: subprocess.Popen[bytes] | None = None
         self._held = contextlib.ExitStack()
+        self._wanted: set[str] = set()  # of this link's jobs: these files stay
         self._trials = Trials()
         for folder in (self._files, self._jobs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ class Server:
             path.replace(self._files / name)
             return {"stored": name}
         path.unlink(missing_ok=True)
-        return _told(failed) if failed is not None else {"error": "the file came broken", "kind": "DeviceError"}
+        return _told(failed) if failed is not None else {"error": "the file came broken", "kind": "LinkLost"}
 
     def _make_room(self, size: int) -> None:
         known = sorted(
@@ -129,8 +130,9 @@ class Server:
         for path in known:
             if total <= MOST_BYTES:
                 return
-            total -= path.stat().st_size
-            path.unlink(missing_ok=True)
+            if path.name not in self._wanted:
+                total -= path.stat().st_size
+                path.unlink(missing_ok=True)
 
     # -- what it is answered
 
@@ -165,9 +167,13 @@ class Server:
 
             self._tell(watch(float(asked["seconds"]), asked["runtime"]))
         elif do == "have":
-            self._tell({"missing": [name for name in map(_digest, asked["sha256"]) if not self._touched(name)]})
+            self._wanted.update(map(_digest, asked["sha256"]))
+            self._tell({"missing": [name for name in asked["sha256"] if not self._touched(name)]})
         elif do == "hold":
             self._hold(wait=bool(asked["wait"]))
+        elif do == "release":
+            self._held.close()
+            self._tell({"held": False})
         elif do == "trial":
             self._trial(asked)
         elif do == "run":
@@ -182,7 +188,7 @@ class Server:
         return False
 
     def _hold(self, *, wait: bool) -> None:
-        """The device's own lock, which local measurements on it take, too; until the link ends."""
+        """The device's own lock, which local measurements on it take, too; until it is released, or the link ends."""
         from profiler.lock import device_lock
 
         self._held.close()

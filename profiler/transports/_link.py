@@ -201,14 +201,15 @@ class _Silent(LinkLost):
 
 def _made(kind: str, words: str, hint: str) -> HwnasError:
     """An error that a device told, under its own type where words are all that this takes."""
-    if kind == "DeviceFull":
-        return DeviceFull(words, hint=hint)
-    found = getattr(errors, kind, DeviceError)
+    of_links = {"DeviceFull": DeviceFull, "LinkLost": LinkLost}
+    found: Any = of_links.get(kind, getattr(errors, kind, DeviceError))
     plain = isinstance(found, type) and issubclass(found, HwnasError) and found.__init__ is HwnasError.__init__
     return (found if plain else DeviceError)(words, hint=hint)
 
 
 _LINKS: dict[tuple[str, ...], Link] = {}
+#: Keys of devices whose lock this process is to hold, whatever becomes of the link.
+HELD: set[tuple[str, ...]] = set()
 
 
 def shared(key: tuple[str, ...], make: Callable[[], Link]) -> Link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -49,8 +50,8 @@ class Transport(Protocol):
     #: How often in a row a campaign goes on after a lost link without having got anything; 0 where there is no link.
     retries: ClassVar[int]
 
-    def hold(self, *, wait: bool) -> None:
-        """Take the device's own lock, where that is not this machine's; it ends with the link.
+    def held(self, *, wait: bool) -> AbstractContextManager[None]:
+        """Hold the device's own lock, where that is not this machine's, which the campaign holds.
 
         Raises:
             DeviceBusy: somebody else measures there.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -90,9 +91,21 @@ class RemoteTransport(ABC):
             {"do": "check", "seconds": seconds, "runtime": runtime}, patience_s=seconds + _link.PATIENCE_S
         )[0]
 
-    def hold(self, *, wait: bool) -> None:
-        """Take the device's own lock; it is given back when the link ends."""
-        self.link().ask({"do": "hold", "wait": wait}, patience_s=float("inf") if wait else _link.PATIENCE_S)
+    @contextlib.contextmanager
+    def held(self, *, wait: bool) -> Iterator[None]:
+        """Hold the device's own lock, over links that are lost as well."""
+        self._hold(self.link(), wait=wait)
+        _link.HELD.add(self._key)
+        try:
+            yield
+        finally:
+            _link.HELD.discard(self._key)
+            with contextlib.suppress(DeviceError):  # with a link that is gone, the lock is, too
+                self.link().ask({"do": "release"})
+
+    @staticmethod
+    def _hold(link: _link.Link, *, wait: bool) -> None:
+        link.ask({"do": "hold", "wait": wait}, patience_s=float("inf") if wait else _link.PATIENCE_S)
 
     def trial(
         self, job: Mapping[str, Any], files: Mapping[str, Path], patience_s: float
@@ -137,6 +150,8 @@ class RemoteTransport(ABC):
         if said.get("protocol") != PROTOCOL_VERSION:
             link.close()
             raise NotDeployed(f"the agent on {self.address} speaks another protocol", hint=_REDEPLOY)
+        if self._key in _link.HELD:
+            self._hold(link, wait=True)  # the agent of before may not have seen yet that its host is gone
         return link
 
 

@@ -101,7 +101,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Callable[[Target, Path], Target]
             def __init__(self, address: str, options: Any) -> None:
                 made = LocalTransport(address, options, root=root)
                 self.run, self.facts, self.check = made.run, made.facts, made.check
-                self.hold, self.drop = made.hold, made.drop
+                self.held, self.drop = made.held, made.drop
 
         transports.REGISTRY.register("elsewhere", Elsewhere)
         return target.model_copy(update={"access": Access(transport="elsewhere")})

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from device_profiles.profile import from_plain
+from profiler import transports
 from profiler.subjects import from_bytes
 from profiler.transports.ssh import CONFIG
 
@@ -110,7 +111,9 @@ def board(tmp_path_factory):
     port, server = start_sshd(place, home)
     before = os.environ.get(CONFIG)
     os.environ[CONFIG] = str(place / "config")
-    yield Board(port, home, place, server)
+    made = Board(port, home, place, server)
+    yield made
+    transports.of(made.target()).drop()
     server.kill()
     server.wait()
     if before is None:
@@ -122,7 +125,7 @@ def board(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(board):
     """The same with the agent on it; its Python is this one, where the runtimes are installed."""
-    from profiler import deploying, transports
+    from profiler import deploying
 
     python = board.home / "bin" / "python3"
     python.parent.mkdir()

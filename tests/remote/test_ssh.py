@@ -139,21 +139,21 @@ def test_a_cut_link_costs_that_job_and_nothing_else(deployed, model, tmp_path, m
     assert lost and not found.failures and found.measurements[0].latency.processes >= 5
 
 
-def test_one_at_a_time_measures_on_a_board(deployed, monkeypatch):
+def test_one_at_a_time_measures_on_a_board(deployed):
     device = transports.of(deployed.target())
-    device.hold(wait=False)
     other = SshTransport("board", {"cool_below_c": 119})  # a link of its own
-    with pytest.raises(DeviceBusy, match="is being measured"):
-        other.hold(wait=False)
-    device.drop()
-    for _ in range(50):  # the agent sees that its host is gone
-        try:
-            other.hold(wait=False)
-            break
-        except DeviceBusy:
-            time.sleep(0.1)
-    else:
-        raise AssertionError("a lock outlives its link")
+    with device.held(wait=False):
+        with pytest.raises(DeviceBusy, match="is being measured"), other.held(wait=False):
+            raise AssertionError("two of them")
+        deployed.cut()
+        with pytest.raises(LinkLost):  # what is lost is told once
+            while True:
+                device.facts("onnxruntime")
+        device.facts("onnxruntime")
+        with pytest.raises(DeviceBusy), other.held(wait=False):
+            raise AssertionError("the lock was lost with its link")
+    with other.held(wait=False):
+        assert other.facts("onnxruntime")
     other.drop()
 
 
