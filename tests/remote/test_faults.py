@@ -39,9 +39,9 @@ def registered(monkeypatch):
     """The transport, and no long waits."""
     monkeypatch.setitem(transports.REGISTRY._registered, "faulty", FaultyTransport)
     monkeypatch.setattr("profiler.lasting.LONGEST_WAIT_S", 0.05)
-    monkeypatch.setattr("profiler.reader.START_S", 4.0)
-    monkeypatch.setattr("profiler.reader.LEAST_S", 4.0)
-    monkeypatch.setattr("profiler.campaign.LOAD_S", 4.0)
+    monkeypatch.setattr("profiler.reader.START_S", 8.0)
+    monkeypatch.setattr("profiler.reader.LEAST_S", 8.0)
+    monkeypatch.setattr("profiler.campaign.LOAD_S", 8.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
 
 
@@ -59,7 +59,7 @@ def campaign(tmp_path, jobs, share, seed, monkeypatch, relu):
         }
     )
     budget = profiler.Budget(
-        spread=9.0, device_s=4.0, min_processes=1, max_processes=1, rounds=3, profile_runs=0, memory=False
+        spread=9.0, device_s=8.0, min_processes=1, max_processes=1, rounds=3, profile_runs=0, memory=False
     )
     path, listed = tmp_path / "a.db", []
     with profiler.Store(path) as store:
