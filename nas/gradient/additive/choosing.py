@@ -15,7 +15,7 @@ from nas.gradient.protocol import GradientProblem
 
 #: How often limits are tightened by what true costs are beyond them, and how many networks, those without a function
 #: or found before, are ruled out on the way.
-_TIGHTENED, _RULED_OUT = 8, 32
+_TIGHTENED, _RULED_OUT = 8, 16
 #: Least by which a limit is tightened, as a share of the largest part of its sum: HiGHS's tolerance and more.
 _STEP = 1e-5
 
@@ -54,7 +54,8 @@ class Chooser:
 
         Where costs are sums this is exact. Else limits begin looser by the error of the sum; where the true cost of
         what is found is beyond a limit, that of the sum is tightened by as much, and it is solved again: what is found
-        keeps its limits, and need not be the best that does.
+        keeps its limits, and need not be the best that does. Where tightening leaves nothing, what was beyond the
+        limits is ruled out one by one.
 
         Args:
             budgets: beside the problem's bounds.
@@ -62,12 +63,15 @@ class Chooser:
             fresh: not one that was found before.
         """
         wanted = self._limits(budgets)
-        limits = [limit.looser(cost.error) for limit, cost in zip(wanted, self.costs, strict=True)]
-        tightened = ruled_out = 0
-        while tightened <= _TIGHTENED and ruled_out <= _RULED_OUT:
-            arch = self.knapsack.best(scores, limits)
+        start = [limit.looser(cost.error) for limit, cost in zip(wanted, self.costs, strict=True)]
+        limits, beyond, ruled_out = start, list[Archs](), 0
+        while ruled_out <= _RULED_OUT:
+            arch = self.knapsack.best(scores, limits, beyond if limits is start else ())
             if arch is None:
-                return None
+                if limits is start:
+                    return None
+                limits = start  # tightening ruled out everything: what is beyond the limits is, one by one
+                continue
             if not self._fits(arch, fresh):
                 self.knapsack.cuts.append(arch)
                 ruled_out += 1
@@ -75,8 +79,12 @@ class Chooser:
             true, summed = self.true(arch), [float(cost.predict(arch[None, :])[0]) for cost in self.costs]
             if all(want.lower <= value <= want.upper for want, value in zip(wanted, true, strict=True)):
                 return arch
-            limits = [_tightened(*each) for each in zip(limits, wanted, true, summed, strict=True)]
-            tightened += 1
+            beyond.append(arch)
+            if len(beyond) <= _TIGHTENED:
+                limits = [_tightened(*each) for each in zip(limits, wanted, true, summed, strict=True)]
+            else:
+                limits = start
+                ruled_out += 1
         return None
 
     def closest(self) -> Archs | None:
@@ -105,7 +113,9 @@ class Chooser:
         none = (np.inf,) * len(self.costs)
         best = self.within(none, self.scores)
         axes: list[Sequence[float]] = [(np.inf,)] * len(self.costs)
-        for objective in free if best is not None and each > 1 else ():
+        if best is None or each == 1:
+            return [none]
+        for objective in free:
             cheapest = self.within(none, self.costs[objective].parts)
             low, high = (self.true(arch)[objective] for arch in (best if cheapest is None else cheapest, best))
             if high > low:
@@ -119,6 +129,7 @@ class Chooser:
         was not found yet, until nothing new is.
         """
         grid = self.grid(min(count, budgets))
+        found: list[Archs] = []
         fresh = False
         while count:
             before = count
@@ -126,11 +137,14 @@ class Chooser:
                 arch = self.within(limit, self.scores, fresh=fresh)
                 if arch is not None and count and self._key(arch) not in self.seen:
                     self.seen.add(self._key(arch))
+                    found.append(arch)
                     count -= 1
                     yield arch, limit
             if count == before and fresh:
                 return
-            fresh = True
+            if not fresh:
+                self.knapsack.cuts.extend(found)
+                fresh = True
 
     def _limits(self, budgets: Budgets) -> list[Limits]:
         return [

@@ -29,7 +29,8 @@ class Affine:
 
     def predict(self, archs: Archs) -> Floats:
         """The sum for `(n, d)` architectures, `(n,)`, in the cost's unit."""
-        return np.sum([part[archs[:, gene]] for gene, part in enumerate(self.parts)], axis=0)
+        rows = [part[archs[:, gene]] for gene, part in enumerate(self.parts)]
+        return np.asarray(np.sum(rows, axis=0), dtype=np.float64)
 
 
 def one_hot(cost: DifferentiableCost, archs: Archs, choices: tuple[int, ...]) -> Floats:

@@ -52,21 +52,23 @@ class Knapsack:
     choices: tuple[int, ...]
     cuts: list[Archs] = field(default_factory=list)
 
-    def best(self, scores: Sequence[Floats], limits: Sequence[Limits]) -> Archs | None:
+    def best(self, scores: Sequence[Floats], limits: Sequence[Limits], without: Sequence[Archs] = ()) -> Archs | None:
         """The architecture `(d,)` of the least sum within all limits, or None if there is none.
 
         Args:
             scores: for each gene `(options,)`, what an option adds.
             limits: bounds on other sums.
+            without: architectures `(d,)` that are out of question this time, beside `cuts`.
         """
-        found = self._solve(np.concatenate(scores), limits, loose=False)
-        return found if found is None else found.astype(np.int64)
+        return self._solve(np.concatenate(scores), limits, (*self.cuts, *without), loose=False)
 
     def closest(self, limits: Sequence[Limits]) -> Archs | None:
         """The architecture `(d,)` that breaks limits least, each as a share of its sum's largest part, or None."""
-        return self._solve(np.zeros(sum(self.choices)), limits, loose=True)
+        return self._solve(np.zeros(sum(self.choices)), limits, self.cuts, loose=True)
 
-    def _solve(self, objective: Floats, limits: Sequence[Limits], *, loose: bool) -> Archs | None:
+    def _solve(
+        self, objective: Floats, limits: Sequence[Limits], cuts: Sequence[Archs], *, loose: bool
+    ) -> Archs | None:
         """One program: options stand side by side, then, if limits are loose, by how much each of them is broken."""
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_matrix
@@ -88,7 +90,7 @@ class Knapsack:
                 low.append(-np.inf if sign < 0 else end / size - _SLACK)
                 high.append(end / size + _SLACK if sign < 0 else np.inf)
         starts = np.cumsum((0, *self.choices))[:-1]
-        for cut in self.cuts:
+        for cut in cuts:
             row = np.zeros(width + extra)
             row[starts + cut] = 1.0
             rows.append(row)
