@@ -42,6 +42,9 @@ def search(
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
+    then: Annotated[
+        str | None, typer.Option(help="A strategy that goes on where --strategy ended, with half of the evaluations.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="Where weights are trained: cpu, cuda or auto.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="train_steps=200, gdas.steps=30 ...")] = None,
@@ -92,6 +95,7 @@ def search(
                 settings=_settings(settings or (), device),
                 again=again,
                 finalists=finalists,
+                then=then,
                 store=store,
                 wait=wait,
                 progress=live,
@@ -104,7 +108,8 @@ def search(
         study = open_study(output)
         with study.store:
             judged = sum(trial.result is not None for trial in study.trials())
-        empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
+        named = strategy if then is None else [*strategy, then]
+        empty = {"space": space, "strategy": ",".join(named), "seed": seed, "evaluations": judged, "front": []}
         nothing: dict[str, Any] = {"resolved": [], "effective_dimension": None, "alike": []}
         nothing |= {"as_measured": None, "warnings": []}
         return Answer({**empty, "hypervolume": 0.0, "reference": None, **nothing}, "", error.exit_code, error)
@@ -170,7 +175,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
     reference = study.fact("reference")
     return {
         "space": space.spec,
-        "strategy": ",".join(result.plan.strategies),
+        "strategy": ",".join(result.plan.named),
         "seed": result.plan.seed,
         "evaluations": result.evaluations,
         "failed": len(result.failures),
