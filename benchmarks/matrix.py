@@ -78,7 +78,7 @@ def blends(space: Space) -> bool:
 @cache
 def matrix() -> str:
     """The table, as Markdown."""
-    paths = [name for name in nas.gradient.names() if name in ("gdas", "proxyless-rl")]
+    paths = [name for name in nas.gradient.names() if name in ("blockwise", "gdas", "proxyless-rl")]
     heads = [
         "space",
         "genomes",

@@ -45,6 +45,9 @@ _CHILDREN: dict[str, int] = {
     "alone.steps": 23,  # then: the replicate, the step
     "alone.images": 24,  # then: the replicate, the step
     "evaluators.function": 25,  # then: the genes of an architecture
+    "blockwise.references": 26,
+    "blockwise.batch": 27,
+    "blockwise.samples": 28,
 }
 
 

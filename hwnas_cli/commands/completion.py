@@ -38,6 +38,7 @@ def completion(
     values = {
         "--space": nas.spaces.names(),
         "--strategy": (*nas.strategies.names(), *nas.gradient.names()),
+        "--then": nas.strategies.names(),
         "--predictor": registry.names(),
         "--target": device_profiles.names(),
     }

@@ -42,6 +42,9 @@ def search(
     target: Annotated[str | None, typer.Option(help="Device of measured objectives and finalists.")] = None,
     again: Annotated[int, count("Further evaluations, of what makes the front most certain.", least=0)] = 0,
     finalists: Annotated[int, count("Architectures of the front to export and measure.", least=0)] = 0,
+    then: Annotated[
+        str | None, typer.Option(help="A strategy that goes on where --strategy ended, with half of the evaluations.")
+    ] = None,
     store: Annotated[str | None, typer.Option(help="Where measurements go; the run itself if not given.")] = None,
     lab: Annotated[
         str | None, typer.Option(help="A database that holds many runs; trials go there, weights and ONNX to -o.")
@@ -95,6 +98,7 @@ def search(
                 settings=_settings(settings or (), device),
                 again=again,
                 finalists=finalists,
+                then=then,
                 store=store,
                 lab=lab,
                 wait=wait,
@@ -108,7 +112,8 @@ def search(
         study = open_study(output, in_lab=lab)
         with study.store:
             judged = sum(trial.result is not None for trial in study.trials())
-        empty = {"space": space, "strategy": ",".join(strategy), "seed": seed, "evaluations": judged, "front": []}
+        named = strategy if then is None else [*strategy, then]
+        empty = {"space": space, "strategy": ",".join(named), "seed": seed, "evaluations": judged, "front": []}
         nothing: dict[str, Any] = {"resolved": [], "effective_dimension": None, "alike": []}
         nothing |= {"as_measured": None, "warnings": []}
         return Answer({**empty, "hypervolume": 0.0, "reference": None, **nothing}, "", error.exit_code, error)
@@ -174,7 +179,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
     reference = study.fact("reference")
     return {
         "space": space.spec,
-        "strategy": ",".join(result.plan.strategies),
+        "strategy": ",".join(result.plan.named),
         "seed": result.plan.seed,
         "evaluations": result.evaluations,
         "failed": len(result.failures),

@@ -106,6 +106,7 @@ class MakeGradient(Protocol):
 
 
 _ALL: set[Any] = set()
+_SOLVERS: set[Any] = set()
 _Make = TypeVar("_Make", bound=Callable[..., Iterator[Found]])
 
 
@@ -121,3 +122,18 @@ def all_costs(make: _Make) -> _Make:
 def takes_all(make: Any) -> bool:
     """Whether a strategy is marked by `all_costs`."""
     return make in _ALL
+
+
+def no_descent(make: _Make) -> _Make:
+    """Mark a strategy that takes costs and losses as numbers, without their gradients.
+
+    `nas.testing.check_gradient` then asks for no gradient. In its place bounds must hold for all that is found where
+    they can, and a search without any number need not have yielded before it ends.
+    """
+    _SOLVERS.add(make)
+    return make
+
+
+def descends(make: Any) -> bool:
+    """Whether a strategy descends costs; those that are marked by `no_descent` do not."""
+    return make not in _SOLVERS

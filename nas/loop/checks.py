@@ -35,7 +35,7 @@ def check_strategies(plan: SearchPlan, space: Space) -> None:
     Raises:
         UsageError: it is so.
     """
-    for name in plan.strategies:
+    for name in plan.named:
         if name in strategies.names() and not runs_apart(name):
             settings = plan.settings_of(name)
             strategies.create(

@@ -58,7 +58,7 @@ class SearchResult:
 
     def __repr__(self) -> str:
         names = ", ".join(evaluator.objective.name for evaluator in self.evaluators)
-        return f"SearchResult({str(self.folder)!r}: {names} on {self.plan.space} by {', '.join(self.plan.strategies)})"
+        return f"SearchResult({str(self.folder)!r}: {names} on {self.plan.space} by {', '.join(self.plan.named)})"
 
     @property
     def front(self) -> list[Point]:
@@ -131,6 +131,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     again: int = 0,
     finalists: int = 0,
+    then: str | None = None,
     store: str | Path | None = None,
     lab: str | Path | None = None,
     wait: bool = False,
@@ -146,7 +147,7 @@ def search(
         objectives: `NAME`, `SPEC` or `NAME=SPEC`, or what `nas.objective` makes of a function.
         folder: of the run; made if it is not there.
         strategy: one or several; each has `evaluations` of its own, and all end on one front.
-        evaluations: architectures that each strategy has judged.
+        evaluations: architectures that each strategy has judged; with `then`, both together.
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
         data: `digits`, an image folder, or another name of data (see `nas.weights.data`); or a
@@ -155,6 +156,8 @@ def search(
         settings: see `SearchPlan`.
         again: further evaluations after the search, of what makes the front most certain.
         finalists: architectures of the front to export and measure after that.
+        then: a strategy that asks and tells, which goes on in the same run where `strategy` has ended, told all that
+            was judged; each has half of the evaluations, and this one also what the first did not use.
         store: where measurements go; where the rows of the run go if None.
         lab: a database that holds many runs, where the rows of this one go; those of its own folder, or the lab that
             it was begun in, if None.
@@ -181,6 +184,7 @@ def search(
         settings=dict(settings or {}),
         again=again,
         finalists=finalists,
+        then=then,
     )
     return run(plan, folder, store=store, lab=lab, wait=wait, progress=progress)
 
@@ -222,7 +226,7 @@ def _run(
     # Before anything is computed: their workers begin as this process is now.
     foreign = {
         name: ApartStrategy(name, space, parts, plan.settings_of(name), plan.seed, seconds)
-        for name in plan.strategies
+        for name in plan.named
         if runs_apart(name)
     }
     for strategy in foreign.values():
@@ -255,11 +259,12 @@ def _run(
     parts = tabulated(space, parts, evaluators)
     check_feasible(space, parts, evaluators, constraints)
     loop = Rounds(plan, space, parts, foreign, study, context, evaluators, constraints)
+    used = 0
     for name in plan.strategies:
-        if name in gradient.names():
-            loop.descend(name)
-        else:
-            loop.ask_and_tell(name)
+        run_one = loop.descend if name in gradient.names() else loop.ask_and_tell
+        used += run_one(name, plan.first_share)
+    if plan.then is not None:
+        loop.ask_and_tell(plan.then, plan.evaluations - used, after=plan.strategies[0])
     reference.widen(study)
     result = SearchResult(plan, place, study, context, evaluators)
     if constraints and not result.front:

@@ -61,11 +61,21 @@ class Rounds:
         self.constraints = constraints
         self.budgets = judging.budgets_of(evaluators, plan.budget)
 
-    def ask_and_tell(self, name: str) -> None:
-        """Replay what is known, each batch in the order in which it was completed; then go on."""
-        search = self.study.search(name, self.plan.settings_of(name))
+    def ask_and_tell(self, name: str, total: int, *, after: str | None = None) -> int:
+        """Replay what is known, each batch in the order in which it was completed; then go on.
+
+        Args:
+            name: of the strategy.
+            total: most architectures to ask for.
+            after: the strategy where this one goes on: it is told all that others had judged before each batch.
+
+        Returns:
+            How many were asked for.
+        """
+        settings = self.plan.settings_of(name)
+        search = self.study.search(name, settings if after is None else {**settings, "after": after})
         strategy = self._strategy(name)
-        total = self.plan.evaluations
+        others = [] if after is None else self._others(search)
         recorded: dict[int, list[Trial]] = {}
         known = self.study.trials(search)
         self.study.require_genes(known, self.space.choices)
@@ -74,6 +84,7 @@ class Rounds:
         done = batch = 0
         while done < total:
             asked = recorded.get(batch)
+            others = self._tell_others(strategy, others, asked)
             if asked is None:
                 archs = strategy.ask(min(BATCH, total - done))
                 if len(archs) == 0:
@@ -81,10 +92,25 @@ class Rounds:
                         self._check_exhausted(name, recorded.values())
                     break  # the space is exhausted
                 asked = recorded[batch] = self.study.add_batch(search, name, batch, archs)
-            self._tell(strategy, asked, self._judge(asked, name, done))
+            self._tell(strategy, asked, self._judge(asked, name, done, total))
             done += len(asked)
             batch += 1
         self.context.progress(name, done, done)
+        return done
+
+    def _others(self, search: int) -> list[Trial]:
+        """Trials of all other searches that were judged, in the order in which they were completed."""
+        found = [trial for trial in self.study.trials() if trial.search != search and trial.result is not None]
+        self.study.require_genes(found, self.space.choices)
+        return sorted(found, key=_completion)
+
+    def _tell_others(self, strategy: Strategy, others: list[Trial], asked: list[Trial] | None) -> list[Trial]:
+        """Tell what others had judged before a batch was, or all of it before one that is new; the rest comes back."""
+        own = [trial.completed for trial in asked or () if trial.completed is not None]
+        told = [trial for trial in others if not own or (trial.completed or 0) < min(own)]
+        if told:
+            self._tell(strategy, told, [trial.result for trial in told if trial.result is not None])
+        return others[len(told) :]
 
     def _tell(self, strategy: Strategy, asked: list[Trial], results: list[Result]) -> None:
         objectives = [evaluator.objective for evaluator in self.evaluators]
@@ -107,22 +133,30 @@ class Rounds:
                 hint="What it found so far is kept. This is a fault of the plug-in: nas.testing.check_strategy tells.",
             )
 
-    def descend(self, name: str) -> None:
-        """Run a gradient strategy; runs that were finished before are not run again."""
+    def descend(self, name: str, total: int) -> int:
+        """Run a gradient strategy; runs that were finished before are not run again.
+
+        Args:
+            name: of the strategy.
+            total: most architectures that it may find.
+
+        Returns:
+            How many it found.
+        """
         owner = next(e for e in self.evaluators if isinstance(e, OwnsWeights))
         first, *more = (
             Priced(e.predictor.differentiable(), *gradient_bounds(e.objective.name, self.constraints))
             for e in self.evaluators
             if isinstance(e, Predicted)
         )
-        search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": self.plan.evaluations})
+        search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": total})
         known = self.study.trials(search)
         problem = GradientProblem(
             space=self.space,
             supernet=lambda: owner.supernet,
             data=lambda: owner.images,
             cost=first.cost,
-            budget=self.plan.evaluations,
+            budget=total,
             seed=self.plan.seed,
             bound=first.bound,
             floor=first.floor,
@@ -130,19 +164,20 @@ class Rounds:
             skip=frozenset(trial.batch for trial in known),
             progress=self.context.progress,
         )
-        self._judge(known, name, 0)
+        self._judge(known, name, 0, total)
         done = len(known)
         make = gradient.REGISTRY.get(name)
         for found in make(problem, **self.plan.settings_of(name)):
             archs = found.archs
             if plugins.is_foreign(make):
                 try:
-                    archs = checking.rows(archs, self.space.choices, self.plan.evaluations)
+                    archs = checking.rows(archs, self.space.choices, total)
                 except checking.Broken as error:
                     raise PluginError(f"strategy {name!r} found what is in no space: {error}") from error
-            self._judge(self.study.add_batch(search, name, found.run, archs, found.note), name, done)
+            self._judge(self.study.add_batch(search, name, found.run, archs, found.note), name, done, total)
             done += len(archs)
         self.context.progress(name, done, done)
+        return done
 
     def _strategy(self, name: str) -> Strategy:
         known = {
@@ -191,14 +226,14 @@ class Rounds:
 
         return excess
 
-    def _judge(self, trials: list[Trial], name: str, done: int) -> list[Result]:
+    def _judge(self, trials: list[Trial], name: str, done: int, total: int) -> list[Result]:
         """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
         results = {trial.id: trial.result for trial in trials if trial.result is not None}
         waiting = [trial for trial in trials if trial.id not in results]
         together = all(traits_of(evaluator).batched for evaluator in self.evaluators)
         chunks = [waiting] if together and waiting else [[trial] for trial in waiting]
         for chunk in chunks:
-            self.context.progress(name, done + len(results), self.plan.evaluations)
+            self.context.progress(name, done + len(results), total)
             archs = np.array([trial.arch for trial in chunk], dtype=np.int64)
             judged = judging.judge(
                 self.evaluators,

@@ -35,7 +35,7 @@ class SearchPlan:
         space: spec of the space.
         objectives: `NAME`, `SPEC` or `NAME=SPEC`, see `nas.evaluators`.
         strategies: registered names, of those that ask and tell and of those that own gradients.
-        evaluations: architectures that each strategy has judged.
+        evaluations: architectures that each strategy has judged; with `then`, both together.
         constraints: such as `latency <= 2 ms`.
         seed: of everything random.
         data: name of the data, see `nas.weights.data`, or None.
@@ -43,6 +43,8 @@ class SearchPlan:
         settings: of evaluators (`train_steps`) and of strategies (`gdas.steps`).
         again: further evaluations after the search, of what makes the front most certain.
         finalists: architectures of the front to export and measure after that.
+        then: a strategy that asks and tells, which goes on where the only other one has ended, told all that was
+            judged; or None.
     """
 
     space: str
@@ -56,6 +58,17 @@ class SearchPlan:
     settings: Mapping[str, Any] = field(default_factory=dict)
     again: int = 0
     finalists: int = 0
+    then: str | None = None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All strategies, in the order in which they run."""
+        return self.strategies if self.then is None else (*self.strategies, self.then)
+
+    @property
+    def first_share(self) -> int:
+        """Evaluations of each strategy before `then`, which has what they leave: half of them where there is one."""
+        return self.evaluations if self.then is None else self.evaluations // 2
 
     def settings_of(self, strategy: str) -> dict[str, Any]:
         """Settings of one strategy, without its prefix."""
@@ -99,9 +112,11 @@ def check(plan: SearchPlan) -> None:
             f"{plan.strategies}, {plan.evaluations}"
         )
     known = (*strategies.names(), *gradient.names())
-    for name in plan.strategies:
+    for name in plan.named:
         if name not in known:
             raise UnknownName("strategy", name, known)
+    if plan.then is not None:
+        _check_then(plan, plan.then)
     readers = {setting for kind in evaluators.kinds() for setting in kind.settings} | set(SETTINGS)
     for key in plan.settings:
         strategy, dot, _ = key.partition(".")
@@ -118,8 +133,29 @@ def check(plan: SearchPlan) -> None:
             raise UsageError(
                 f"setting {key} must be a number of seconds above 0 and at most {LONGEST_S:.0f}, got {seconds!r}"
             )
-    for name in plan.strategies:
+    for name in plan.named:
         _check_settings(name, plan)
+
+
+def _check_then(plan: SearchPlan, then: str) -> None:
+    """Refuse a strategy that cannot go on.
+
+    Raises:
+        UsageError: it does not ask and tell, is the one that it follows, or there is not one that it follows alone; or
+            there is no evaluation for each.
+    """
+    if then in gradient.names():
+        raise UsageError(
+            f"strategy {then!r} cannot go on where another one ended: it is told nothing",
+            hint=f"Use one that asks and tells: {', '.join(strategies.names())}.",
+        )
+    if len(plan.strategies) > 1 or then in plan.strategies:
+        raise UsageError(
+            f"{then!r} goes on after one other strategy, got {', '.join(plan.strategies)}",
+            hint="Give one --strategy, and another one with --then.",
+        )
+    if plan.evaluations < len(plan.named):
+        raise UsageError(f"two strategies need an evaluation each, got {plan.evaluations}")
 
 
 #: What `strategies.create` takes by these names, the search says.
@@ -145,8 +181,8 @@ def _meant(key: str, plan: SearchPlan) -> list[str]:
     for name in (*strategies.names(), *gradient.names()):
         with suppress(PluginError):
             known[name] = settings_of(name) or {}
-    mine = [f"{name}.{setting}" for name in plan.strategies for setting in known.get(name, ())]
-    if any(key in known.get(name, ()) for name in plan.strategies):
+    mine = [f"{name}.{setting}" for name in plan.named for setting in known.get(name, ())]
+    if any(key in known.get(name, ()) for name in plan.named):
         return mine
     return [*mine, *(f"{name}.{key}" for name, settings in known.items() if key in settings)]
 
@@ -185,6 +221,7 @@ def asked(plan: SearchPlan) -> dict[str, Any]:
         "target": "" if plan.target is None else plan.target.name,
         "again": plan.again,
         "finalists": plan.finalists,
+        **({} if plan.then is None else {"then": plan.then}),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from device_profiles.errors import HwnasError
 from nas import gradient, spaces
 from nas.arrays import Archs
-from nas.gradient.protocol import DifferentiableCost, Diverged, Found, GradientProblem, Priced
+from nas.gradient.protocol import DifferentiableCost, Diverged, Found, GradientProblem, Priced, descends
 from nas.nn import Choice
 from nas.spaces.protocol import Space
 from nas.testing.rules import require
@@ -37,6 +37,9 @@ _SUM, _ONE_HOT = 1e-4, 1e-4
 
 def check_gradient(name: str, **settings: Any) -> None:
     """Hold a gradient strategy to `nas.gradient.protocol`, on a space of 27 small networks with known costs.
+
+    Of one that is marked by `no_descent` rules 5 to 8 ask for no gradient: costs must have been asked for, and all that
+    is found must keep bounds that some networks keep.
 
     Args:
         name: a registered one.
@@ -72,17 +75,24 @@ class _Data:
 
 @dataclass
 class _Recorded:
-    """A cost that remembers the probabilities it was given, and the gradients that came back through it."""
+    """A cost that remembers the probabilities it was given, and the gradients that came back through it.
+
+    Attributes:
+        table: of the cost.
+        plain: also probabilities that no gradient reaches are remembered.
+    """
 
     table: CostTable
+    plain: bool = False
     given: list[list[Tensor]] = field(default_factory=list)
     slopes: list[float] = field(default_factory=list)
 
     def __call__(self, probabilities: Sequence[Tensor]) -> Tensor:
         """See `DifferentiableCost`."""
         cost = self.table.differentiable()(probabilities)
-        if cost.requires_grad:
+        if cost.requires_grad or self.plain:
             self.given.append([row.detach() for row in probabilities])
+        if cost.requires_grad:
             cost.register_hook(lambda slope: self.slopes.append(float(slope)))  # type: ignore[no-untyped-call]
         return cost
 
@@ -94,6 +104,7 @@ class _Kit:
         self.name = name
         self.settings = settings
         self.make = gradient.REGISTRY.get(name)
+        self.descends = descends(self.make)
         known = inspect.signature(self.make).parameters
         self.quick, self.learning = (
             {key: value for key, value in given.items() if key in known} | settings for given in (_QUICK, _LEARNING)
@@ -158,7 +169,7 @@ def _check_replay(kit: _Kit) -> None:
     """Equal seeds find the same, a finished run is left out, and the shared weights stay as they are."""
     import torch
 
-    cost = _Recorded(_table())
+    cost = _Recorded(_table(), plain=not kit.descends)
     problem = kit.problem(cost)
     before = {key: value.clone() for key, value in problem.supernet().state_dict().items()}
     found = kit.quickly(problem)
@@ -201,7 +212,7 @@ def _check_probabilities(cost: _Recorded, found: Sequence[Found]) -> None:
     import torch
 
     rule = "rule 5 (costs are expected under probabilities)"
-    require(bool(cost.given), rule, "no cost was asked for that gradients reach")
+    require(bool(cost.given), rule, f"no cost was asked for{'' if cost.plain else ' that gradients reach'}")
     for rows in cost.given:
         fits = tuple(row.shape[-1] for row in rows) == _space().choices
         sums = max(float((row.sum(dim=-1) - 1).abs().max()) for row in rows) if fits else np.inf
@@ -218,6 +229,9 @@ def _check_probabilities(cost: _Recorded, found: Sequence[Found]) -> None:
 
 def _check_gradients_arrive(kit: _Kit) -> None:
     """Every predicted cost, and every bound that is broken, moves the architecture."""
+    if not kit.descends:
+        _check_all_within(kit)
+        return
     first, second = _Recorded(_table()), _Recorded(_table(_PRICES[::-1]))
     kit.quickly(kit.problem(first, more=(Priced(second),)))
     for label, cost in (("first", first), ("second", second)):
@@ -227,6 +241,18 @@ def _check_gradients_arrive(kit: _Kit) -> None:
         kit.quickly(kit.problem(cost, budget=1, **bounds))
         pulls = any(slope > 0 if label == "upper" else slope < 0 for slope in cost.slopes)
         require(pulls, "rule 7 (bounds are kept)", f"a broken {label} bound does not pull at the cost")
+
+
+def _check_all_within(kit: _Kit) -> None:
+    """Every predicted cost is asked for, and whatever is found is within bounds."""
+    tables = (_table(), _table(_PRICES[::-1]))
+    for label, bounds in (("upper", {"bound": 4.0}), ("lower", {"floor": 6.0})):
+        first, second = (_Recorded(table, plain=True) for table in tables)
+        found = kit.quickly(kit.problem(first, more=(Priced(second, **bounds),)))
+        require(bool(first.given and second.given), "rule 6 (every cost counts)", "one was not asked for")
+        costs = np.concatenate([tables[1].predict(one.archs) for one in found])
+        kept = (costs <= bounds.get("bound", np.inf)) & (costs >= bounds.get("floor", -np.inf))
+        require(bool(kept.all()), "rule 7 (bounds are kept)", f"costs {costs[~kept]} break the {label} bound")
 
 
 def _check_bound(kit: _Kit) -> None:
@@ -251,7 +277,7 @@ def _check_no_numbers(kit: _Kit) -> None:
     except Diverged as error:
         ended = error
     require(ended is not None and bool(ended.hint), rule, "a search without any number did not end in Diverged")
-    require(bool(kept), rule, "the last good state of the run was not yielded before")
+    require(bool(kept) or not kit.descends, rule, "the last good state of the run was not yielded before")
 
 
 @contextmanager

@@ -361,6 +361,26 @@ def test_search_and_report(ask, place, tmp_path):
     assert ask("report", tmp_path / "nothing", "-o", tmp_path / "x.html")[0] == 4
 
 
+def test_a_second_strategy_goes_on(ask, tmp_path):
+    space = nas.spaces.load(SPACE)
+    rows = [f"{space.format(a)},{50 - a.sum()},{a.max()}" for a in space.sample(500, np.random.default_rng(0))]
+    (tmp_path / "t.csv").write_text("\n".join(["arch,error,most", *rows]) + "\n")
+    arguments = [
+        "--space",
+        SPACE,
+        "--objective",
+        *(f"table:{tmp_path / 't.csv'}:{column}" for column in ("error", "most")),
+    ]
+    arguments += ["--evaluations", 30, "-o", tmp_path / "run", "--strategy", "random", "--then", "nsga2"]
+    code, answer = ask("search", *arguments)
+    assert code == 0 and answer["strategy"] == "random,nsga2" and answer["evaluations"] == 30
+    assert ask("search", *arguments)[1] == answer
+    code, shown = ask("status", tmp_path / "run")
+    assert code == 0 and shown["strategies"] == ["random", "nsga2"] and shown["asked"] == 30
+    code, answer = ask("search", *arguments[:-1], "gdas")
+    assert code == 2 and "is told nothing" in answer["error"]["message"]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_two_runnable_examples(hwnas, command):
     code, out, _ = hwnas(command, "--help")
