@@ -17,6 +17,8 @@ from profiler.meters.protocol import Energy
 
 #: A window holds at least this many updates of the sensor.
 FEWEST_UPDATES = 50
+#: And is longer than they take by this much: a busy device reads its sensor late.
+SPARE = 1.25
 #: The device idles before and after a window, each for this share of it.
 IDLE_SHARE = 0.4
 #: Idle power before and after may differ by this share of what the work added.
@@ -126,7 +128,7 @@ def measured(
         Gross and net energy of a repetition; or why there is none: the sensor cannot be read or was not renewed often
         enough, the device was not idle the same before and after, or the work took no more than idling.
     """
-    window_s = max(window_s, FEWEST_UPDATES * sensor.update_ms / 1e3)
+    window_s = max(window_s, SPARE * FEWEST_UPDATES * sensor.update_ms / 1e3)
     repetitions = 0
 
     def busy() -> None:

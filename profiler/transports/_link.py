@@ -70,7 +70,7 @@ class Link:
             LinkLost: the link is gone, or silent for too long.
         """
         self.send(request)
-        return self._answer(lambda: patience_s)
+        return self._answered(patience_s)
 
     def put(self, path: Path, sha256: str) -> None:
         """Send a file.
@@ -82,7 +82,7 @@ class Link:
         size = path.stat().st_size
         with path.open("rb") as file:
             self.send({"do": "put", "sha256": sha256, "size": size}, file)
-        self._answer(lambda: PATIENCE_S + size / 1e5)
+        self._answered(PATIENCE_S + size / 1e5)
 
     def lines(self, request: Mapping[str, Any], silence_s: Callable[[], float]) -> Generator[dict[str, Any]]:
         """Answers until the one that has `end`; closing the generator stops the job.
@@ -140,6 +140,12 @@ class Link:
         self._process.kill()
         self._process.wait()
 
+    def _answered(self, patience_s: float) -> tuple[dict[str, Any], bytes]:
+        try:
+            return self._answer(lambda: patience_s)
+        except _Silent as error:
+            raise LinkLost(f"the device was silent for {error.seconds:.0f} s", hint="Is it still there?") from None
+
     def _answer(self, silence_s: Callable[[], float]) -> tuple[dict[str, Any], bytes]:
         since = time.monotonic()
         while True:
@@ -191,11 +197,11 @@ class Link:
         return self._explain(words, self._process.poll())
 
 
-class _Silent(LinkLost):
-    """The device says nothing."""
+class _Silent(Exception):
+    """The device said nothing for some seconds."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the device was silent for {seconds:.0f} s", hint="Is it still there?")
+        super().__init__(seconds)
         self.seconds = seconds
 
 
