@@ -23,7 +23,11 @@ def costs_of(archs):
     return ((archs[:, None, :] != CORNERS) * (1 + GENES)).sum(axis=2) / 55.0
 
 
-@pytest.mark.parametrize("name", names())
+#: Half a minute each: their parts are held by tests of their own.
+SLOW = ("nat", "nsganetv2")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names()])
 def test_every_strategy_conforms(name):
     testing.check_strategy(name)
 
