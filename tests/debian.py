@@ -15,6 +15,7 @@ PACKAGES = {
     "adb": "adb",
     "qemu-user-static": "qemu-aarch64-static",
     "postgresql": "/usr/lib/postgresql",
+    "chromium": "chromium",
 }
 
 
