@@ -12,6 +12,7 @@ import numpy as np
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
 from profiler import closures, deviations, energies, reference, statistics
+from profiler.agent.job import JobPlan
 from profiler.measurement import Failure, Latency, Measurement, Memory
 from profiler.memory import planned_peak_bytes
 from profiler.records import BlockRow
@@ -86,8 +87,8 @@ def settled(
 ) -> Settled:
     """Decide for each model whether it was measured or failed.
 
-    A model may have been measured for a while and then fail. Enough processes are a measurement all the same, and the
-    failure is not told; with fewer it failed, and what there is of it is no measurement.
+    A model may have been measured for a while and then fail. Enough whole processes are a measurement all the same, and
+    the failure is not told; with fewer it failed, and what there is of it is no measurement.
 
     Args:
         store: the measurements.
@@ -99,8 +100,13 @@ def settled(
     against = against_ns or _reference_ns(rows, store, conditions)
     processes = {} if against is None else statistics.by_process(rows, against)
     failed = store.failures(conditions)
-    enough = {name: each for name, each in processes.items() if name not in failed or len(each) >= min_processes}
+    enough = {name: each for name, each in processes.items() if name not in failed or _whole(each) >= min_processes}
     return Settled(enough, {name: failure for name, failure in failed.items() if name not in enough}, against)
+
+
+def _whole(processes: Mapping[int, ProcessEstimate]) -> int:
+    """Processes that took as many blocks as a process takes at least: others ended with the model in hand."""
+    return sum(one.blocks >= JobPlan().min_rounds for one in processes.values())
 
 
 def empty_call_ms(facts: Iterable[Mapping[str, Any]], against_ns: float | None) -> float | Unavailable:

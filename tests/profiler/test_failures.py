@@ -15,6 +15,7 @@ from benchmarks.pace import CONDITIONS, fill
 from device_profiles.errors import DeviceError, HwnasError, InvalidData
 from profiler import Store
 from profiler.failures import OWN_SIGNALS, TRANSIENT, is_transient, why_transient
+from profiler.summary import settled
 
 CRASH = "the runtime crashed while loading it: the agent ended with code {}: no message"
 
@@ -103,3 +104,15 @@ def test_failures_of_other_models_and_conditions_stay(failed: Store) -> None:
     failed.add_failure("m0", other, kind="OSError", reason="", hint="")
     assert failed.forget_failures(CONDITIONS, ["m1", "m2", "unknown"]) == ("m1",)
     assert set(failed.failures(CONDITIONS)) == {"m0", "m2", "m3"} and set(failed.failures(other)) == {"m0"}
+
+
+@pytest.mark.parametrize(("blocks", "counts"), [(1, False), (2, False), (3, True)])
+def test_processes_that_ended_with_a_model_in_hand_do_not_make_it_measured(
+    tmp_path: Path, blocks: int, counts: bool
+) -> None:
+    with Store(tmp_path / "a.db") as store:
+        fill(store, models=2, processes=3, blocks=blocks)
+        store.add_failure("m1", CONDITIONS, kind="RuntimeCrash", reason="it died again and again", hint="")
+        found = settled(store, CONDITIONS)
+    assert ("m1" in found.latencies, "m1" in found.failures) == (counts, not counts)
+    assert "m0" in found.latencies, "what never failed counts as it is"
