@@ -11,3 +11,5 @@ Archs = NDArray[np.int64]
 Costs = NDArray[np.float64]
 #: Numbers of any shape.
 Floats = NDArray[np.float64]
+#: Yes or no, of any shape.
+Flags = NDArray[np.bool_]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nas.pareto.noise import Neighbours
     from nas.spaces.protocol import Space
     from nas.study.as_measured import AsMeasured
+    from nas.study.study import Study
     from nas.study.trial import Point
 
 #: A setting is a word or a number.
@@ -194,7 +195,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "resolved": [_pair(pair, objectives) for pair in sure.neighbours],
         "effective_dimension": sure.effective_dimension,
         "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
-        "as_measured": None if again is None else _as_measured(again, space, objectives),
+        "as_measured": None if again is None else _as_measured(study, again, space),
         "warnings": trust.warnings(study, points),
         "path": str(result.folder),
     }
@@ -207,7 +208,7 @@ def _value(point: Point, objective: Objective) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, **about}
 
 
-def _as_measured(again: AsMeasured, space: Space, objectives: tuple[Objective, ...]) -> dict[str, Any]:
+def _as_measured(study: Study, again: AsMeasured, space: Space) -> dict[str, Any]:
     """The front with what was measured in place of predictions, by the text of its architectures."""
     import numpy as np
 
@@ -215,7 +216,7 @@ def _as_measured(again: AsMeasured, space: Space, objectives: tuple[Objective, .
 
     parts = {"front": again.front, "stay": again.stay, "leave": again.leave, "enter": again.enter}
     named = {name: [space.format(np.array(point.arch)) for point in points] for name, points in parts.items()}
-    return {**named, "text": of_study.sentence(again, space, objectives)}
+    return {**named, "text": of_study.sentence(again, space, study.objectives(), study.finalists())}
 
 
 def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]:

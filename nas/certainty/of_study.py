@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.certainty import dependence, replication
+from nas.certainty import dependence, paired, replication
 from nas.objectives import Objective
 from nas.pareto import noise
 from nas.spaces.protocol import Space
@@ -87,14 +88,34 @@ def apart(points: Sequence[Point], objectives: tuple[Objective, ...]) -> NDArray
     return np.asarray(noise.resolved(low, high).all(axis=1).reshape(len(points), len(points)))
 
 
-def sentence(again: AsMeasured, space: Space, objectives: tuple[Objective, ...]) -> str:
-    """What became of the measured finalists, and how many neighbours among those that stay are told apart."""
+def sentence(
+    again: AsMeasured, space: Space, objectives: tuple[Objective, ...], facts: Mapping[tuple[int, ...], Any]
+) -> str:
+    """What became of the measured finalists, and how many neighbours among those that stay are told apart.
+
+    Args:
+        again: the front as measured.
+        space: of the search.
+        objectives: likewise.
+        facts: of the finalists: those judged on the same examples are compared example by example.
+    """
     stay = {point.arch for point in again.stay}
-    known = _from_intervals([point for point in again.front if point.arch in stay], objectives)
-    pairs = noise.neighbours(known)
-    told = sum(bool(pair.resolved.all()) for pair in pairs)
+    points = [point for point in again.front if point.arch in stay]
+    pairs = noise.neighbours(_from_intervals(points, objectives))
+    told = sum(_told_apart(pair, points, objectives, facts) for pair in pairs)
     more = f"; {told} of {len(pairs)} neighbours among these are told apart" if pairs else ""
     return again.sentence(space) + more
+
+
+def _told_apart(
+    pair: noise.Neighbours,
+    points: Sequence[Point],
+    objectives: tuple[Objective, ...],
+    facts: Mapping[tuple[int, ...], Any],
+) -> bool:
+    archs = [points[pair.first].arch, points[pair.second].arch]
+    by_examples = [paired.told_apart(archs, facts, objective.name) for objective in objectives]
+    return all(bool(plain) if told is None else told for plain, told in zip(pair.resolved, by_examples, strict=True))
 
 
 def warning(pair: tuple[str, str, float]) -> str:

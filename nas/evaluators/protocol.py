@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from device_profiles.errors import UsageError
 from device_profiles.profile import Target
-from nas.arrays import Archs
+from nas.arrays import Archs, Flags
 from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 from nas.weights.data.protocol import Data
@@ -233,6 +233,10 @@ class OwnsNetworks(ABC):
     @abstractmethod
     def tested(self, arch: Archs) -> dict[str, float]:
         """How good one architecture, `(d,)`, is on data that took no part in the search: `test_accuracy`, say."""
+
+    def right(self, arch: Archs) -> Flags | None:
+        """Which of the examples that judge one architecture, `(d,)`, gets right, `(n,)`; None where it is no count."""
+        return None
 
 
 class OwnsWeights(OwnsNetworks):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import UsageError
-from nas.arrays import Archs
+from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
 from nas.weights import alone, data, devices, images, supernets, trainers, training
@@ -109,6 +109,11 @@ class SharedAccuracy(Shared):
     def tested(self, arch: Archs) -> dict[str, float]:
         """`test_accuracy` of `(d,)` genes on images that took no part in the search; for the report alone."""
         return {"test_accuracy": training.accuracy(self.inherited(arch), self.images.test)}
+
+    def right(self, arch: Archs) -> Flags:
+        """Which images `(d,)` genes' network classifies correctly, `(n,)`."""
+        found: Flags = training.right(self.inherited(arch), self.images.valid)
+        return found
 
     def _share(self, share: float) -> Score:
         low, high = wilson(share, len(self.images.valid))

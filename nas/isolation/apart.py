@@ -19,7 +19,7 @@ import numpy as np
 from device_profiles.errors import PluginError
 from device_profiles.plugins import is_foreign, text_of
 from nas import evaluators
-from nas.arrays import Archs
+from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import (
     Budget,
     Context,
@@ -143,6 +143,11 @@ class ApartTrained(Apart, OwnsNetworks):
     def tested(self, arch: Archs) -> dict[str, float]:
         """Of the evaluator, for `(d,)` genes."""
         return {str(name): float(score) for name, score in self.here.tested(arch).items()}
+
+    def right(self, arch: Archs) -> Flags | None:
+        """Of the evaluator, for `(d,)` genes."""
+        found = self.here.right(arch)
+        return None if found is None else np.asarray(found, dtype=np.bool_)
 
 
 class ApartOwner(ApartTrained, OwnsWeights):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError, UsageError
-from nas.certainty import of_study
+from nas.certainty import of_study, paired
 from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
@@ -48,7 +48,7 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         path = context.folder / str(known["onnx"]) if known.get("onnx") else None
         if owner is not None and (path is None or not path.is_file()):
             path = export(context, owner, arch)
-            facts = {"onnx": str(path.relative_to(context.folder)), **owner.tested(arch)}
+            facts = {"onnx": str(path.relative_to(context.folder)), **owner.tested(arch), **_right(owner, arch)}
             study.set_finalist(point.arch, facts)
         if context.target is not None and "measured" not in known:
             text = context.space.format(arch)
@@ -76,6 +76,12 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         if subject.id in found:
             study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
     context.progress("measuring finalists", len(wanted), len(wanted))
+
+
+def _right(owner: OwnsNetworks, arch: Any) -> dict[str, Any]:
+    """Which examples it gets right, by the objective: what tells finalists apart that were judged on the same ones."""
+    found, objective = owner.right(arch), getattr(owner, "objective", None)
+    return {} if found is None or objective is None else {"right": {objective.name: paired.kept(found)}}
 
 
 def _judged_on(owner: OwnsNetworks, subject: Subject) -> tuple[dict[str, Any], ...]:

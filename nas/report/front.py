@@ -63,7 +63,7 @@ def _front_section(view: View) -> Section:
     said = [f"<p class='warning'>{html.escape(line)}</p>" for line in trust.warnings(view.study, view.front)]
     again = as_measured.judge_again(view.study)
     if again is not None:
-        sentence = certainty.sentence(again, view.space, view.objectives)
+        sentence = certainty.sentence(again, view.space, view.objectives, view.finalists)
         said.append(f"<p>{html.escape(sentence[0].upper() + sentence[1:])}.</p>")
     figure = front_figure.front_figure(view)
     below = front_tables.values(view) + front_tables.certainty(view)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from device_profiles.errors import UsageError
-from nas.arrays import Archs
+from nas.arrays import Archs, Flags
 from nas.spaces.protocol import Space
 from nas.streams import stream, torch_seed
 from nas.weights import going, supernets, trainers
@@ -205,14 +205,18 @@ def inherit(
 
 def accuracy(network: Any, split: Split, *, batch: int = 250) -> float:
     """Share of images that a network in eval mode classifies correctly."""
+    return int(right(network, split, batch=batch).sum()) / len(split)
+
+
+def right(network: Any, split: Split, *, batch: int = 250) -> Flags:
+    """Which images a network in eval mode classifies correctly, `(n,)`."""
     import torch
 
-    right = 0
     place = device_of(network)
     with torch.no_grad():
-        for images, labels in _batches(split, batch):
-            right += int((network(images.to(place)).argmax(dim=1).cpu() == labels).sum())
-    return right / len(split)
+        batches = _batches(split, batch)
+        found = [(network(i.to(place)).argmax(dim=1).cpu() == labels).numpy() for i, labels in batches]
+    return np.asarray(np.concatenate(found), dtype=np.bool_)
 
 
 def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -251,7 +251,7 @@ def test_of_measured_finalists_that_stay_it_is_said_how_many_are_told_apart(run)
     levels = [p for p in unequal(result) if p.result["error"][0] > 3][:3]
     for point in levels:
         measure(result, point, point.result["latency"][0] - 0.1)
-    said = of_study.sentence(as_measured.judge_again(study), space, study.objectives())
+    said = of_study.sentence(as_measured.judge_again(study), space, study.objectives(), study.finalists())
     assert said.endswith("; 2 of 2 neighbours among these are told apart")
     assert search.fields(result)["as_measured"]["text"] == said
 
