@@ -216,8 +216,11 @@ def _unfinished(path: Path) -> bool:
     journal = path.with_name(path.name + "-journal")
     if not journal.is_file():
         return False
-    with journal.open("rb") as file:
-        return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
+    try:
+        with journal.open("rb") as file:
+            return file.read(len(_JOURNAL_MAGIC)) == _JOURNAL_MAGIC
+    except FileNotFoundError:  # it has ended just now
+        return False
 
 
 def _problem(path: Path) -> str:
@@ -228,8 +231,10 @@ def _problem(path: Path) -> str:
         return "is not a measurement store: it does not begin like an SQLite file"
     page = int.from_bytes(header[16:18], "big")
     expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
-    size, log = path.stat().st_size, path.with_name(path.name + "-wal")
-    if size < expected and not (log.exists() and log.stat().st_size):
+    size, logged = path.stat().st_size, 0
+    with contextlib.suppress(FileNotFoundError):
+        logged = path.with_name(path.name + "-wal").stat().st_size
+    if size < expected and not logged:
         return f"was cut short: it has {size} of {expected} bytes"
     return ""
 

@@ -200,7 +200,7 @@ def _again(operator: Operator) -> int:
     if operator.op_type not in _RECURRENT:
         return 0
     first, state = operator.inputs[0], operator.inputs[2]
-    return 0 if first is None or state is None else (first.shape[0] - 1) * state.bytes
+    return 0 if first is None or state is None else max(first.shape[0] - 1, 0) * state.bytes
 
 
 def _taken(operator: Operator, first: Tensor) -> int:

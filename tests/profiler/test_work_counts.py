@@ -216,6 +216,11 @@ def test_weights_on_the_state_are_read_in_each_step() -> None:
     assert work.bytes_moved(recurrent) == work.weight_bytes_read(recurrent) + 4 * 7 * 2 * (5 + 3)
 
 
+def test_a_recurrent_operator_without_steps_reads_its_weights_once() -> None:
+    none = operator("GRU", [(0, 2, 5), (1, 9, 5), (1, 9, 3)], (0, 1, 2, 3), hidden_size=3)
+    assert work.weight_bytes_read(none) == work.weight_bytes(none) and work.macs(none) == 0
+
+
 def test_a_quantised_recurrent_operator_has_its_weights_the_other_way_round() -> None:
     shapes = [(7, 2, 5), (1, 5, 12), (1, 3, 12)]
     quantised = operator("DynamicQuantizeLSTM", list(shapes), (7, 1, 2, 3), hidden_size=3)
