@@ -1,10 +1,10 @@
 """Is a network as fast through a link as it is here? The same networks by both ways, in turns.
 
-    python -m benchmarks.remote TARGET.toml [--networks 10] [--rounds 3]
+    python -m benchmarks.remote TARGET.toml [--networks 10] [--rounds 7]
 
-TARGET is this machine behind ssh (`hwnas devices add loop --ssh localhost`, then `deploy`). In each round both targets
-measure all networks in stores of their own, the order changing; told are the ratio of medians for each network,
-and what a job costs besides its measuring.
+TARGET is this machine behind ssh (`hwnas devices add loop --ssh localhost`, then `deploy`). Fresh processes of both ways
+take turns over all networks; told are the ratios of medians of what each process's best block took, and what a job
+costs besides its measuring.
 """
 
 from __future__ import annotations
@@ -14,30 +14,40 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import device_profiles
 import nas
-import profiler
 from benchmarks.machine import machine
 from device_profiles.profile import Target
-from nas.spaces.export import subject
+from nas.spaces.export import onnx_bytes
 from profiler import transports
-from profiler.agent.job import Job, JobPlan
+from profiler.agent.job import Candidate, Job, JobPlan
+from profiler.conditions import conditions_of, worker_environment
 
 SPACE = "nasbench201"
 #: What is asked for: the median of ratios, and seconds of a job beside its measuring.
 RATIO, OVERHEAD_S = 0.03, 1.0
 
 
-def measured(target: Target, subjects: list[Any], store: Path, seed: int) -> dict[str, float]:
-    """Latency of each, in ms."""
-    budget = profiler.Budget(max_processes=3, profile_runs=0, memory=False)
-    with profiler.Store(store) as opened:
-        found = profiler.measure(subjects, target=target, store=opened, budget=budget, seed=seed)
-    return {one.model: one.latency.value_ms for one in found.measurements}
+def times_of(target: Target, folder: Path, names: list[str], seed: int) -> dict[str, float]:
+    """Best of the blocks of each network in one fresh process, in ms of an inference."""
+    job = Job(
+        "nonce",
+        "onnxruntime",
+        tuple(Candidate(name, f"{name}.onnx") for name in names),
+        plan=JobPlan(seed=seed, rounds=15, seconds=6.0),
+        affinity=conditions_of(target).own.affinity,
+    )
+    job.write(folder / "job.json")
+    found: dict[str, float] = {}
+    for text in transports.of(target).run(folder, worker_environment(target, seed), lambda: 120.0):
+        line = json.loads(text)
+        if line["event"] == "block":
+            taken = line["ns"] / line["calls"] / 1e6
+            found[line["candidate"]] = min(taken, found.get(line["candidate"], taken))
+    return found
 
 
 def overhead_s(target: Target) -> float:
@@ -60,20 +70,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target")
     parser.add_argument("--networks", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     there, here = device_profiles.load(options.target), device_profiles.load("local-onnxruntime")
     space = nas.spaces.load(SPACE)
-    subjects = [subject(space, arch) for arch in space.sample(options.networks, np.random.default_rng(5))]
+    archs = space.sample(options.networks, np.random.default_rng(5))
+    names = [f"m{number}" for number in range(len(archs))]
     values: dict[str, list[dict[str, float]]] = {"there": [], "here": []}
     with tempfile.TemporaryDirectory() as place:
+        for name, arch in zip(names, archs, strict=True):
+            (Path(place) / f"{name}.onnx").write_bytes(onnx_bytes(space, arch))
         for number in range(options.rounds):
             ways = [("there", there), ("here", here)]
             for name, target in ways if number % 2 else ways[::-1]:
-                values[name].append(measured(target, subjects, Path(place) / f"{name}{number}.db", number))
+                values[name].append(times_of(target, Path(place), names, number))
     ratios = [
         float(np.median([one[model] for one in values["there"]]) / np.median([one[model] for one in values["here"]]))
-        for model in values["here"][0]
+        for model in names
     ]
     apart, cost_s = float(np.median(np.abs(np.array(ratios) - 1.0))), overhead_s(there)
     found = {
