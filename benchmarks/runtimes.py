@@ -112,7 +112,7 @@ module = getattr(runtimes, made)()
 found = hwnas.measure(
     module, [torch.zeros(shape)], target=target, factory="benchmarks.runtimes:" + made, budget=budget
 )
-print(found.latency_ms.value)
+print(found.latency.value_ms)
 """
 _SETUPS = {
     ("onnxruntime", "fp32"): _ONNXRUNTIME,
