@@ -2,9 +2,9 @@
 
     python -m benchmarks.remote TARGET.toml [--networks 10] [--rounds 7]
 
-TARGET is this machine behind ssh (`hwnas devices add loop --ssh localhost`, then `deploy`). Fresh processes of both take
-turns over all networks; told are the ratios of medians of what each process's best block took, and what a job costs
-besides its measuring.
+TARGET is this machine behind ssh (`hwnas devices add loop --ssh localhost`, then `deploy`). Fresh processes of
+both take turns over all networks; told are the ratios of medians of what each process's best block took, and what a
+job costs besides its measuring.
 """
 
 from __future__ import annotations
