@@ -32,7 +32,9 @@ while True:
     print(2.0 + 10.0 * (now - last) / (when - at), flush=True)
     last, at = now, when
 """
-QUICK = profiler.Budget(spread=9.0, device_s=600.0, rounds=3, profile_runs=2, memory=False, windows=2, window_s=0.5)
+QUICK = profiler.Budget(
+    spread=9.0, device_s=600.0, max_processes=3, rounds=3, profile_runs=2, memory=False, windows=2, window_s=0.5
+)
 
 
 @pytest.fixture
