@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from profiler.records import ModelRow
 from profiler.store import Store
 from profiler.subjects import Subject, require_subjects
 from profiler.summary import failures, latencies, measurements, reference_ns
-from profiler.transports.protocol import DeviceFull
+from profiler.transports.protocol import DeviceFull, Transport
 from profiler.travelling import Travelling
 from profiler.trial import save_inputs
 
@@ -122,7 +122,7 @@ def measure(
     target = as_target(target)
     require_subjects(subjects)
     meters.load(target.energy, hardware_of(target))  # a meter that nobody has is found before anything is measured
-    transports.of(target)  # and an option, too
+    transport = transports.of(target)  # and an option, too
     conditions = conditions_of(target)
     store.check(target.name, conditions)
     unique: dict[str, Subject] = {}
@@ -130,7 +130,7 @@ def measure(
         unique.setdefault(subject.id, subject)
     with ExitStack() as stack:
         stack.enter_context(device_lock(device_of(target, store), wait=wait))
-        stack.enter_context(transports.of(target).held(wait=wait))
+        stack.enter_context(transport.held(wait=wait))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hwnas-job-"))
         compiled = Travelling(target, Path(folder))
         accepted, refused = _compile(unique, compiled, store, conditions, listener)
@@ -145,7 +145,7 @@ def measure(
             store.add_model(row, subject.graph)
             store.add_fused(subject.id, conditions, graph)
         store.forget_failures(conditions, accepted, only_transient=not retry)
-        campaign = _Campaign(target, store, conditions, budget or Budget(), seed, listener)
+        campaign = _Campaign(target, transport, store, conditions, budget or Budget(), seed, listener)
         campaign.run({name: unique[name] for name in accepted}, compiled)
     enough = campaign.budget.min_processes
     found = measurements(store, conditions, list(accepted), min_processes=enough)
@@ -213,7 +213,14 @@ class _Campaign:
     """The state of one call of `measure`."""
 
     def __init__(
-        self, target: Target, store: Store, conditions: Conditions, budget: Budget, seed: int, listener: events.Listener
+        self,
+        target: Target,
+        transport: Transport,
+        store: Store,
+        conditions: Conditions,
+        budget: Budget,
+        seed: int,
+        listener: events.Listener,
     ) -> None:
         self.target = target
         self.store = store
@@ -231,7 +238,7 @@ class _Campaign:
         self.limit_s = 0.0
         windows = 0 if target.energy == meters.NONE else budget.windows
         self.metered = energies.Wanted(windows, store.metered(conditions) if windows else {})
-        self.transport = transports.of(target)
+        self.transport = transport
 
     def run(self, subjects: dict[str, Subject], compiled: Travelling) -> None:
         pending = self._pending(subjects)
@@ -264,7 +271,8 @@ class _Campaign:
             for group in groups:
                 before = self._progress()
                 try:
-                    self._lasting(partial(self._process, folder, group, *self._seconds(limit, group, len(groups))))
+                    work = partial(self._process, folder, group, *self._seconds(limit, group, len(groups)))
+                    lasting(work, before, self._progress, self.transport, self.target, self.conditions, self.listener)
                 except DeviceFull as error:  # what is smaller may still fit
                     for name in group:
                         self._fail(name, type(error).__name__, error.message, error.hint)
@@ -276,9 +284,6 @@ class _Campaign:
             pending = self._pending(subjects)
             if self.spent_s >= limit and min(self._counts(pending).values(), default=0) >= self.budget.min_processes:
                 return
-
-    def _lasting(self, work: Callable[[], None]) -> None:
-        lasting(work, self._progress, self.transport, self.target, self.conditions, self.listener)
 
     def _seconds(self, limit: float, group: list[str], groups: int) -> tuple[float, float]:
         """Time for the rounds of a process, and for all of it: those still wanted share what is left of the budget."""

@@ -113,10 +113,10 @@ class Wanted:
 
 
 def says_nothing_new(measurements: Sequence[Measurement]) -> float | None:
-    """The rank correlation of energy with latency where it is so high that energy says nothing of its own, else None.
+    """The rank correlation of energy with latency where it is above `ALIKE`, so that energy says nothing of its own.
 
-    It is judged against noise: where windows differ as much as models do, ranks of energy are noise, and a lower
-    correlation would say nothing either; nothing is claimed then.
+    None where it is not, or fewer than `FEWEST` models have an energy. Noise lowers the correlation, and so may hide
+    that two objectives are one; it does not make them look so.
     """
     from scipy.stats import spearmanr
 

@@ -19,6 +19,7 @@ LONGEST_WAIT_S = 30.0
 
 def lasting(
     work: Callable[[], None],
+    before: tuple[int, int],
     progress: Callable[[], tuple[int, int]],
     transport: Transport,
     target: Target,
@@ -29,6 +30,7 @@ def lasting(
 
     Args:
         work: what uses the transport; done again, it goes on from what is in the store.
+        before: the progress so far.
         progress: what grows as long as anything is got from the device.
         transport: how often in a row it may be lost without that.
         target: whose device it is.
@@ -39,7 +41,7 @@ def lasting(
         DeviceError: it was lost too often, or there is no link that could be.
         ConditionMismatch: the device came back as another one.
     """
-    before, lost = progress(), 0
+    lost = 0
     while True:
         try:
             return work()

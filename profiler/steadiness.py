@@ -11,8 +11,6 @@ import numpy as np
 from profiler.agent.job import JobPlan
 from profiler.agent.sentinel import REFERENCE_QUANTILE
 
-#: Seconds that a device is watched.
-WATCH_S = 30.0
 #: A share of slow looks, a temperature, a rise of it, a load and a free space from which on they are told.
 SLOW_SHARE, HOT_C, RISE_C, LOAD, FREE_BYTES = 0.1, 80.0, 10.0, 0.5, 1 << 30
 

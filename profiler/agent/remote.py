@@ -78,15 +78,13 @@ class Server:
     # -- what the host says
 
     def _read(self) -> None:
-        """Requests, in a thread: a stop and the end of the link are seen while a job runs."""
+        """Requests, in a thread: the end of the link is seen while a job runs."""
         try:
             stream = _Stream()
             while True:
                 asked = json.loads(stream.line())
                 if asked["do"] == "put":
                     self._tell(self._put(asked, stream), n=asked["n"])
-                elif asked["do"] == "stop":
-                    self._kill()
                 elif asked["do"] != "beat":
                     self._asked.put(asked)
         except (Gone, ValueError, KeyError, OSError):
@@ -158,10 +156,6 @@ class Server:
             from profiler.agent.facts import of_device
 
             self._tell({"facts": of_device(asked["runtime"])})
-        elif do == "hardware":
-            from profiler.agent.checks import hardware
-
-            self._tell({"facts": hardware()})
         elif do == "check":
             from profiler.agent.checks import watch
 

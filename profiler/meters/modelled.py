@@ -36,8 +36,9 @@ class Modelled:
     def measure(self, work: Callable[[], None], *, window_s: float) -> Energy | Unavailable:
         """Energy of `work`, per repetition."""
         missing = self.available()
-        if missing is not None or self.tdp_w is None:
-            return missing or Unavailable("no power is stated")
+        if missing is not None:
+            return missing
+        assert self.tdp_w is not None, "it is available"
         cpus = os.cpu_count() or 1
         end, start_s, repetitions = time.perf_counter() + window_s, time.process_time(), 0
         while time.perf_counter() < end:

@@ -10,7 +10,7 @@ from device_profiles.registry import Registry
 from profiler.transports.protocol import MakeTransport, Transport
 from profiler.transports.remote import RemoteTransport
 
-__all__ = ["LOCAL", "REGISTRY", "elsewhere", "load", "names", "of"]
+__all__ = ["LOCAL", "REGISTRY", "elsewhere", "elsewhere_or_refuse", "load", "names", "of"]
 
 #: The transport of this machine.
 LOCAL = "local"

@@ -29,6 +29,12 @@ class RemoteTransport(ABC):
     options: ClassVar[tuple[str, ...]] = ("cool_below_c",)
     #: How often in a row a campaign takes a new link without having got anything from the last.
     retries: ClassVar[int] = 7
+    #: The folder of all that is ours on the device, below the user's home if it is relative.
+    home: ClassVar[str] = ".hwnas"
+    #: The device's own interpreter, as words of its shell.
+    python: ClassVar[tuple[str, ...]] = ("python3",)
+    #: What to do where a package cannot be installed.
+    help: ClassVar[str] = "Without a network there: hwnas devices deploy TARGET --wheels FOLDER"
 
     def __init__(self, address: str, options: Mapping[str, object] | None = None) -> None:
         self.address = address
@@ -42,13 +48,6 @@ class RemoteTransport(ABC):
     @abstractmethod
     def command(self, remote: str) -> list[str]:
         """The arguments that run a command line of the device's shell; none of its words comes from a profile."""
-
-    #: The folder of all that is ours on the device, below the user's home if it is relative.
-    home: ClassVar[str] = ".hwnas"
-    #: The device's own interpreter, as words of its shell.
-    python: ClassVar[tuple[str, ...]] = ("python3",)
-    #: What to do where a package cannot be installed.
-    help: ClassVar[str] = "Without a network there: hwnas devices deploy TARGET --wheels FOLDER"
 
     @abstractmethod
     def explain(self, words: str, code: int | None) -> DeviceError:

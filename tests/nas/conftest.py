@@ -70,3 +70,32 @@ def module_space():
 def module_latency(tmp_path_factory, cache, module_space, fake):
     """The folder of a predictor of its networks, which were all measured."""
     return fitted(tmp_path_factory.mktemp("module-latency"), module_space, fake, networks=6, rounds=3)
+
+
+@pytest.fixture
+def bounded(small, fake, latency, tmp_path):
+    """Makes a search on digits whose latency is bounded by what 3 of 10 networks take: the result, and the bound."""
+
+    def make(strategy, evaluations, settings):
+        known = nas.search(
+            small,
+            objectives=[f"latency:{latency}", "params"],
+            strategy="random",
+            evaluations=40,
+            folder=tmp_path / "all",
+        )
+        bound = float(np.quantile([trial.value("latency") for trial in known.study.trials()], 0.3))
+        result = nas.search(
+            small,
+            objectives=["accuracy", f"latency:{latency}"],
+            strategy=strategy,
+            evaluations=evaluations,
+            constraints=[f"latency <= {bound} ms"],
+            data="digits",
+            target=fake,
+            settings=settings,
+            folder=tmp_path / "run",
+        )
+        return result, bound
+
+    return make

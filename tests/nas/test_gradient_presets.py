@@ -75,22 +75,9 @@ def test_each_runs_in_a_search_and_all_end_on_one_front(small, fake, latency, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("bounds", ["penalty", "lagrangian"])
 @pytest.mark.parametrize("name", NAMES)
-def test_each_keeps_its_bound_on_images(name, bounds, small, fake, latency, tmp_path):
-    table = nas.search(
-        small, objectives=[f"latency:{latency}", "params"], strategy="random", evaluations=40, folder=tmp_path / "all"
-    )
-    bound = float(np.quantile([trial.value("latency") for trial in table.study.trials()], 0.3))
-    result = nas.search(
-        small,
-        objectives=["accuracy", f"latency:{latency}"],
-        strategy=name,
-        evaluations=6,
-        constraints=[f"latency <= {bound} ms"],
-        data="digits",
-        target=fake,
-        settings={"train_steps": 60, "images": 300, f"{name}.steps": 40, f"{name}.bounds": bounds},
-        folder=tmp_path / "run",
-    )
+def test_each_keeps_its_bound_on_images(name, bounds, bounded):
+    settings = {"train_steps": 60, "images": 300, f"{name}.steps": 40, f"{name}.bounds": bounds}
+    result, bound = bounded(name, 6, settings)
     assert result.front
     assert all(point.result["latency"][0] <= bound for point in result.front)
     found = [trial.value("latency") <= bound for trial in result.study.trials()]
