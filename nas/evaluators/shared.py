@@ -13,7 +13,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
-from nas.weights import alone, data, devices, images, supernets, trainers, training
+from nas.weights import alone, data, devices, images, kinds, supernets, trainers, training
 from nas.weights.alone import Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.tasks import wilson
@@ -60,7 +60,7 @@ class Shared(OwnsWeights):
 
     def require_mixed(self) -> None:
         """Look at the space's blocks."""
-        supernets.require_mixed(self.context.space)
+        supernets.require_mixed(self.context.space, self.plan.weights)
 
     def network(self, arch: Archs) -> Any:
         """The network of `(d,)` genes that is judged, with its weights, in eval mode, on the CPU."""
@@ -151,7 +151,7 @@ class SharedKind:
     """`accuracy` and `perplexity`."""
 
     forms = "accuracy · perplexity"
-    settings = ("train_steps", "images", "trainer", "device")
+    settings = ("train_steps", "images", "trainer", "weights", "device")
 
     def claims(self, spec: str) -> bool:
         """The two words."""
@@ -166,7 +166,7 @@ class SharedKind:
 
         Raises:
             UsageError: the search has no data, networks do not read such, or a setting is not one.
-            UnknownName: there is no such trainer or device.
+            UnknownName: there is no such trainer, kind of weights or device.
         """
         read_images = len(context.space.input_shape) == _IMAGES
         if context.data is None:
@@ -187,9 +187,11 @@ class SharedKind:
         devices.device(str(context.settings.get("device", "cpu")))
         trainer = str(context.settings.get("trainer", TrainingPlan.trainer))
         trainers.REGISTRY.get(trainer)
+        kind = str(context.settings.get("weights", TrainingPlan.weights))
+        kinds.REGISTRY.get(kind)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
-        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer)
-        identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space))))
+        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind)
+        identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)
         plan = replace(plan, optimiser="adamw", rate=_TOKENS_RATE)

@@ -137,3 +137,24 @@ def no_descent(make: _Make) -> _Make:
 def descends(make: Any) -> bool:
     """Whether a strategy descends costs; those that are marked by `no_descent` do not."""
     return make not in _SOLVERS
+
+
+_WANTS: dict[Any, dict[str, Any]] = {}
+
+
+def wants(**settings: Any) -> Callable[[_Make], _Make]:
+    """Mark a strategy by settings of the shared weights that it is made for, such as `trainer="sandwich"`.
+
+    A search takes them where the user gives none; two strategies of one search must not want different ones.
+    """
+
+    def mark(make: _Make) -> _Make:
+        _WANTS[make] = settings
+        return make
+
+    return mark
+
+
+def wanted_by(make: Any) -> dict[str, Any]:
+    """What a strategy is marked with by `wants`."""
+    return dict(_WANTS.get(make, {}))

@@ -26,7 +26,7 @@ from nas.objectives import Constraint, parse_constraint
 from nas.spaces import live
 from nas.spaces.protocol import Space
 from nas.study.lab import held, unmade_if_refused
-from nas.study.plan import SearchPlan, asked, check, facts
+from nas.study.plan import SearchPlan, asked, check, facts, with_wanted
 from nas.study.study import Study, begin_study, hypervolume
 from nas.study.tables import DATABASE
 from nas.study.trial import Point
@@ -205,6 +205,7 @@ def run(
             cannot be opened.
     """
     check(plan)
+    plan = with_wanted(plan)
     with plugins.blamed(), ExitStack() as stack:
         return _run(plan, Path(folder), store, lab, progress, stack, wait=wait)
 

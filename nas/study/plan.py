@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from device_profiles.arguments import check_arguments
@@ -14,6 +14,7 @@ from device_profiles.profile import Target, to_plain
 from device_profiles.units import LONGEST_S
 from nas import evaluators, gradient, strategies
 from nas.evaluators.protocol import Budget, Evaluator
+from nas.gradient import protocol as gradient_protocol
 from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
@@ -135,6 +136,27 @@ def check(plan: SearchPlan) -> None:
             )
     for name in plan.named:
         _check_settings(name, plan)
+
+
+def with_wanted(plan: SearchPlan) -> SearchPlan:
+    """The plan with the shared weights that its strategies are made for, where the user did not say otherwise.
+
+    Raises:
+        UsageError: two of them are made for different ones.
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    for name in plan.strategies:
+        if name not in gradient.names():
+            continue
+        for key, value in gradient_protocol.wanted_by(gradient.REGISTRY.get(name)).items():
+            other, before = found.setdefault(key, (name, value))
+            if before != value and key not in plan.settings:
+                raise UsageError(
+                    f"strategy {other!r} is made for {key}={before}, and {name!r} for {key}={value}: a search has one "
+                    "set of shared weights",
+                    hint=f"Say which: --set {key}=..., or search in two runs.",
+                )
+    return replace(plan, settings={**{key: value for key, (_, value) in found.items()}, **plan.settings})
 
 
 def _check_then(plan: SearchPlan, then: str) -> None:

@@ -1,4 +1,4 @@
-"""The supernet of a space: its own where it brings one, else one that is made of the blocks of its networks."""
+"""The supernet of a space, by the kind of its weights."""
 
 from __future__ import annotations
 
@@ -6,45 +6,49 @@ from typing import Any
 
 from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
-from nas.spaces.restricted import Restricted, narrowed
-from nas.weights import mixing
+from nas.spaces.restricted import Restricted
+from nas.weights import kinds, mixing
+
+#: The kind where none is named.
+SHARED = "shared"
 
 
-def of(space: Space, *, seed: int = 0) -> Any:
+def of(space: Space, *, seed: int = 0, kind: str = SHARED) -> Any:
     """A `nas.spaces.Supernet` with fresh weights.
 
     Args:
         space: any.
-        seed: of the weights of one that is made of blocks; a space's own takes torch's random numbers.
+        seed: of the first weights; a space's own supernet takes torch's random numbers.
+        kind: one of `nas.weights.kinds`.
 
     Raises:
-        UsageError: the space says of no network what blocks it has.
+        UsageError: networks of the space cannot have such weights.
+        UnknownName: there is no such kind.
     """
-    if isinstance(space, SharesWeights):
-        return space.to_supernet()
-    if not hasattr(space, "assembly"):
-        raise UsageError(f"networks of space {space.name!r} cannot share weights", hint="Search with a table instead.")
-    if isinstance(space, Restricted) and isinstance(space.inner, Mixes):
-        return narrowed(space, of(space.inner, seed=seed))
-    from nas.weights.assembled import AssembledSupernet
-
-    return AssembledSupernet(space, seed)
+    return kinds.REGISTRY.get(kind)(space, seed=seed)
 
 
-def form(space: Space) -> str:
-    """How weights are shared, as a part of a run's identity: values of two forms are not compared.
+def form(space: Space, kind: str = SHARED) -> str:
+    """How networks come by their weights, as a part of a run's identity: values of two forms are not compared.
 
-    Of weights that are made of blocks, 1: each kind of block at a place has its own; 2: kinds that can are cut out of
-    one block, and residuals begin faint.
+    Of weights that are shared block by block, 1: each kind of block at a place has its own; 2: kinds that can are cut
+    out of one block, and residuals begin faint.
     """
+    if kind != SHARED:
+        return f"weights {kind} 1"
     return "" if isinstance(space, SharesWeights) else "weights 2"
 
 
-def require_mixed(space: Space) -> None:
-    """Refuse a space whose networks cannot be mixed by gates, as gradient strategies need it.
+def require_mixed(space: Space, kind: str = SHARED) -> None:
+    """Refuse networks that cannot be mixed by gates, as gradient strategies need it.
 
     Raises:
         UsageError: so it is.
     """
+    if kind != SHARED:
+        raise UsageError(
+            f"networks with weights of kind {kind!r} cannot be mixed by gates",
+            hint=f"Leave out --set weights={kind}, or use a strategy that runs one network at a time.",
+        )
     if not isinstance(space, SharesWeights):
         mixing.of(space.inner if isinstance(space, Restricted) and isinstance(space.inner, Mixes) else space)

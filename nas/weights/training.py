@@ -48,6 +48,7 @@ class TrainingPlan:
         seed: of weights, batches and paths.
         trainer: which networks see a minibatch; one of `nas.weights.trainers`.
         optimiser: of the weights: SGD of images, AdamW of tokens.
+        weights: where networks have their weights from; one of `nas.weights.kinds`.
     """
 
     steps: int = 400
@@ -60,12 +61,13 @@ class TrainingPlan:
     seed: int = 0
     trainer: str = "uniform"
     optimiser: Literal["sgd", "adamw"] = "sgd"
+    weights: str = supernets.SHARED
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of it; what there was before there were others is not named."""
         found = asdict(self)
-        for name in ("trainer", "optimiser"):
+        for name in ("trainer", "optimiser", "weights"):
             if found[name] == getattr(TrainingPlan, name):
                 del found[name]
         return found
@@ -95,7 +97,7 @@ def train(
     Raises:
         UsageError: the space cannot share weights, its networks have another number of classes than the data, or there
             is no such device.
-        UnknownName: there is no such trainer.
+        UnknownName: there is no such trainer, or kind of weights.
         InvalidData: the checkpoint is damaged.
     """
     import torch
@@ -103,11 +105,11 @@ def train(
     place = device(device_name)
     trainer = trainers.REGISTRY.get(plan.trainer)
     facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": plan.facts}
-    if form := supernets.form(space):
+    if form := supernets.form(space, plan.weights):
         facts["form"] = form
     identity = json.dumps(facts, sort_keys=True)
     torch.manual_seed(plan.seed)
-    supernet: Any = supernets.of(space, seed=plan.seed).to(place)
+    supernet: Any = supernets.of(space, seed=plan.seed, kind=plan.weights).to(place)
     optimiser = _optimiser(plan)
     done = _restore(checkpoint, supernet, optimiser, identity)
     supernet.train()

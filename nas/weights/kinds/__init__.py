@@ -1,0 +1,21 @@
+"""Where the weights of a space's networks come from. Each is one file here that defines `WEIGHTS`.
+
+Example:
+    >>> from nas.weights import kinds
+    >>> "shared" in kinds.names()
+    True
+"""
+
+from __future__ import annotations
+
+from device_profiles.registry import Registry
+from nas.weights.kinds.protocol import MakeWeights
+
+__all__ = ["REGISTRY", "MakeWeights", "names"]
+
+REGISTRY: Registry[MakeWeights] = Registry("weights", "nas.weights.kinds", attribute="WEIGHTS")
+
+
+def names() -> tuple[str, ...]:
+    """All registered kinds of weights."""
+    return REGISTRY.names()

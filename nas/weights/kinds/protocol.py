@@ -1,0 +1,26 @@
+"""What a kind of weights is: it makes a supernet of a space."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from nas.spaces.protocol import Space
+
+
+class MakeWeights(Protocol):
+    """A module's `WEIGHTS`."""
+
+    def __call__(self, space: Space, *, seed: int) -> Any:
+        """A `nas.spaces.protocol.Supernet` with fresh weights, in training mode, on the CPU.
+
+        It is an `nn.Module` whose `parameters` are what is trained, and whose `state_dict`, loaded into a fresh one,
+        gives all networks the weights that they had. Parameters that are made when a network first needs them depend on
+        the seed and on what they are for alone, not on the order in which networks are run.
+
+        Args:
+            space: whose networks.
+            seed: of all first weights.
+
+        Raises:
+            UsageError: networks of the space cannot have such weights.
+        """
