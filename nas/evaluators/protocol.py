@@ -259,6 +259,19 @@ class OwnsWeights(OwnsNetworks):
             UsageError: so it is.
         """
 
+    def keep_end(self, search: int, run: int, archs: Archs, supernet: Any) -> None:
+        """From now on judge canonical networks `(n, d)` by the weights that a run ended with; here they are let go of.
+
+        Args:
+            search: number of the search in its study.
+            run: of the search.
+            archs: what it found, none of which was judged before.
+            supernet: with the weights.
+        """
+
+    def follow_ends(self) -> None:
+        """From now on judge all other networks by the weights of the run whose finds are nearest, if there is one."""
+
     @property
     def examples(self) -> Any:
         """Inputs that judge, `(4, ...)`."""

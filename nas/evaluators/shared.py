@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from nas.weights import alone, data, devices, images, kinds, supernets, trainers
 from nas.weights.alone import Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.tasks import wilson
+from nas.weights.ends import Ends
 from nas.weights.images import Images
 from nas.weights.training import TrainingPlan
 
@@ -44,6 +46,7 @@ class Shared(OwnsWeights):
     free: bool = False
     identity: str = ""
     known: dict[bytes, Score] = field(default_factory=dict)
+    _last: dict[bytes, Any] = field(default_factory=dict)
 
     @cached_property
     def supernet(self) -> Any:
@@ -64,11 +67,37 @@ class Shared(OwnsWeights):
 
     def network(self, arch: Archs) -> Any:
         """The network of `(d,)` genes that is judged, with its weights, in eval mode, on the CPU."""
-        return self.inherited(arch).cpu()
+        return copy.deepcopy(self.inherited(arch)).cpu()
+
+    @cached_property
+    def ends(self) -> Ends:
+        """Weights that searches by gradients ended with."""
+        place = devices.device(self.context.settings.get("device", "cpu"))
+        return Ends(
+            self.context.folder,
+            lambda: supernets.of(self.context.space, seed=self.plan.seed, kind=self.plan.weights).to(place),
+        )
+
+    def keep_end(self, search: int, run: int, archs: Archs, supernet: Any) -> None:
+        """Write them into the run's folder, for `(n, d)` networks."""
+        self.ends.add(search, run, archs, supernet)
+        self._last.clear()
+
+    def follow_ends(self) -> None:
+        """Do so."""
+        self.ends.near = True
+        self._last.clear()
 
     def inherited(self, arch: Archs) -> Any:
-        """The same, `(d,)`, where the shared weights are."""
-        return training.inherit(self.supernet, arch, self.images, seed=self.context.seed)
+        """The same, `(d,)`, where the shared weights are; that of the last is kept: finalists ask thrice."""
+        canonical = self.context.space.canonical(np.asarray(arch)[None])[0]
+        key = canonical.tobytes()
+        if key not in self._last:
+            supernet = self.ends.of(canonical)
+            supernet = self.supernet if supernet is None else supernet
+            self._last.clear()
+            self._last[key] = training.inherit(supernet, arch, self.images, seed=self.context.seed)
+        return self._last[key]
 
     def evaluate(self, archs: Archs) -> Values:
         """Scores of `(n, d)` genes, with 90 % intervals for the choice of examples; a dead network guesses."""

@@ -91,11 +91,13 @@ class Found:
         run: its number; equal seeds and numbers find the same.
         archs: `(k, d)`, the most probable first.
         note: settings of the run, for people.
+        weights: the supernet that the run ended with, by which what it found is judged; None for that of the search.
     """
 
     run: int
     archs: NDArray[np.int64]
     note: str
+    weights: Any = None
 
 
 class MakeGradient(Protocol):

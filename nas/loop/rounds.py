@@ -76,6 +76,9 @@ class Rounds:
         search = self.study.search(name, settings if after is None else {**settings, "after": after})
         strategy = self._strategy(name)
         others = [] if after is None else self._others(search)
+        if after in gradient.names():
+            for owner in (e for e in self.evaluators if isinstance(e, OwnsWeights)):
+                owner.follow_ends()
         recorded: dict[int, list[Trial]] = {}
         known = self.study.trials(search)
         self.study.require_genes(known, self.space.choices)
@@ -174,10 +177,20 @@ class Rounds:
                     archs = checking.rows(archs, self.space.choices, total)
                 except checking.Broken as error:
                     raise PluginError(f"strategy {name!r} found what is in no space: {error}") from error
+            if found.weights is not None and len(fresh := self._not_judged(archs)):
+                owner.keep_end(search, found.run, fresh, found.weights)
             self._judge(self.study.add_batch(search, name, found.run, archs, found.note), name, done, total)
             done += len(archs)
         self.context.progress(name, done, done)
         return done
+
+    def _not_judged(self, archs: Archs) -> Archs:
+        """Canonical networks of `(n, d)` genomes, without those that have values in this study."""
+        judged = [trial.arch for trial in self.study.trials() if trial.result is not None]
+        rows = np.array(judged, dtype=np.int64).reshape(-1, archs.shape[1])
+        seen = {row.tobytes() for row in self.space.canonical(rows)}
+        canonical = self.space.canonical(archs)
+        return canonical[[row.tobytes() not in seen for row in canonical]]
 
     def _strategy(self, name: str) -> Strategy:
         known = {

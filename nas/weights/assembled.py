@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
-from nas.spaces.mixture import Place, Term, genes_of_shapes, one_hot
+from nas.spaces.mixture import Mixture, Place, Term, genes_of_shapes, one_hot
 from nas.spaces.protocol import Space
 from nas.streams import torch_seed
 from nas.weights import mixing
@@ -29,14 +29,16 @@ from profiler.assembly import INPUT, Assembly, Block
 
 #: Most parameters of one supernet; in training each takes 12 bytes, with its gradient and momentum.
 MOST_PARAMETERS = 400_000_000
+#: In place of each gene of a genome: all blocks of the mixed form.
+MIXED = -1
 
 
 class AssembledSupernet(nn.Module):
     """All networks of a space with shared weights, made when a network first needs them.
 
     Initial weights depend on the seed, the place and the kind of block alone, so it does not matter in which order
-    networks are run. `grown` holds the genomes that brought new blocks; it is part of `state_dict`, and a supernet that
-    takes a state makes the same blocks in the same order. (What gates that are not one-hot brought is not in it.)
+    networks are run. `grown` holds the genomes that brought new blocks, and `MIXED` where a mixture brought all of the
+    mixed form; it is part of `state_dict`, and a supernet that takes a state makes the same blocks in the same order.
 
     Args:
         space: whose networks; all it needs to say is `assembly`.
@@ -84,6 +86,8 @@ class AssembledSupernet(nn.Module):
                 numbers = _numbers(gates)
             elif form.in_a_row:
                 row = iter(assembly.blocks)
+        else:
+            self._grow_all(form)
         values = {INPUT: inputs}
         for place in form.places:
             found = []
@@ -132,7 +136,10 @@ class AssembledSupernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Make the blocks of genomes `(n, d)`, in order; torch then fills in their weights."""
         for arch in state.tolist():
-            self._grow(np.array(arch, dtype=np.int64))
+            if MIXED in arch:
+                self._grow_all(mixing.of(self.space))
+            else:
+                self._grow(np.array(arch, dtype=np.int64))
 
     def _grow(self, arch: Archs) -> Assembly:
         """The network's blocks; those that are new are made."""
@@ -143,6 +150,15 @@ class AssembledSupernet(nn.Module):
         if len(self.blocks) > before:
             self.grown.append(tuple(int(gene) for gene in arch))
         return assembly
+
+    def _grow_all(self, form: Mixture) -> None:
+        """All blocks of the mixed form; those that are new are made."""
+        before = len(self.blocks)
+        for term in (term for place in form.places for term in place.terms):
+            if term.block is not None:
+                self._module(term.block)
+        if len(self.blocks) > before:
+            self.grown.append((MIXED,) * len(self.space.choices))
 
     def _module(self, block: Block, *, keep: bool = True) -> nn.Module:
         """The block's module; one that is new has initial weights, and is kept or not."""

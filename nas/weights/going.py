@@ -111,10 +111,10 @@ def ended(checkpoint: Path) -> tuple[str, Best]:
     Raises:
         InvalidData: the file is damaged.
     """
-    facts = _facts(checkpoint)
+    said = facts(checkpoint)
     try:
-        score, epoch = json.loads(facts["best"])
-        return facts["identity"], Best({}, tuple(score), int(epoch))
+        score, epoch = json.loads(said["best"])
+        return said["identity"], Best({}, tuple(score), int(epoch))
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(checkpoint, error) from error
 
@@ -135,7 +135,12 @@ def load(network: nn.Module, weights: Path) -> nn.Module:
     return network.eval()
 
 
-def _facts(path: Path) -> dict[str, str]:
+def facts(path: Path) -> dict[str, str]:
+    """What a file says beside its tensors.
+
+    Raises:
+        InvalidData: it is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -156,11 +161,11 @@ def read(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, str]] 
 
     if not path.exists():
         return None
-    facts = _facts(path)
-    if facts.get("identity") != identity:
+    said = facts(path)
+    if said.get("identity") != identity:
         return None
     try:
-        return load_file(path), facts
+        return load_file(path), said
     except (OSError, SafetensorError, ValueError) as error:
         raise damaged(path, error) from error
 

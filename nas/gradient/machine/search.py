@@ -63,7 +63,7 @@ def search(problem: GradientProblem, settings: Settings, name: str) -> Iterator[
             continue
         run = Run(problem, settings, name, number, len(weights), weight, references)
         run.go()
-        yield Found(number, most_probable(run.scores(), share[number], problem), run.note())
+        yield Found(number, most_probable(run.scores(), share[number], problem), run.note(), run.supernet)
         if run.skipped >= LARGEST_SKIPPED:
             raise Diverged(
                 f"run {number} of {name} diverged: {run.skipped} of its losses or gradients were no numbers",
