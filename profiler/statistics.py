@@ -153,7 +153,7 @@ def combine(processes: Sequence[ProcessEstimate]) -> Latency:
     disturbed = sum(process.contended for process in processes) / count
     others = 2.0 * pooled / count + (CONTENTION_SPREAD * disturbed * centre) ** 2
     below, above = (
-        _student(freedom) * math.sqrt(others + (share * corrected * centre) ** 2)
+        student(freedom) * math.sqrt(others + (share * corrected * centre) ** 2)
         for share in (CORRECTION_BELOW, CORRECTION_ABOVE)
     )
     causes = _causes(processes, above / centre if centre else 0.0)
@@ -184,11 +184,20 @@ def _causes(processes: Sequence[ProcessEstimate], spread: float) -> tuple[str, .
 
 
 @functools.cache
-def _student(freedom: int) -> float:
-    """Student's t that 2.5 % of draws exceed; `scipy.stats` has it too, and takes a second to import."""
+def student(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """Student's t that that share of draws does not exceed on either side.
+
+    `scipy.stats` has it too, and takes a second to import.
+    """
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, (1.0 + CONFIDENCE) / 2.0))
+    return float(stdtrit(freedom, (1.0 + confidence) / 2.0))
+
+
+def cpu_ns_of(row: BlockRow) -> float:
+    """Time of a block, or its CPU time where the process was made to wait for others."""
+    share = _cpu_share(row)
+    return row.ns * share if share < 1.0 - CONTENDED else row.ns
 
 
 def _cpu_share(row: BlockRow) -> float:

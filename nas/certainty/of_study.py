@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.certainty import dependence, paired, replication
+from nas.certainty import dependence, in_turns, paired, replication
 from nas.objectives import Objective
 from nas.pareto import noise
 from nas.spaces.protocol import Space
 from nas.streams import stream
-from nas.study.as_measured import AsMeasured
+from nas.study.as_measured import AsMeasured, timed
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point, Result
 
@@ -97,7 +97,8 @@ def sentence(
         again: the front as measured.
         space: of the search.
         objectives: likewise.
-        facts: of the finalists: those judged on the same examples are compared example by example.
+        facts: of the finalists: those judged on the same examples are compared example by example, those measured in
+            turns by the ratio of their latencies.
     """
     stay = {point.arch for point in again.stay}
     points = [point for point in again.front if point.arch in stay]
@@ -114,8 +115,12 @@ def _told_apart(
     facts: Mapping[tuple[int, ...], Any],
 ) -> bool:
     archs = [points[pair.first].arch, points[pair.second].arch]
-    by_examples = [paired.told_apart(archs, facts, objective.name) for objective in objectives]
-    return all(bool(plain) if told is None else told for plain, told in zip(pair.resolved, by_examples, strict=True))
+    measured = timed([objective for objective in objectives if objective.source == "predicted"])
+    by_pair = [
+        in_turns.told_apart(archs, facts) if objective == measured else paired.told_apart(archs, facts, objective.name)
+        for objective in objectives
+    ]
+    return all(bool(plain) if told is None else told for plain, told in zip(pair.resolved, by_pair, strict=True))
 
 
 def warning(pair: tuple[str, str, float]) -> str:

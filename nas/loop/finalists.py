@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import HwnasError, UsageError
+from device_profiles.profile import Target
 from nas.certainty import of_study, paired
 from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point
-from profiler import campaign, subjects
+from profiler import campaign, subjects, turns
+from profiler.store import Store
 from profiler.subjects import Subject
 
 #: Largest difference between a network in torch and its export, relative to its largest output.
@@ -75,7 +77,21 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
     for point, subject in wanted:
         if subject.id in found:
             study.set_finalist(point.arch, {"model": subject.id, "measured": found[subject.id].to_plain()})
+    _keep_ratios(study, context.store, context.target)
     context.progress("measuring finalists", len(wanted), len(wanted))
+
+
+def _keep_ratios(study: Study, store: Store, target: Target) -> None:
+    """What finalists that were measured in turns take relative to each other, for each of them."""
+    conditions = store.conditions(target.name)
+    models = {arch: str(facts["model"]) for arch, facts in study.finalists().items() if "model" in facts}
+    if conditions is None:
+        return
+    known = turns.ratios(store, conditions, list(models.values()))
+    for arch, model in models.items():
+        mine = {second: [one.value, one.low, one.high] for (first, second), one in known.items() if first == model}
+        if mine:
+            study.set_finalist(arch, {"ratios": mine})
 
 
 def _right(owner: OwnsNetworks, arch: Any) -> dict[str, Any]:

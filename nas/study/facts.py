@@ -41,6 +41,13 @@ def is_finalist(facts: Any) -> bool:
         and all(score is None or is_number(score) for score in scores)
         and isinstance(facts.get("model", ""), str)
         and isinstance(facts.get("right", {}), dict)
+        and _are_ratios(facts.get("ratios", {}))
+    )
+
+
+def _are_ratios(plain: Any) -> bool:
+    return isinstance(plain, dict) and all(
+        isinstance(ends, list) and len(ends) == 3 and all(map(is_number, ends)) for ends in plain.values()
     )
 
 
