@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nas.pareto.noise import Neighbours
     from nas.spaces.protocol import Space
     from nas.study.as_measured import AsMeasured
+    from nas.study.checked_bounds import CheckedBound
     from nas.study.study import Study
     from nas.study.trial import Point
 
@@ -149,7 +150,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
 
     from nas.certainty import of_study
     from nas.report import trust
-    from nas.study import as_measured
+    from nas.study import as_measured, checked_bounds
     from nas.study.summary import states
 
     study, space = result.study, result.context.space
@@ -196,6 +197,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "effective_dimension": sure.effective_dimension,
         "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
         "as_measured": None if again is None else _as_measured(study, again, space),
+        "bounds": [_bound(one, space) for one in checked_bounds.checked(study)],
         "warnings": trust.warnings(study, points),
         "path": str(result.folder),
     }
@@ -217,6 +219,21 @@ def _as_measured(study: Study, again: AsMeasured, space: Space) -> dict[str, Any
     parts = {"front": again.front, "stay": again.stay, "leave": again.leave, "enter": again.enter}
     named = {name: [space.format(np.array(point.arch)) for point in points] for name, points in parts.items()}
     return {**named, "text": of_study.sentence(again, space, study.objectives(), study.finalists())}
+
+
+def _bound(one: CheckedBound, space: Space) -> dict[str, Any]:
+    """What was asked of a finalist, what was predicted, and what was measured."""
+    import numpy as np
+
+    ends = ("value", "low", "high")
+    return {
+        "asked": str(one.bound),
+        "unit": one.unit,
+        "text": space.format(np.array(one.arch)),
+        "predicted": dict(zip(ends, one.believed, strict=True)),
+        "measured": None if one.measured is None else dict(zip(ends, one.measured, strict=True)),
+        "verdict": one.verdict,
+    }
 
 
 def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]:
@@ -259,12 +276,23 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     lines += _certainty(data)
     if data["as_measured"] is not None:
         lines.append(data["as_measured"]["text"])
+    lines += _bounds(data)
     lines += _proposals(result)
     exported = [point["onnx"] for point in data["front"] if point["onnx"]]
     if exported:
         lines.append(f"{len(exported)} networks with their weights in {Path(exported[0]).parent}")
     lines.append(f"a page of it: hwnas report {data['path']} -o front.html")
     return "\n".join(lines)
+
+
+def _bounds(data: dict[str, Any]) -> list[str]:
+    """Asked, predicted, measured: a line for each bound on each finalist."""
+    return [
+        f"asked {one['asked']}, predicted {one['predicted']['value']:.4g}, "
+        + ("not measured" if one["measured"] is None else f"measured {one['measured']['value']:.4g}")
+        + f": {one['verdict']}; {one['text']}"
+        for one in data["bounds"]
+    ]
 
 
 def _proposals(result: SearchResult) -> list[str]:

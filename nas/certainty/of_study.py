@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.arrays import Flags
 from nas.certainty import dependence, in_turns, paired, replication
 from nas.objectives import Objective
 from nas.pareto import noise
@@ -77,15 +78,30 @@ def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certa
     )
 
 
-def apart(points: Sequence[Point], objectives: tuple[Objective, ...]) -> NDArray[np.bool_]:
+def apart(
+    points: Sequence[Point], objectives: tuple[Objective, ...], rights: Mapping[str, Sequence[Flags]] | None = None
+) -> NDArray[np.bool_]:
     """Which points are told apart in every objective, by the 90 % intervals of their differences, `(n, n)`.
 
     Errors count as independent, and values without an interval as exact.
+
+    Args:
+        points: of a front.
+        objectives: of the search.
+        rights: by objective which examples each point gets right, `(n,)` of `(examples,)`; those are compared example
+            by example.
     """
     known = _from_intervals(list(points), objectives)
     first, second = (grid.ravel() for grid in np.indices((len(points), len(points))))
     _, low, high = noise.differences(known, first, second)
-    return np.asarray(noise.resolved(low, high).all(axis=1).reshape(len(points), len(points)))
+    told = noise.resolved(low, high)
+    for column, objective in enumerate(objectives):
+        if rights and objective.name in rights:
+            mine = rights[objective.name]
+            told[:, column] = [
+                paired.differ(mine[i], mine[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)
+            ]
+    return np.asarray(told.all(axis=1).reshape(len(points), len(points)))
 
 
 def sentence(

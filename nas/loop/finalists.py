@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 
 from device_profiles.errors import HwnasError, UsageError
 from device_profiles.profile import Target
+from nas.arrays import Flags
 from nas.certainty import of_study, paired
 from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
+from nas.study import checked_bounds
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point
 from profiler import campaign, subjects, turns
@@ -41,7 +44,8 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
         count: finalists, at most.
     """
     owner = require(context, evaluators)
-    chosen = choose(study, count)
+    front = study.front()
+    chosen = choose(study, front, count, rights_of(owner, front, context) if len(front) > count else None)
     wanted = []
     for done, point in enumerate(chosen):
         context.progress("exporting finalists", done, len(chosen))
@@ -94,6 +98,19 @@ def _keep_ratios(study: Study, store: Store, target: Target) -> None:
             study.set_finalist(arch, {"ratios": mine})
 
 
+def rights_of(owner: OwnsNetworks | None, front: Sequence[Point], context: Context) -> dict[str, list[Flags]] | None:
+    """Which examples each point of the front gets right, by the objective that owns the networks."""
+    objective, found = getattr(owner, "objective", None), []
+    for done, point in enumerate(front if owner is not None and objective is not None else ()):
+        context.progress("comparing the front", done, len(front))
+        assert owner is not None
+        right = owner.right(np.array(point.arch, dtype=np.int64))
+        if right is None:
+            return None
+        found.append(right)
+    return {objective.name: found} if objective is not None and found else None
+
+
 def _right(owner: OwnsNetworks, arch: Any) -> dict[str, Any]:
     """Which examples it gets right, by the objective: what tells finalists apart that were judged on the same ones."""
     found, objective = owner.right(arch), getattr(owner, "objective", None)
@@ -121,20 +138,30 @@ def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsNetworks
     return owner
 
 
-def choose(study: Study, count: int) -> list[Point]:
+def choose(
+    study: Study, front: Sequence[Point], count: int, rights: Mapping[str, Sequence[Flags]] | None = None
+) -> list[Point]:
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
-    Those that are told apart from all that were chosen come first: of two that are not, one may well dominate the
-    other, and measuring both teaches less.
+    Those come first whose intervals are within the bounds of the search: others may break one on the device. Among
+    these, those that are told apart from all that were chosen: of two that are not, one may well dominate the other,
+    and measuring both teaches less.
 
     Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
+
+    Args:
+        study: of the search.
+        front: its points.
+        count: how many, at most.
+        rights: by objective which examples each point of the front gets right, as far as that is known.
     """
-    front = study.front()
     reference = np.array(study.fact("reference"), dtype=np.float64)
-    costs, apart = costs_of([p.result for p in front], study.objectives()), of_study.apart(front, study.objectives())
+    objectives, bounds = study.objectives(), study.constraints()
+    costs, apart = costs_of([p.result for p in front], objectives), of_study.apart(front, objectives, rights)
     kept: list[int] = []
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
+        rest = [i for i in rest if checked_bounds.surely_met(bounds, front[i])] or rest
         rest = [i for i in rest if apart[i, kept].all()] or rest
         gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
         kept.append(rest[int(np.argmax(gains))])

@@ -66,7 +66,7 @@ def _front_section(view: View) -> Section:
         sentence = certainty.sentence(again, view.space, view.objectives, view.finalists)
         said.append(f"<p>{html.escape(sentence[0].upper() + sentence[1:])}.</p>")
     figure = front_figure.front_figure(view)
-    below = front_tables.values(view) + front_tables.certainty(view)
+    below = front_tables.values(view) + front_tables.bounds(view) + front_tables.certainty(view)
     return Section("Front", _front_note(view), (figure,), below, "".join(said))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nas.certainty import of_study
 from nas.report.view import View, difference, label, with_interval
-from nas.study import as_measured, groups
+from nas.study import as_measured, checked_bounds, groups
 from nas.study.trial import Point
 from predictors import trust
 
@@ -64,6 +64,22 @@ def certainty(view: View) -> str:
         names = "".join(f"<li><code>{html.escape(view.name(one.arch))}</code></li>" for one in sure.next)
         parts.append(f"<p>Evaluated again, these would make it most certain:</p><ol>{names}</ol>")
     return "".join(parts)
+
+
+def bounds(view: View) -> str:
+    """A row for each bound on each finalist: asked, predicted, measured; nothing without them."""
+    rows = [
+        [
+            html.escape(view.name(one.arch)),
+            html.escape(str(one.bound)),
+            with_interval(*one.believed),
+            "" if one.measured is None else with_interval(*one.measured),
+            one.verdict,
+        ]
+        for one in checked_bounds.checked(view.study)
+    ]
+    heads = ("finalist", "asked", "predicted", "measured", "verdict")
+    return f"<h2>Bounds</h2>{_table(heads, rows)}" if rows else ""
 
 
 def _exact(view: View) -> str:

@@ -104,12 +104,12 @@ def judge_again(study: Study) -> AsMeasured | None:
 def _as_measured(point: Point, names: Sequence[str], latency: Mapping[str, Any] | None) -> Point:
     if latency is None:
         return point
-    told = _told(latency)
+    measured = told(latency)
     coverage = {name: share for name, share in point.coverage.items() if name not in names}
-    return replace(point, result={**point.result, **dict.fromkeys(names, told)}, coverage=coverage)
+    return replace(point, result={**point.result, **dict.fromkeys(names, measured)}, coverage=coverage)
 
 
-def _told(latency: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+def told(latency: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
     """A measured latency with an interval as those of the front are."""
     value, low, high = float(latency["value"]), latency.get("low"), latency.get("high")
     if low is None or high is None:

@@ -1,4 +1,4 @@
-"""What a gradient search finds is judged by the weights that it ended with; so are its finalists, and what follows it."""
+"""What a gradient search finds is judged by the weights that it ended with; so are finalists, and what follows it."""
 
 import numpy as np
 import onnxruntime
@@ -136,7 +136,7 @@ def test_a_damaged_file_is_named(search, small):
     result = search("run")
     path = next(result.folder.glob("supernet.end.*"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InvalidData, match="supernet.end"):
+    with pytest.raises(InvalidData, match=r"supernet\.end"):
         Ends(result.folder, result.evaluators[0].ends.fresh).of(np.zeros(6, dtype=np.int64))
 
 

@@ -90,7 +90,9 @@ def test_evolution_and_gradients_end_on_one_front(result):
 
 
 def test_finalists_are_exported_and_measured(result, small):
-    chosen = [point.arch for point in choose(result.study, 3)]
+    front = result.study.front()
+    rights = finalists.rights_of(result.evaluators[0], front, result.context)
+    chosen = [point.arch for point in choose(result.study, front, 3, rights if len(front) > 3 else None)]
     facts = result.study.finalists()
     assert sorted(facts) == sorted(chosen)
     for arch in chosen:
@@ -108,7 +110,8 @@ def test_an_export_computes_what_the_network_with_shared_weights_does(result, sm
     owner = result.evaluators[0]
     shared = training.train(small, images, owner.plan, checkpoint=result.folder / "supernet.safetensors")
     for arch, facts in result.study.finalists().items():
-        network = training.inherit(shared, np.array(arch), images)
+        mine = owner.ends.of(small.canonical(np.array([arch]))[0])  # of gdas, or of the search
+        network = training.inherit(shared if mine is None else mine, np.array(arch), images)
         session = onnxruntime.InferenceSession(result.folder / facts["onnx"], providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         got = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in images.test.images])
@@ -206,15 +209,26 @@ def test_each_finalist_adds_the_largest_hypervolume(seed):
     first = max(range(7), key=lambda i: area(costs[[i]], reference))
     second = max((i for i in range(7) if i != first), key=lambda i: area(costs[[first, i]], reference))
     study = pretended(costs, reference)
-    assert [point.arch[0] for point in choose(study, 1)] == [first]
-    assert [point.arch[0] for point in choose(study, 2)] == sorted([first, second])
+    assert [point.arch[0] for point in choose(study, study.front(), 1)] == [first]
+    assert [point.arch[0] for point in choose(study, study.front(), 2)] == sorted([first, second])
+
+
+def test_those_that_get_other_examples_right_come_first():
+    costs = np.array([[0.1, 0.9], [0.3, 0.6], [0.31, 0.59], [0.9, 0.1]])
+    study = pretended(costs, (1.0, 1.0))
+    name = study.objectives()[0].name
+    halves = np.arange(100) < 50
+    rights = {name: [halves, ~halves, ~halves, halves]}
+    chosen = [point.arch[0] for point in choose(study, study.front(), 2, rights)]
+    assert len({bool(rights[name][place][0]) for place in chosen}) == 2
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 9])
 def test_no_more_finalists_than_the_front_has(count):
     costs = np.array([[0.1, 0.9], [0.5, 0.5], [0.9, 0.1]])
-    assert len(choose(pretended(costs, (1.0, 1.0)), count)) == min(count, 3)
-    assert choose(pretended(costs[:0], (1.0, 1.0)), count) == []
+    study = pretended(costs, (1.0, 1.0))
+    assert len(choose(study, study.front(), count)) == min(count, 3)
+    assert choose(study, [], count) == []
 
 
 # -- cut and gone on with

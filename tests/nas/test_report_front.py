@@ -234,7 +234,7 @@ def test_finalists_are_told_apart_from_all_others_while_there_are_such(run, erro
             assert apart[i, j] == (gaps[0] > 2**0.5 * error and gaps[1] > 2**0.5 * 0.2)
     before, sets = set(), []
     for count in range(1, len(points) + 1):
-        now = {points.index(point) for point in choose(study, count)}
+        now = {points.index(point) for point in choose(study, study.front(), count)}
         (new,) = now - before
         rest = [i for i in range(len(points)) if i not in before]
         free = [i for i in rest if apart[i, sorted(before)].all()]
