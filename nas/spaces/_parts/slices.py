@@ -31,11 +31,12 @@ def front_slices(
     heads of queries, keys and values in one matrix, it is the first channels of each group.
 
     Source: front parts of embeddings and linear layers, Wang et al., "HAT: hardware-aware transformers for efficient
-        natural language processing", ACL 2020, section 3.1; Chen et al., "AutoFormer: searching transformers for visual
-        recognition", ICCV 2021, section 3.2 (there, heads have one width and their number is searched; here it is the
-        other way round, so heads keep their number and lose channels). Kernels within kernels: Stamoulis et al.,
-        "Single-path NAS", ECML PKDD 2019, section 3.1; Cai et al., "Once-for-all", ICLR 2020, section 3.3 (there,
-        kernels are transformed too, and channels sorted).
+        natural language processing", ACL 2020, section 2.2; Chen et al., "AutoFormer: searching transformers for visual
+        recognition", ICCV 2021, the section on weight entanglement (there, heads have one width and their number is
+        searched; here it is the other way round, so heads keep their number and lose channels). Kernels within kernels:
+        Stamoulis et al., "Single-path NAS", ECML PKDD 2019, section 3.1; Cai et al., "Once-for-all: train one network
+        and specialize it for efficient deployment", ICLR 2020, section 3.3 (there, kernels are transformed too, and
+        channels sorted).
 
     Args:
         build: makes the module; all its parameters are cut.
