@@ -15,8 +15,10 @@ import torch
 import nas
 from device_profiles.errors import UsageError
 from nas.spaces import Space
+from nas.spaces.protocol import Entangles
 from nas.testing.rules import inputs_of
 from nas.weights import supernets
+from nas.weights.kinds import entangled
 from predictors.encodings.tabulated import TABLE_LIMIT
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -48,6 +50,15 @@ def shares_weights(space: Space) -> bool:
         return len(supernet.forward_path(inputs_of(space.assembly(arch)), arch)) == 1
     except UsageError:
         return False
+
+
+def sharing(space: Space) -> str:
+    """Whether weights are shared, and whether some are slices of others; of `nasbench201` on request."""
+    if not shares_weights(space):
+        return "-"
+    if isinstance(space, Entangles):
+        return "yes, or slices"
+    return "slices" if entangled.slices(space) else "yes"
 
 
 def trains(space: Space) -> bool:
@@ -96,9 +107,10 @@ def matrix() -> str:
         whole = isinstance(space, Space)
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
-        answers = (whole, shares_weights(small), trains(small), mixes(small), blends(small), whole)
+        answers = (trains(small), mixes(small), blends(small), whole)
         speed = "table" if space.size <= TABLE_LIMIT else "walked" if name in WALKED else "yes"
-        lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
+        words = ["yes" if answer else "-" for answer in (whole, *answers)]
+        lines.append([f"`{name}`", size, words[0], sharing(small), *words[1:], speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 

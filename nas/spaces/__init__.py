@@ -20,6 +20,7 @@ from device_profiles.errors import UnknownName, UsageError
 from nas.arrays import Archs
 from nas.spaces import live
 from nas.spaces._module.space import ModuleSpace, from_module
+from nas.spaces._parts.slices import front_slices
 from nas.spaces.product import Gene, ProductSpace
 from nas.spaces.protocol import Mixes, SharesWeights, Space, Supernet
 from nas.spaces.registry import REGISTRY
@@ -40,6 +41,7 @@ __all__ = [
     "Supernet",
     "from_choices",
     "from_module",
+    "front_slices",
     "load",
     "names",
 ]

@@ -131,6 +131,17 @@ class SharesWeights(Protocol):
 
 
 @runtime_checkable
+class Entangles(SharesWeights, Protocol):
+    """A space with a supernet of its own that has another form, where operators are parts of each other.
+
+    Spaces without a supernet of their own say it of their blocks instead (`profiler.assembly.Block.cut`).
+    """
+
+    def to_entangled(self) -> Any:
+        """That `Supernet`, with fresh weights."""
+
+
+@runtime_checkable
 class Mixes(Protocol):
     """A space that says how all its networks stand side by side.
 

@@ -14,12 +14,13 @@ from nas.testing.rules import close, inputs_of, require, shapes
 from nas.weights import supernets
 
 
-def check_shared_weights(space: Space | str, *, mixed: bool = True) -> None:
+def check_shared_weights(space: Space | str, *, mixed: bool = True, kind: str = supernets.SHARED) -> None:
     """Hold the supernet of a space, its own or that of its blocks, to `nas.spaces.protocol.Supernet`.
 
     Args:
         space: a space, or its spec; small options make the check fast.
         mixed: whether its networks can be mixed by gates.
+        kind: of weights, one of `nas.weights.kinds`.
 
     Raises:
         AssertionError: one path of the shared weights is not the stand-alone network, a one-hot sample is not one path,
@@ -28,7 +29,7 @@ def check_shared_weights(space: Space | str, *, mixed: bool = True) -> None:
     import torch
 
     space = spaces.load(space) if isinstance(space, str) else space
-    supernet = supernets.of(space).eval()
+    supernet = supernets.of(space, kind=kind).eval()
     for arch in space.sample(6, np.random.default_rng(3)):
         inputs = torch.cat([inputs_of(space.assembly(arch), seed) for seed in (1, 2, 3)])
         awaken(supernet, inputs, arch)

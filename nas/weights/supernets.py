@@ -8,9 +8,10 @@ from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
 from nas.spaces.restricted import Restricted
 from nas.weights import kinds, mixing
+from nas.weights.kinds import entangled
 
-#: The kind where none is named.
-SHARED = "shared"
+#: The kind where none is named, and the one where operators are parts of each other.
+SHARED, ENTANGLED = "shared", "entangled"
 
 
 def of(space: Space, *, seed: int = 0, kind: str = SHARED) -> Any:
@@ -32,11 +33,18 @@ def form(space: Space, kind: str = SHARED) -> str:
     """How networks come by their weights, as a part of a run's identity: values of two forms are not compared.
 
     Of weights that are shared block by block, 1: each kind of block at a place has its own; 2: kinds that can are cut
-    out of one block, and residuals begin faint.
+    out of one block in `chain` and `mobilenetv3`, and residuals begin faint; 3: so they are in all spaces that have
+    such kinds. There, entangled weights are the same.
+
+    Raises:
+        UsageError: no operator of the space is a part of another, and the kind is `entangled`.
     """
+    if kind == ENTANGLED:
+        entangled.require(space)
+        kind = kind if isinstance(space, SharesWeights) else SHARED
     if kind != SHARED:
         return f"weights {kind} 1"
-    return "" if isinstance(space, SharesWeights) else "weights 2"
+    return "" if isinstance(space, SharesWeights) else "weights 3"
 
 
 def require_mixed(space: Space, kind: str = SHARED) -> None:
@@ -45,7 +53,7 @@ def require_mixed(space: Space, kind: str = SHARED) -> None:
     Raises:
         UsageError: so it is.
     """
-    if kind != SHARED:
+    if not kinds.is_mixable(kinds.REGISTRY.get(kind)):
         raise UsageError(
             f"networks with weights of kind {kind!r} cannot be mixed by gates",
             hint=f"Leave out --set weights={kind}, or use a strategy that runs one network at a time.",

@@ -77,7 +77,7 @@ def _cell(skeleton: Skeleton, nodes: int, read: Read, prefix: str, channels: int
                 stride = 1 + (kind == REDUCTION and source < 2)
                 for number, name in enumerate(skeleton.operators):
                     options = np.insert(chosen, chosen.shape[1], number, axis=1)
-                    block = network.edge(name, f"{prefix}n{node}e{edge}", state, channels, stride)
+                    block = network.edge(skeleton.operators, name, f"{prefix}n{node}e{edge}", state, channels, stride)
                     terms.append(Term((state,), block, (*own, genes[edge] + 1), options))
             places.append(Place(f"{prefix}n{node}e{edge}", tuple(terms)))
         edges = (f"{prefix}n{node}e0", f"{prefix}n{node}e1")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nas.arrays import Floats
 from nas.spaces._nasnet import blocks
 from nas.spaces._nasnet.cells import Bools, Cells, counts, outputs, reads
+from nas.spaces._parts.slices import Kind, sliced
 from profiler.assembly import INPUT, Assembly, Block
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 NORMAL, REDUCTION = 0, 1
 #: The stem is this many times as wide as the first cells.
 STEM = 3
+#: Operators whose kernels of different sizes are parts of each other.
+_ENTANGLED = ("sep", "dil")
 
 
 @dataclass(frozen=True)
@@ -147,18 +150,28 @@ def entry(skeleton: Skeleton, layer: int, place: int, width: int, channels: int)
 
 
 @lru_cache(maxsize=4096)
-def _operator(
-    operator: str, channels: int, stride: int, source: str
-) -> tuple[str, tuple[str, ...], partial[nn.Module]]:
-    """Key, inputs and builder of an operator's block."""
-    return f"nasnet {operator} {channels} s{stride}", (source,), partial(blocks.operator, operator, channels, stride)
+def _operator(operator: str, channels: int, stride: int) -> Kind:
+    """Key and builder of an operator's block."""
+    return f"nasnet {operator} {channels} s{stride}", partial(blocks.operator, operator, channels, stride)
 
 
-def edge(operator: str, name: str, source: str, channels: int, stride: int) -> Block | None:
-    """The block of an edge; None for a skip that keeps the resolution, which is a wire."""
+def edge(operators: tuple[str, ...], operator: str, name: str, source: str, channels: int, stride: int) -> Block | None:
+    """The block of an edge; None for a skip that keeps the resolution, which is a wire.
+
+    Kernels of separable convolutions are the middle of the largest one of the space's operators, likewise those of
+    dilated ones; other operators share nothing.
+
+    Source: Sukthanker, Krishnakumar, Safari & Hutter, "Weight-entanglement meets gradient-based neural architecture
+        search", 2023, which entangles these kernels in DARTS' cells (and, unlike here, adds them up before they are run
+        where they are mixed).
+    """
     if operator == "skip" and stride == 1:
         return None
-    return Block(name, *_operator(operator, channels, stride, source))
+    kind = _operator(operator, channels, stride)
+    if operator[:3] not in _ENTANGLED:
+        return Block(name, kind[0], (source,), kind[1])
+    largest = max(other for other in operators if other[:3] == operator[:3])
+    return sliced(name, (source,), kind, _operator(largest, channels, stride))
 
 
 def _cell(
@@ -171,7 +184,7 @@ def _cell(
         terms = []
         for number, (source, kind) in enumerate(zip(sources, kinds, strict=True)):
             name, step = operators[kind], stride if source < 2 else 1
-            block = edge(name, f"{prefix}n{node}e{number}", states[source], channels, step)
+            block = edge(operators, name, f"{prefix}n{node}e{number}", states[source], channels, step)
             terms.append(block.name if block else states[source])
             parts += [block] if block else []
         states.append(f"{prefix}n{node}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from nas.spaces._parts.slices import Groups
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -46,6 +48,20 @@ def feed_forward(width: int, hidden: int, *, before: bool, activation: str, bias
     )
     block: nn.Module = _classes()["residual"](core, width, before, bias)
     return block
+
+
+def by_heads(heads: int, prefix: str) -> Groups:
+    """Which axes of self-attention's parameters are heads side by side, for `slices.front_slices`.
+
+    Args:
+        heads: of queries, of keys and of values, which are in one matrix one behind the other.
+        prefix: of the names of parameters within a module: where its core is, with a dot behind.
+    """
+    return {
+        f"{prefix}project.weight": (3 * heads, 1),
+        f"{prefix}project.bias": (3 * heads,),
+        f"{prefix}out.weight": (1, heads),
+    }
 
 
 @cache

@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces._parts import attention
+from nas.spaces._parts.slices import Kind, sliced
 from nas.spaces._parts.transformer import Numbers, attention_counts, check_vocabulary, feed_counts, numbers, scaled
 from nas.spaces.gpt import blocks
 from nas.spaces.product import Gene, ProductSpace
-from profiler.assembly import INPUT, Assembly, Block
+from profiler.assembly import INPUT, Assembly
 
 _EMBED = (192, 384, 768)
 _HEADS = (4, 8, 12)
 _RATIOS = (2, 3, 4)
 #: Widths are multiples of it, so that every number of heads divides them.
 _STEP = 24
+#: Of keys, without and with biases.
+_SUFFIX = ("", " bias")
 _TEXT = re.compile(r"(\d+)x(\d+)(-bias)?\(([^()]*)\)")
 _LAYER = re.compile(r"(\d+)h(\d+)")
 
@@ -124,19 +127,27 @@ class Gpt(ProductSpace):
         """The network as blocks: an attention and a feed-forward for each layer, each with its norm and residual."""
         of = self.values(self.checked(np.asarray(arch)[None])[0])
         width, bias = of["embed"], of["bias"] == "on"
-        suffix = " bias" if bias else ""
-        embed = partial(blocks.embedding, self.vocabulary, width, self.length)
-        parts = [Block("embedding", f"gpt embedding {self.vocabulary}->{width}", (INPUT,), embed)]
+        widest = max(scaled(_EMBED, self.width, _STEP))
+        parts = [sliced("embedding", (INPUT,), self._embedding(width), self._embedding(widest))]
+        attend, feed = self._attention(widest, max(_HEADS), True), _feed(widest, max(_RATIOS) * widest, True)
         for i in range(1, of["depth"] + 1):
             heads, hidden = of[f"heads{i}"], of[f"mlp{i}"] * width
-            attend = partial(attention.attention, width, width, heads, before=True, bias=bias, causal=self.length)
-            key = f"gpt attention {width} h{heads}{suffix}"
-            parts.append(Block(f"l{i}attention", key, (parts[-1].name,), attend))
-            feed = partial(attention.feed_forward, width, hidden, before=True, activation="GELU", bias=bias)
-            parts.append(Block(f"l{i}feed", f"gpt feed {width}-{hidden}{suffix}", (parts[-1].name,), feed))
-        head = partial(blocks.head, width, self.vocabulary, bias)
-        parts.append(Block("head", f"gpt head {width}->{self.vocabulary}{suffix}", (parts[-1].name,), head))
+            kind, by_heads = self._attention(width, heads, bias), partial(attention.by_heads, heads, "core.")
+            parts.append(sliced(f"l{i}attention", (parts[-1].name,), kind, attend, by_heads))
+            parts.append(sliced(f"l{i}feed", (parts[-1].name,), _feed(width, hidden, bias), feed))
+        parts.append(sliced("head", (parts[-1].name,), self._head(width, bias), self._head(widest, True)))
         return Assembly(tuple(parts), self.input_shape, "int64")
+
+    def _embedding(self, width: int) -> Kind:
+        build = partial(blocks.embedding, self.vocabulary, width, self.length)
+        return f"gpt embedding {self.vocabulary}->{width}", build
+
+    def _attention(self, width: int, heads: int, bias: bool) -> Kind:
+        build = partial(attention.attention, width, width, heads, before=True, bias=bias, causal=self.length)
+        return f"gpt attention {width} h{heads}{_SUFFIX[bias]}", build
+
+    def _head(self, width: int, bias: bool) -> Kind:
+        return f"gpt head {width}->{self.vocabulary}{_SUFFIX[bias]}", partial(blocks.head, width, self.vocabulary, bias)
 
     def _live(self, archs: Archs) -> NDArray[np.bool_]:
         """`(n, layers)`: which are there."""
@@ -155,3 +166,8 @@ class Gpt(ProductSpace):
 
 
 SPACE = Gpt
+
+
+def _feed(width: int, hidden: int, bias: bool) -> Kind:
+    build = partial(attention.feed_forward, width, hidden, before=True, activation="GELU", bias=bias)
+    return f"gpt feed {width}-{hidden}{_SUFFIX[bias]}", build

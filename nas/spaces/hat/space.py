@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces._parts import attention
+from nas.spaces._parts.slices import Kind, sliced
 from nas.spaces._parts.transformer import Numbers, attention_counts, check_vocabulary, feed_counts, numbers, scaled
 from nas.spaces.hat import blocks
 from nas.spaces.product import Gene, ProductSpace
@@ -162,6 +163,7 @@ class Hat(ProductSpace):
         """The network as blocks: an attention and a feed-forward for each layer, each with its residual and norm."""
         of = self.values(self.checked(np.asarray(arch)[None])[0])
         width, memory = of["decoder_embed"], of["encoder_embed"]
+        widest = max(self._scaled(_EMBED))
         parts = [self._embedding("source", 0, memory)]
         outputs = []
         for i in range(1, self.encoder_layers + 1):
@@ -175,27 +177,41 @@ class Hat(ProductSpace):
             parts.append(self._attention(f"d{i}attention", entry, width, of[f"decoder_heads{i}"], causal=True))
             read = tuple(outputs[: -2 - _READS.index(of[f"arbitrary{i}"]) : -1])
             heads = of[f"cross_heads{i}"]
-            key = f"hat cross {width}-{memory}-{self._inner} h{heads} of {len(read)}"
-            build = partial(attention.cross_attention, width, memory, self._inner, heads)
-            parts.append(Block(f"d{i}cross", key, (parts[-1].name, *read), build))
+            kind = self._cross(width, memory, heads, len(read))
+            whole = self._cross(widest, widest, max(_HEADS), len(_READS))
+            parts.append(sliced(f"d{i}cross", (parts[-1].name, *read), kind, whole))
             parts.append(self._feed(f"d{i}feed", parts[-1].name, width, of[f"decoder_ffn{i}"]))
-        head = partial(blocks.head, width, self.vocabulary)
-        parts.append(Block("head", f"hat head {width}->{self.vocabulary}", (parts[-1].name,), head))
+        parts.append(sliced("head", (parts[-1].name,), self._head(width), self._head(widest)))
         return Assembly(tuple(parts), self.input_shape, "int64")
 
     def _embedding(self, name: str, row: int, width: int) -> Block:
-        build = partial(blocks.embedding, row, self.vocabulary, width, self.length)
-        return Block(name, f"hat embedding of row {row} {self.vocabulary}->{width}", (INPUT,), build)
+        def kind(width: int) -> Kind:
+            build = partial(blocks.embedding, row, self.vocabulary, width, self.length)
+            return f"hat embedding of row {row} {self.vocabulary}->{width}", build
+
+        return sliced(name, (INPUT,), kind(width), kind(max(self._scaled(_EMBED))))
 
     def _attention(self, name: str, entry: str, width: int, heads: int, *, causal: bool) -> Block:
-        length = self.length if causal else None
-        build = partial(attention.attention, width, self._inner, heads, before=False, causal=length)
-        key = f"hat attention {width}-{self._inner} h{heads}{' causal' if causal else ''}"
-        return Block(name, key, (entry,), build)
+        def kind(width: int, heads: int) -> Kind:
+            length = self.length if causal else None
+            build = partial(attention.attention, width, self._inner, heads, before=False, causal=length)
+            return f"hat attention {width}-{self._inner} h{heads}{' causal' if causal else ''}", build
+
+        return sliced(name, (entry,), kind(width, heads), kind(max(self._scaled(_EMBED)), max(_HEADS)))
+
+    def _cross(self, width: int, memory: int, heads: int, read: int) -> Kind:
+        build = partial(attention.cross_attention, width, memory, self._inner, heads)
+        return f"hat cross {width}-{memory}-{self._inner} h{heads} of {read}", build
 
     def _feed(self, name: str, entry: str, width: int, hidden: int) -> Block:
-        build = partial(attention.feed_forward, width, hidden, before=False, activation="ReLU")
-        return Block(name, f"hat feed {width}-{hidden}", (entry,), build)
+        def kind(width: int, hidden: int) -> Kind:
+            build = partial(attention.feed_forward, width, hidden, before=False, activation="ReLU")
+            return f"hat feed {width}-{hidden}", build
+
+        return sliced(name, (entry,), kind(width, hidden), kind(max(self._scaled(_EMBED)), max(self._scaled(_FFN))))
+
+    def _head(self, width: int) -> Kind:
+        return f"hat head {width}->{self.vocabulary}", partial(blocks.head, width, self.vocabulary)
 
     @property
     def _inner(self) -> int:

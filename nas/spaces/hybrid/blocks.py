@@ -11,6 +11,9 @@ from nas.spaces._parts.residual import residual
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+#: Where `self_attention` has what `attention.by_heads` tells of.
+CORE = "1.core.core."
+
 
 def reduction(width: int, out: int, *, activate: bool) -> nn.Module:
     """A convolution that halves the side, and batch norm."""

@@ -9,16 +9,16 @@ Source: Dai, Liu, Le & Tan, "CoAtNet: marrying convolution and attention for all
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
+from nas.spaces._parts import attention
+from nas.spaces._parts.slices import Groups, Kind, sliced
 from nas.spaces._parts.transformer import Numbers, attention_counts, feed_counts, numbers, scaled
 from nas.spaces.hybrid import blocks
 from nas.spaces.product import Gene, Option, ProductSpace
@@ -76,7 +76,7 @@ class Hybrid(ProductSpace):
             shapes: dict[str, tuple[Option, ...]] = {
                 "operator": (CONV, ATTENTION),
                 "depth": _DEPTHS,
-                "width": scaled(_WIDTHS[stage - 1], self.width, _STEP),
+                "width": self._widths(stage),
                 "kernel": _KERNELS,
                 "heads": _HEADS,
                 "expansion": _EXPANSIONS,
@@ -155,19 +155,30 @@ class Hybrid(ProductSpace):
     def assembly(self, arch: Archs) -> Assembly:
         """The network as blocks: of each stage the one that halves the side, then its layers."""
         of = self.values(self.checked(np.asarray(arch)[None])[0])
-        width = scaled(_STEM, self.width, _STEP)[0]
+        width = widest = scaled(_STEM, self.width, _STEP)[0]
         stem = partial(blocks.reduction, self.image_channels, width, activate=True)
         parts = [Block("stem", f"hybrid stem {self.image_channels}->{width}", (INPUT,), stem)]
         for stage in range(1, self.stages + 1):
             entry, width = width, of[f"width{stage}"]
-            reduce = partial(blocks.reduction, entry, width, activate=False)
-            parts.append(Block(f"s{stage}", f"hybrid reduction {entry}->{width}", (parts[-1].name,), reduce))
+            most, widest = widest, max(self._widths(stage))
+            parts.append(sliced(f"s{stage}", (parts[-1].name,), _reduction(entry, width), _reduction(most, widest)))
             for layer in range(1, of[f"depth{stage}"] + 1):
-                for name, key, build in _layer(of, stage):
-                    parts.append(Block(f"s{stage}l{layer}{name}", key, (parts[-1].name,), build))
-        head = partial(blocks.head, width, self.classes)
-        parts.append(Block("head", f"hybrid head {width}->{self.classes}", (parts[-1].name,), head))
+                name, before = f"s{stage}l{layer}", parts[-1].name
+                if of.get(f"operator{stage}", CONV) == CONV:
+                    kind = _convolution(width, of[f"kernel{stage}"], of[f"expansion{stage}"])
+                    whole = _convolution(widest, max(_KERNELS), max(_EXPANSIONS))
+                    parts.append(sliced(name, (before,), kind, whole))
+                    continue
+                heads = of[f"heads{stage}"]
+                kind, whole = _attention(width, heads), _attention(widest, max(_HEADS))
+                parts.append(sliced(f"{name}a", (before,), kind, whole, partial(_by_heads, heads)))
+                kind, whole = _feed(width, of[f"expansion{stage}"]), _feed(widest, max(_EXPANSIONS))
+                parts.append(sliced(f"{name}f", (f"{name}a",), kind, whole))
+        parts.append(sliced("head", (parts[-1].name,), _head(width, self.classes), _head(widest, self.classes)))
         return Assembly(tuple(parts), self.input_shape)
+
+    def _widths(self, stage: int) -> tuple[int, ...]:
+        return scaled(_WIDTHS[stage - 1], self.width, _STEP)
 
     @property
     def _sides(self) -> tuple[int, ...]:
@@ -215,13 +226,25 @@ class Hybrid(ProductSpace):
 SPACE = Hybrid
 
 
-def _layer(of: dict[str, Any], stage: int) -> Iterator[tuple[str, str, partial[Any]]]:
-    """Suffix, key and builder of each block of a layer."""
-    width, expansion = of[f"width{stage}"], of[f"expansion{stage}"]
-    if of.get(f"operator{stage}", CONV) == CONV:
-        kernel = of[f"kernel{stage}"]
-        yield "", f"hybrid conv {width} k{kernel} e{expansion}", partial(blocks.convolution, width, kernel, expansion)
-        return
-    heads = of[f"heads{stage}"]
-    yield "a", f"hybrid attention {width} h{heads}", partial(blocks.self_attention, width, heads)
-    yield "f", f"hybrid feed {width} e{expansion}", partial(blocks.feed_forward, width, expansion)
+def _reduction(entry: int, width: int) -> Kind:
+    return f"hybrid reduction {entry}->{width}", partial(blocks.reduction, entry, width, activate=False)
+
+
+def _convolution(width: int, kernel: int, expansion: int) -> Kind:
+    return f"hybrid conv {width} k{kernel} e{expansion}", partial(blocks.convolution, width, kernel, expansion)
+
+
+def _attention(width: int, heads: int) -> Kind:
+    return f"hybrid attention {width} h{heads}", partial(blocks.self_attention, width, heads)
+
+
+def _by_heads(heads: int) -> Groups:
+    return attention.by_heads(heads, blocks.CORE)
+
+
+def _feed(width: int, expansion: int) -> Kind:
+    return f"hybrid feed {width} e{expansion}", partial(blocks.feed_forward, width, expansion)
+
+
+def _head(width: int, classes: int) -> Kind:
+    return f"hybrid head {width}->{classes}", partial(blocks.head, width, classes)

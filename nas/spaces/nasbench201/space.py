@@ -147,6 +147,12 @@ class NasBench201(ProductSpace):
 
         return supernet(self)
 
+    def to_entangled(self) -> Any:
+        """The same, where the 1x1 convolution of an edge is the centre of its 3x3 convolution."""
+        from nas.spaces.nasbench201.supernet import supernet
+
+        return supernet(self, entangle=True)
+
     def _numbers(self, archs: Archs) -> NDArray[np.int64]:
         return np.asarray(self.checked(archs) @ _WEIGHTS, dtype=np.int64)
 

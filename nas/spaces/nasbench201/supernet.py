@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from nas.arrays import Archs
-from nas.spaces.nasbench201 import blocks
+from nas.spaces.nasbench201 import blocks, entangled
 from nas.spaces.nasbench201.algebra import CONV1, CONV3, EDGES, NONE, POOL, SKIP, live_edges
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    Options = dict[int, list[tuple[int, Tensor | None]]]
+    Chosen = list[tuple[int, Tensor | None]]
+    Options = dict[int, Chosen]
 
 _EDGE = re.compile(r"s\d+c\d+e(\d)")
 
 
-def supernet(space: Any) -> Any:
-    """A supernet with fresh weights for a `NasBench201` space."""
-    return _supernet_class()(space)
+def supernet(space: Any, *, entangle: bool = False) -> Any:
+    """A supernet with fresh weights for a `NasBench201` space.
+
+    Args:
+        space: whose networks.
+        entangle: whether the 1x1 convolution of an edge is the centre of its 3x3 convolution; see `entangled`.
+    """
+    return _supernet_class()(space, entangle)
 
 
 @cache
@@ -30,14 +36,16 @@ def _supernet_class() -> Any:
     from torch import nn
 
     class NasBench201Supernet(nn.Module):
-        """One set of weights for each stage, cell, edge and operator.
+        """One set of weights for each stage, cell, edge and operator, or for both convolutions of an edge.
 
         Names are those of the stand-alone networks' blocks.
         """
 
-        def __init__(self, space: Any) -> None:
+        def __init__(self, space: Any, entangle: bool) -> None:
             super().__init__()
+            self.shared: Any
             self.space = space
+            self.entangle = entangle
             self.shared = nn.ModuleDict({"stem": blocks.stem(space.image_channels, space.channels)})
             self.pool = blocks.operator(POOL, space.channels)
             channels = space.channels
@@ -47,8 +55,12 @@ def _supernet_class() -> Any:
                     channels *= 2
                 for cell in range(space.cells):
                     for edge in range(len(EDGES)):
+                        name = f"s{stage}c{cell}e{edge}"
+                        if entangle:
+                            self.shared[name] = entangled.convolutions(channels)
+                            continue
                         for code in (CONV1, CONV3):
-                            self.shared[f"s{stage}c{cell}e{edge}o{code}"] = blocks.operator(code, channels)
+                            self.shared[f"{name}o{code}"] = blocks.operator(code, channels)
             self.shared["head"] = blocks.head(channels, space.classes)
             self.bypass: Callable[[Tensor, Tensor], Tensor] | None = None
 
@@ -80,7 +92,11 @@ def _supernet_class() -> Any:
             for name in network.state_dict():
                 _, block, *rest = name.split(".")
                 edge = _EDGE.fullmatch(block)
-                shared = f"{block}o{cell[int(edge.group(1))]}" if edge else block
+                code = cell[int(edge.group(1))] if edge else None
+                if code is not None and self.entangle:
+                    weights[name] = self.shared[block].state_alone(code)[".".join(rest)]
+                    continue
+                shared = block if code is None else f"{block}o{code}"
                 weights[name] = own[".".join(["shared", shared, *rest])]
             network.load_state_dict(weights)
             network.train(self.training)
@@ -96,31 +112,47 @@ def _supernet_class() -> Any:
             logits: Tensor = self.shared["head"](x)
             return logits
 
-        def _cell(self, x: Tensor, prefix: str, options: dict[int, list[tuple[int, Tensor | None]]]) -> Tensor:
+        def _cell(self, x: Tensor, prefix: str, options: Options) -> Tensor:
             # A node that reads nothing is None: convolutions would make what their norms add of its zeros.
             nodes: list[Tensor | None] = [x, None, None, None]
             nothing = x.new_zeros(())
             for edge, (source, target) in enumerate(EDGES):
                 value = nodes[source]
                 made: Tensor | None = None
-                mixed = False
-                for code, gate in options.get(edge, ()):
-                    if code == NONE:
-                        nothing = nothing if gate is None else nothing + 0.0 * gate
-                    elif value is not None:
-                        result = self._operator(value, prefix, edge, code)
-                        made = self._added(made, result if gate is None else result * gate)
-                        mixed = gate is not None
+                chosen = options.get(edge, [])
+                mixed = any(gate is not None for _, gate in chosen)
+                for code, gate in chosen:
+                    if code == NONE and gate is not None:
+                        nothing = nothing + 0.0 * gate
+                if value is not None:
+                    for part in self._parts(value, f"{prefix}e{edge}", chosen):
+                        made = self._added(made, part)
                 if made is not None and value is not None:
                     passed = self.bypass(value, made) if mixed and self.bypass is not None else made
                     nodes[target] = self._added(nodes[target], passed)
             return (torch.zeros_like(x) if nodes[3] is None else nodes[3]) + nothing
 
-        def _operator(self, x: Tensor, prefix: str, edge: int, code: int) -> Tensor:
+        def _parts(self, x: Tensor, edge: str, chosen: Chosen) -> Iterator[Tensor]:
+            """What each operator of an edge makes, by its gate; entangled convolutions are run as one."""
+            gates = {code: gate for code, gate in chosen if code in (CONV1, CONV3)}
+            together = self.entangle and len(gates) > 1
+            if together:
+                yield self.shared[edge].mixed(x, gates[CONV1], gates[CONV3])
+            for code, gate in chosen:
+                if code != NONE and not (together and code in gates):
+                    result = self._operator(x, edge, code)
+                    yield result if gate is None else result * gate
+
+        def _operator(self, x: Tensor, edge: str, code: int) -> Tensor:
             if code == SKIP:
                 return x
-            module = self.pool if code == POOL else self.shared[f"{prefix}e{edge}o{code}"]
-            result: Tensor = module(x)
+            result: Tensor
+            if code == POOL:
+                result = self.pool(x)
+            elif self.entangle:
+                result = self.shared[edge](x, code)
+            else:
+                result = self.shared[f"{edge}o{code}"](x)
             return result
 
         @staticmethod

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nas.arrays import Floats
 from nas.spaces._parts import dag
+from nas.spaces._parts.slices import Kind, sliced
 from nas.spaces.nasbot import blocks
 from profiler.assembly import INPUT, Assembly, Block
 
@@ -26,6 +27,8 @@ Bools = NDArray[np.bool_]
 #: Layers by kind; pools come last.
 KINDS = ("conv3", "conv5", "conv7", "res3", "res5", "res7", "skip", "max-pool", "avg-pool")
 SKIP, FIRST_POOL = 6, 7
+#: By how kinds begin, that with the largest kernel.
+_LARGEST = {"conv": "conv7", "res": "res7"}
 #: Convolutions of a kind, and the side of their kernels.
 _DEPTHS, _KERNELS = (1, 1, 1, 2, 2, 2, 0, 0, 0), (3, 5, 7, 3, 5, 7, 0, 0, 0)
 
@@ -149,8 +152,17 @@ def structure(graphs: Graphs) -> Floats:
     return np.concatenate([counts, np.stack(columns, axis=1)], axis=1).astype(np.float64) * graphs.live[:, :1]
 
 
-def assembly(graphs: Graphs, input_shape: tuple[int, ...]) -> Assembly:
-    """The one network of `graphs` as blocks."""
+def assembly(graphs: Graphs, input_shape: tuple[int, ...], widest: int) -> Assembly:
+    """The one network of `graphs` as blocks.
+
+    Weights of layers are slices of those of the widest with the largest kernel, convolutions and residuals apart; what
+    joins layers of two widths is a slice of what joins two of the widest.
+
+    Args:
+        graphs: of one row.
+        input_shape: `(1, channels, side, side)`.
+        widest: channels of the widest layers of the space.
+    """
     kinds, channels = graphs.kinds[0].tolist(), graphs.channels[0].tolist()
     parts: list[Block] = []
     given = {0: INPUT}
@@ -163,18 +175,37 @@ def assembly(graphs: Graphs, input_shape: tuple[int, ...]) -> Assembly:
                 shrink: Build = partial(blocks.shrink, factor)
                 name = _put(parts, f"s{source}_{node}", f"mean {factor}", (name,), shrink)
             if wide != width:
-                project: Build = partial(blocks.convolution, wide, width, 1)
-                name = _put(parts, f"p{source}_{node}", f"project {wide}->{width}", (name,), project)
+                whole = _projection(widest if source else wide, widest)
+                parts.append(sliced(f"p{source}_{node}", (name,), _projection(wide, width), whole))
+                name = parts[-1].name
             terms.append(name)
         given[node] = _summed(parts, terms, f"a{node}")
         if kinds[node] != SKIP:
-            layer: Build = partial(blocks.layer, KINDS[kinds[node]], width)
-            given[node] = _put(parts, f"n{node}", f"{KINDS[kinds[node]]} {width}", (given[node],), layer)
-    _head(parts, graphs, given)
+            kind = KINDS[kinds[node]]
+            key, build = _layer(kind, width)
+            if kinds[node] >= FIRST_POOL:
+                parts.append(Block(f"n{node}", key, (given[node],), build))
+            else:
+                whole = _layer(_LARGEST[kind[:-1]], widest)
+                parts.append(sliced(f"n{node}", (given[node],), (key, build), whole))
+            given[node] = f"n{node}"
+    _head(parts, graphs, given, widest)
     return Assembly(tuple(parts), input_shape)
 
 
-def _head(parts: list[Block], graphs: Graphs, given: dict[int, str]) -> None:
+def _projection(wide: int, width: int) -> Kind:
+    return f"nasbot project {wide}->{width}", partial(blocks.convolution, wide, width, 1)
+
+
+def _layer(kind: str, width: int) -> Kind:
+    return f"nasbot {kind} {width}", partial(blocks.layer, kind, width)
+
+
+def _linear(wide: int, width: int) -> Kind:
+    return f"nasbot linear {wide}->{width}", partial(blocks.linear, wide, width)
+
+
+def _head(parts: list[Block], graphs: Graphs, given: dict[int, str], widest: int) -> None:
     """What the output does with what it reads."""
     full = [int(count) for count in graphs.full[0]]
     units = [*(full[: full.index(0)] if 0 in full else full), graphs.classes]
@@ -182,8 +213,8 @@ def _head(parts: list[Block], graphs: Graphs, given: dict[int, str]) -> None:
     for source in np.flatnonzero(graphs.edges[0, :, -1]).tolist():
         wide = int(graphs.channels[0, source])
         name = _put(parts, f"f{source}", "flatten", (given[source],), blocks.flatten)
-        linear: Build = partial(blocks.linear, wide, units[0])
-        terms.append(_put(parts, f"l{source}", f"linear {wide}->{units[0]}", (name,), linear))
+        parts.append(sliced(f"l{source}", (name,), _linear(wide, units[0]), _linear(widest, units[0])))
+        terms.append(f"l{source}")
     name = _summed(parts, terms, "out")
     for number, (wide, width) in enumerate(pairwise(units), start=1):
         name = _put(parts, f"fc{number}", f"hidden {wide}->{width}", (name,), partial(blocks.hidden, wide, width))

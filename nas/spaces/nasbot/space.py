@@ -180,7 +180,7 @@ class NasBot(ProductSpace):
                 f"network {self.format(row[0])} has no path from its input to its output",
                 hint="Choose another; a layer must read one that reads the input, and the output must read it.",
             )
-        return network.assembly(self._graphs(row), self.input_shape)
+        return network.assembly(self._graphs(row), self.input_shape, self.width << (self.steps - 1))
 
     @cached_property
     def _columns(self) -> Columns:

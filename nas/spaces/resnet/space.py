@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces._parts.image_sizes import divisible, reduced, resized, resolutions
+from nas.spaces._parts.slices import Kind, sliced
 from nas.spaces.product import Gene, ProductSpace
 from nas.spaces.resnet import blocks
-from profiler.assembly import INPUT, Assembly, Block
+from profiler.assembly import INPUT, Assembly
 
 Numbers = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ class ResNet(ProductSpace):
         found: dict[str, tuple[int | float, ...]] = {
             "resolution": self._resolutions,
             "stem_depth": _STEM_DEPTHS,
-            "stem_inner": tuple(dict.fromkeys(divisible(width // 2) for width in self._multiples(_STEM))),
+            "stem_inner": self._inner,
             "stem_width": self._widths[0],
         }
         for i in self._numbers:
@@ -166,19 +167,20 @@ class ResNet(ProductSpace):
         of = self.values(self.checked(np.asarray(arch)[None])[0])
         inner, width, channels = of["stem_inner"], of["stem_width"], self.image_channels
         parts = resized(of["resolution"], self.resolution)
-        start = partial(blocks.conv_relu, channels, inner, 3, stride=2, after_relu=False)
-        parts.append(Block("stem1", f"resnet stem {channels}->{inner}", (parts[-1].name if parts else INPUT,), start))
+        most, widest = max(self._inner), max(self._widths[0])
+        entry = parts[-1].name if parts else INPUT
+        parts.append(sliced("stem1", (entry,), _stem(channels, inner), _stem(channels, most)))
         if of["stem_depth"] == _STEM_DEPTHS[1]:
-            parts.append(Block("stem2", f"resnet stem added {inner}", ("stem1",), partial(blocks.added_conv, inner)))
-        build = partial(blocks.entry, inner, width)
-        parts.append(Block("stem3", f"resnet entry {inner}->{width}", (parts[-1].name,), build))
+            parts.append(sliced("stem2", ("stem1",), _added(inner), _added(most)))
+        parts.append(sliced("stem3", (parts[-1].name,), _entry(inner, width), _entry(most, widest)))
         for i in self._numbers:
             before, width = width, of[f"width{i}"]
             for j in range(1, of[f"depth{i}"] + 1):
                 shape = self._bottleneck(i, before if j == 1 else width, width, j, of[f"expansion{i}_{j}"])
-                parts.append(Block(f"s{i}_{j}", f"resnet {shape.key}", (parts[-1].name,), shape.build))
-        head = partial(blocks.head, width, self.classes)
-        parts.append(Block("head", f"resnet head {width}->{self.classes}", (parts[-1].name,), head))
+                kind, whole = _bottleneck(shape), _bottleneck(self._widest(i, j))
+                parts.append(sliced(f"s{i}_{j}", (parts[-1].name,), kind, whole))
+        last = max(self._widths[-1])
+        parts.append(sliced("head", (parts[-1].name,), _head(width, self.classes), _head(last, self.classes)))
         return Assembly(tuple(parts), self.input_shape)
 
     @property
@@ -192,6 +194,11 @@ class ResNet(ProductSpace):
     def _multiples(self, width: int) -> tuple[int, ...]:
         """A width by the multipliers; those that round to one are one."""
         return tuple(dict.fromkeys(divisible(width * self.width / 100 * factor) for factor in _MULTIPLIERS))
+
+    @cached_property
+    def _inner(self) -> tuple[int, ...]:
+        """Widths within the stem."""
+        return tuple(dict.fromkeys(divisible(width // 2) for width in self._multiples(_STEM)))
 
     @cached_property
     def _widths(self) -> tuple[tuple[int, ...], ...]:
@@ -222,6 +229,11 @@ class ResNet(ProductSpace):
     def _bottleneck(self, stage: int, before: int, width: int, number: int, expansion: float) -> blocks.Bottleneck:
         stride = _STAGES[stage - 1][2] if number == 1 else 1
         return blocks.Bottleneck(before, width, self._hidden(width, expansion), stride)
+
+    def _widest(self, stage: int, number: int) -> blocks.Bottleneck:
+        """What all bottlenecks at a place are cut out of."""
+        before, width = max(self._widths[stage - (number == 1)]), max(self._widths[stage])
+        return self._bottleneck(stage, before, width, number, max(_EXPANSIONS))
 
     def _side(self, resolution: int, stage: int) -> int:
         """Of the input of a stage; of the stem's convolutions if it is 0."""
@@ -263,3 +275,23 @@ class ResNet(ProductSpace):
 
 
 SPACE = ResNet
+
+
+def _stem(channels: int, inner: int) -> Kind:
+    return f"resnet stem {channels}->{inner}", partial(blocks.conv_relu, channels, inner, 3, stride=2, after_relu=False)
+
+
+def _added(inner: int) -> Kind:
+    return f"resnet stem added {inner}", partial(blocks.added_conv, inner)
+
+
+def _entry(inner: int, width: int) -> Kind:
+    return f"resnet entry {inner}->{width}", partial(blocks.entry, inner, width)
+
+
+def _bottleneck(shape: blocks.Bottleneck) -> Kind:
+    return f"resnet {shape.key}", shape.build
+
+
+def _head(width: int, classes: int) -> Kind:
+    return f"resnet head {width}->{classes}", partial(blocks.head, width, classes)

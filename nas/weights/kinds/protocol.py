@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from nas.spaces.protocol import Space
 
@@ -24,3 +24,21 @@ class MakeWeights(Protocol):
         Raises:
             UsageError: networks of the space cannot have such weights.
         """
+
+
+_MIXABLE: set[Any] = set()
+_Make = TypeVar("_Make", bound=MakeWeights)
+
+
+def mixable(make: _Make) -> _Make:
+    """Mark a kind whose networks can be mixed by gates wherever networks of the space can.
+
+    With others, gradient strategies are refused.
+    """
+    _MIXABLE.add(make)
+    return make
+
+
+def is_mixable(make: Any) -> bool:
+    """Whether a kind is marked by `mixable`."""
+    return make in _MIXABLE

@@ -7,8 +7,10 @@ from typing import Any
 from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
 from nas.spaces.restricted import Restricted, narrowed
+from nas.weights.kinds.protocol import mixable
 
 
+@mixable
 def shared(space: Space, *, seed: int = 0) -> Any:
     """A supernet of the space; one that the space brings itself takes torch's random numbers in place of the seed.
 
