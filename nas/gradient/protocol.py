@@ -9,17 +9,30 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from device_profiles.errors import HwnasError
 from nas.spaces.protocol import Space
 from nas.weights.data.protocol import Data
+from nas.weights.diverged import Diverged
 from nas.weights.images import Images
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class Diverged(HwnasError):
-    """Losses of a gradient search are no numbers; what it found until then is kept."""
+__all__ = [
+    "DifferentiableCost",
+    "Diverged",
+    "Found",
+    "GradientProblem",
+    "MakeGradient",
+    "Priced",
+    "all_costs",
+    "descends",
+    "mixes",
+    "no_descent",
+    "single_path",
+    "takes_all",
+    "wanted_by",
+    "wants",
+]
 
 
 class DifferentiableCost(Protocol):
