@@ -22,7 +22,8 @@ from nas.gradient.enas import enas
 from nas.gradient.parts.protocol import Reference
 from nas.gradient.protocol import Diverged, GradientProblem, Priced, descends, mixes, takes_all
 from nas.loop.checks import check_gradients
-from nas.objectives import Objective
+from nas.loop.priced import priced
+from nas.objectives import Constraint, Objective, Values
 from nas.study.plan import SearchPlan
 from nas.testing import gradients as kit
 from nas.weights import supernets
@@ -69,7 +70,7 @@ def test_probabilities_of_all_architectures_add_up_to_one(choices):
 
 def test_a_gene_depends_on_those_before_it():
     controller = made((2, 2))
-    scores = controller.score(everything((2, 2)))[0].exp().reshape(2, 2)
+    scores = controller.score(everything((2, 2)))[0].exp().detach().reshape(2, 2)
     given = scores / scores.sum(dim=1, keepdim=True)
     assert float((given[0] - given[1]).abs().max()) > 0.01
 
@@ -79,7 +80,7 @@ def test_draws_are_as_frequent_as_their_probabilities():
     drawn = controller.draw(20_000, torch.Generator().manual_seed(1))
     assert drawn.dtype == torch.int64 and drawn.shape == (20_000, 2)
     counts = torch.bincount(drawn[:, 0] * 3 + drawn[:, 1], minlength=6).double() / 20_000
-    wanted = controller.score(everything(choices))[0].exp()
+    wanted = controller.score(everything(choices))[0].exp().detach()
     assert float((counts - wanted).abs().max()) < 0.015  # four deviations of a share
 
 
@@ -308,6 +309,33 @@ def test_networks_that_no_gates_can_mix_are_searched(tmp_path):
     check_gradients(SearchPlan(space.spec, ("perplexity", "latency"), strategies=("enas",)), (judge, predicted), ())
     with pytest.raises(UsageError, match="cannot be mixed"):
         check_gradients(SearchPlan(space.spec, ("perplexity", "latency"), strategies=("gdas",)), (judge, predicted), ())
+
+
+class Walks:
+    """A predictor whose cost has no gradient: the sum of the genes."""
+
+    def predict(self, archs, *, missing="guess"):
+        return Values(archs.sum(axis=1).astype(float))
+
+    def differentiable(self):
+        raise UsageError("the cost has no gradient")
+
+
+def test_costs_without_a_gradient_are_numbers_for_strategies_that_descend_none(problem):
+    predicted = Predicted(Objective("latency", "ms", False, "predicted", "latency"), Walks(), "")
+    bounds = (Constraint("latency", 3.0, True),)
+    (price,) = priced(enas_made := gradient.REGISTRY.get("enas"), (predicted,), bounds)
+    assert (price.bound, price.floor) == (3.0, None)
+    archs = everything((3, 3, 3))
+    rows = [torch.nn.functional.one_hot(archs[:, gene], 3).double() for gene in range(3)]
+    np.testing.assert_array_equal(price.cost(rows).numpy(), archs.sum(dim=1).numpy())
+    with pytest.raises(UsageError, match="architectures alone"):
+        price.cost([row / 2 for row in rows])
+    with pytest.raises(UsageError, match="no gradient"):
+        priced(gradient.REGISTRY.get("gdas"), (predicted,), bounds)
+    search = replace(problem, cost=price.cost, bound=price.bound)
+    for run in enas_made(search, weights=(0.07,), **QUICK):
+        assert len(run.archs) > 2 and run.archs.sum(axis=1).max() <= 3
 
 
 def test_it_runs_in_a_search_keeps_a_bound_and_goes_on_where_it_ended(bounded, tmp_path):

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ class Rows:
         return torch.nn.functional.cross_entropy(outputs, targets)
 
 
+@cache
 def cases() -> dict:
     """Space, data and plan, by name."""
     gpt, chain = nas.spaces.load(GPT), nas.spaces.load(CHAIN)

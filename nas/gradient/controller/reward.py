@@ -44,9 +44,13 @@ class Reward:
     shape: str
 
     def costs(self, archs: Archs) -> Floats:
-        """Predicted costs of `(n, d)` architectures, `(n, costs)`, in their units."""
-        choices = self.problem.space.choices
-        return np.stack([one_hot(price.cost, archs, choices) for price in self.problem.priced], axis=1)
+        """Predicted costs of `(n, d)` architectures, `(n, costs)`, in their units; NaN of those without a function."""
+        space, priced = self.problem.space, self.problem.priced
+        found = np.full((len(archs), len(priced)), np.nan)
+        live = space.is_valid(archs)
+        if live.any():
+            found[live] = np.stack([one_hot(price.cost, archs[live], space.choices) for price in priced], axis=1)
+        return found
 
     def excess(self, costs: Floats) -> Floats:
         """By which share of their bounds `(n, costs)` break them, summed, `(n,)`; 0 where all are kept."""

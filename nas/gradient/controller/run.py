@@ -112,7 +112,7 @@ class Run:
             archs = np.concatenate([archs, drawn])
             _, first = np.unique(archs, axis=0, return_index=True)
             archs = archs[np.sort(first)]
-            costs = self.reward.costs(archs) if len(archs) else costs
+            costs = self.reward.costs(archs)
             if (self.reward.excess(costs) == 0).sum() >= count:
                 break
         return archs, costs
