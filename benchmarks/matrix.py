@@ -14,6 +14,7 @@ import torch
 
 import nas
 from device_profiles.errors import UsageError
+from nas.gradient.protocol import mixes as mixes_gates
 from nas.spaces import Space
 from nas.spaces.protocol import Entangles
 from nas.testing.rules import inputs_of
@@ -90,14 +91,15 @@ def blends(space: Space) -> bool:
 def matrix() -> str:
     """The table, as Markdown."""
     paths = [name for name in nas.gradient.names() if name in ("blockwise", "gdas", "proxyless-rl")]
+    singles = [name for name in nas.gradient.names() if not mixes_gates(nas.gradient.REGISTRY.get(name))]
     heads = [
         "space",
         "genomes",
         f"{len(nas.strategies.names())} strategies by ask and tell",
-        "shared weights",
+        f"shared weights: {', '.join(singles)}",
         "trained",
         f"gradients by one path: {', '.join(paths)}",
-        f"by mixtures: {len(nas.gradient.names()) - len(paths)} others",
+        f"by mixtures: {len(nas.gradient.names()) - len(paths) - len(singles)} others",
         "measured, exported",
         "predicted at speed",
     ]

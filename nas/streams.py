@@ -48,6 +48,9 @@ _CHILDREN: dict[str, int] = {
     "blockwise.references": 26,
     "blockwise.batch": 27,
     "blockwise.samples": 28,
+    "enas.run": 70,  # then: the run
+    "enas.batches": 71,  # then: the run, whom for (weights, controller, what is found), the step
+    "enas.noise": 72,  # then: the run, the step
 }
 
 

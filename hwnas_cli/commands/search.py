@@ -76,13 +76,7 @@ def search(
     from device_profiles.errors import InfeasibleBudget
     from hwnas_cli.progress import Live
 
-    if restrict_from is not None:
-        from nas.certainty import restriction
-        from nas.study.study import open_study
-
-        earlier = open_study(restrict_from, as_copy=True)
-        with earlier.store:
-            space = restriction.apply(nas.spaces.load(space), restriction.of_study(earlier)).spec
+    space = restricted(space, restrict_from)
     error = None
     chosen = None if target is None else device_profiles.load(target)
     with Live() as live:
@@ -97,7 +91,7 @@ def search(
                 seed=seed,
                 data=data,
                 target=chosen,
-                settings=_settings(settings or (), device),
+                settings=read_settings(settings or (), device),
                 again=again,
                 finalists=finalists,
                 then=then,
@@ -124,7 +118,20 @@ def search(
         return Answer(data_fields, text(result, data_fields))
 
 
-def _settings(given: Sequence[str], device: str | None) -> dict[str, Any]:
+def restricted(space: str, run: Path | None) -> str:
+    """The spec of a space with the restrictions that a run proposes, if one is given."""
+    if run is None:
+        return space
+    import nas
+    from nas.certainty import restriction
+    from nas.study.study import open_study
+
+    earlier = open_study(run, as_copy=True)
+    with earlier.store:
+        return restriction.apply(nas.spaces.load(space), restriction.of_study(earlier)).spec
+
+
+def read_settings(given: Sequence[str], device: str | None) -> dict[str, Any]:
     """Settings of `--set`, and that of `--device`.
 
     Raises:

@@ -14,7 +14,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
-from nas.weights import alone, data, devices, images, kinds, supernets, trainers, training
+from nas.weights import alone, data, devices, images, kinds, precision, supernets, trainers, training
 from nas.weights.alone import Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.tasks import wilson
@@ -180,7 +180,7 @@ class SharedKind:
     """`accuracy` and `perplexity`."""
 
     forms = "accuracy · perplexity"
-    settings = ("train_steps", "images", "trainer", "weights", "device")
+    settings = ("train_steps", "images", "trainer", "weights", "precision", "device")
 
     def claims(self, spec: str) -> bool:
         """The two words."""
@@ -195,7 +195,7 @@ class SharedKind:
 
         Raises:
             UsageError: the search has no data, networks do not read such, or a setting is not one.
-            UnknownName: there is no such trainer, kind of weights or device.
+            UnknownName: there is no such trainer, kind of weights, precision or device.
         """
         read_images = len(context.space.input_shape) == _IMAGES
         if context.data is None:
@@ -213,13 +213,15 @@ class SharedKind:
             value = context.settings.get(setting)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise UsageError(f"setting {setting} must be a whole number of at least 1, got {value!r}")
-        devices.device(str(context.settings.get("device", "cpu")))
+        place = devices.device(str(context.settings.get("device", "cpu")))
+        bits = str(context.settings.get("precision", TrainingPlan.precision))
+        precision.require(bits, place)
         trainer = str(context.settings.get("trainer", TrainingPlan.trainer))
         trainers.REGISTRY.get(trainer)
         kind = str(context.settings.get("weights", TrainingPlan.weights))
         kinds.REGISTRY.get(kind)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
-        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind)
+        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits)
         identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)

@@ -18,7 +18,7 @@ from nas.evaluators.function import FunctionObjective
 from nas.isolation import apart, space_parts
 from nas.isolation.apart import open_objective
 from nas.isolation.apart_strategy import ApartStrategy
-from nas.loop import finalists, judging, reference, resolve
+from nas.loop import finalists, judging, reference, resolve, shared_weights
 from nas.loop.checks import check_feasible, check_gradients, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
 from nas.loop.tabulated import tabulated
@@ -203,7 +203,9 @@ def run(
     Raises:
         PluginError: code of others failed that the search cannot go on without: a strategy, a space, an evaluator that
             cannot be opened.
+        UsageError: the plan names what is not there, or torchrun has started several processes.
     """
+    shared_weights.require_alone()
     check(plan)
     plan = with_wanted(plan)
     with plugins.blamed(), ExitStack() as stack:

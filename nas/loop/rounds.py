@@ -11,14 +11,14 @@ from device_profiles.errors import PluginError
 from nas import gradient, strategies
 from nas.arrays import Archs, Floats
 from nas.evaluators import Context, Evaluator
-from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights, traits_of
-from nas.gradient.protocol import GradientProblem, Priced
+from nas.gradient.protocol import GradientProblem
 from nas.isolation import apart, checking
 from nas.isolation.apart_strategy import ApartStrategy
 from nas.isolation.space_parts import Parts
 from nas.loop import guard, judging
-from nas.loop.checks import ENUMERABLE, gradient_bounds
+from nas.loop.checks import ENUMERABLE
+from nas.loop.priced import priced
 from nas.loop.reference import RULE, VERSION, is_share
 from nas.objectives import Constraint, violations
 from nas.operators.protocol import Strategy
@@ -147,11 +147,8 @@ class Rounds:
             How many it found.
         """
         owner = next(e for e in self.evaluators if isinstance(e, OwnsWeights))
-        first, *more = (
-            Priced(e.predictor.differentiable(), *gradient_bounds(e.objective.name, self.constraints))
-            for e in self.evaluators
-            if isinstance(e, Predicted)
-        )
+        make = gradient.REGISTRY.get(name)
+        first, *more = priced(make, self.evaluators, self.constraints)
         search = self.study.search(name, {**self.plan.settings_of(name), "evaluations": total})
         known = self.study.trials(search)
         problem = GradientProblem(
@@ -169,7 +166,6 @@ class Rounds:
         )
         self._judge(known, name, 0, total)
         done = len(known)
-        make = gradient.REGISTRY.get(name)
         for found in make(problem, **self.plan.settings_of(name)):
             archs = found.archs
             if plugins.is_foreign(make):

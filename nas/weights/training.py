@@ -15,9 +15,11 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Flags
 from nas.spaces.protocol import Space
 from nas.streams import stream, torch_seed
-from nas.weights import going, supernets, trainers
+from nas.weights import precision, processes, supernets, trainers
+from nas.weights.checkpoint import Checkpoint, Progress
 from nas.weights.data.protocol import Data, Part
 from nas.weights.devices import device, device_of
+from nas.weights.diverged import Diverged
 from nas.weights.images import Images, Split
 from nas.weights.trainers import Turn
 
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
 #: A checkpoint is written after so many steps.
 CHECKPOINT_STEPS = 100
-#: What an optimiser's tensors are called in a checkpoint, where that is not as torch calls them.
-_KEPT = {"momentum_buffer": "momentum"}
+#: Steps whose loss or gradient is no number are left out; with so many of them a training ends.
+LARGEST_SKIPPED = 10
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class TrainingPlan:
         trainer: which networks see a minibatch; one of `nas.weights.trainers`.
         optimiser: of the weights: SGD of images, AdamW of tokens.
         weights: where networks have their weights from; one of `nas.weights.kinds`.
+        precision: in which networks are run; one of `nas.weights.precision`.
     """
 
     steps: int = 400
@@ -62,12 +65,13 @@ class TrainingPlan:
     trainer: str = "uniform"
     optimiser: Literal["sgd", "adamw"] = "sgd"
     weights: str = supernets.SHARED
+    precision: str = "fp32"
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of it; what there was before there were others is not named."""
         found = asdict(self)
-        for name in ("trainer", "optimiser", "weights"):
+        for name in ("trainer", "optimiser", "weights", "precision"):
             if found[name] == getattr(TrainingPlan, name):
                 del found[name]
         return found
@@ -84,7 +88,9 @@ def train(
 ) -> nn.Module:
     """Train a supernet, or take it from its checkpoint; an interrupted training goes on.
 
-    On the CPU it then ends with the weights that it would have had, bit for bit.
+    On the CPU it then ends with the weights that it would have had, bit for bit. Where torchrun has started several
+    processes, each has its share of every minibatch, the first writes the checkpoint, and all end with the same
+    weights. Steps whose loss or gradient is no number are left out.
 
     Args:
         space: whose networks share weights.
@@ -97,47 +103,149 @@ def train(
     Raises:
         UsageError: the space cannot share weights, its networks have another number of classes than the data, or there
             is no such device.
-        UnknownName: there is no such trainer, or kind of weights.
+        UnknownName: there is no such trainer, kind of weights, or precision.
         InvalidData: the checkpoint is damaged.
+        Diverged: ten steps were left out; the last checkpoint is kept.
     """
-    import torch
-
     place = device(device_name)
-    trainer = trainers.REGISTRY.get(plan.trainer)
-    facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": plan.facts}
-    if form := supernets.form(space, plan.weights):
-        facts["form"] = form
-    identity = json.dumps(facts, sort_keys=True)
-    torch.manual_seed(plan.seed)
-    supernet: Any = supernets.of(space, seed=plan.seed, kind=plan.weights).to(place)
-    optimiser = _optimiser(plan)
-    done = _restore(checkpoint, supernet, optimiser, identity)
-    supernet.train()
-    for step in range(done, plan.steps):
+    precision.require(plan.precision, place)
+    training = _Training(space, data, plan, place, checkpoint)
+    for step in range(training.begin(), plan.steps):
         progress(step, plan.steps)
+        training.step(step)
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == plan.steps:
+            training.save(step + 1)
+    progress(plan.steps, plan.steps)
+    return training.end()
+
+
+class _Training:
+    """State of a training."""
+
+    def __init__(self, space: Space, data: Images | Data, plan: TrainingPlan, place: Any, checkpoint: Path) -> None:
+        import torch
+
+        self.space, self.data, self.plan, self.place = space, data, plan, place
+        self.trainer = trainers.REGISTRY.get(plan.trainer)
+        facts = {"space": space.spec, "data": data.name, "digest": data.digest, "plan": plan.facts}
+        if form := supernets.form(space, plan.weights):
+            facts["form"] = form
+        self.group = processes.joined(place)
+        torch.manual_seed(plan.seed)
+        self.supernet: Any = supernets.of(space, seed=plan.seed, kind=plan.weights).to(place)
+        self.optimiser = _optimiser(plan)
+        self.scaler = precision.scaler(plan.precision, place)
+        self.checkpoint = Checkpoint(checkpoint, json.dumps(facts, sort_keys=True))
+        self.skipped = self.done = 0
+
+    def begin(self) -> int:
+        """Steps that are done, with all that they left in place."""
+        found = self.checkpoint.restore(self.supernet, self.optimiser, adopt)
+        self.done, self.skipped = found.step, found.skipped
+        if found.scaler:
+            self.scaler.load_state_dict(found.scaler)
+        self.group.agree("steps that are done: all must see the same checkpoint", self.done, self.skipped)
+        self.supernet.train()
+        return self.done
+
+    def step(self, step: int) -> None:
+        """One minibatch.
+
+        Raises:
+            Diverged: it is the tenth whose loss or gradient is no number.
+        """
+        import torch
+
+        plan, group = self.plan, self.group
         rng = stream(plan.seed, "weights.steps", step)
-        torch.manual_seed(torch_seed(plan.seed, "weights.noise", step))
-        for group in optimiser.param_groups:
-            group["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
+        # Of what is dropped the first process has what one alone would have.
+        torch.manual_seed(torch_seed(plan.seed, "weights.noise", step, *([group.rank] if group.rank else [])))
+        for kind in self.optimiser.param_groups:
+            kind["lr"] = plan.last_rate + 0.5 * (plan.rate - plan.last_rate) * (
                 1 + math.cos(math.pi * step / plan.steps)
             )
-        inputs, targets = (tensor.to(place) for tensor in minibatch(data.train, plan.batch, rng))
+        whole = minibatch(self.data.train, plan.batch, rng)
+        inputs, targets = (tensor.to(self.place) for tensor in group.share(*whole))
+        images = precision.is_channels_last(self.place, inputs)
+        if images:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        wrong: list[Tensor] = [torch.zeros((), dtype=torch.bool, device=self.place)]
 
-        def loss(outputs: Tensor, targets: Tensor = targets) -> Tensor:
-            _require_classes(space, data, outputs)
-            return loss_of(data, outputs, targets)
+        def loss(outputs: Tensor) -> Tensor:
+            _require_classes(self.space, self.data, outputs)
+            found = loss_of(self.data, outputs, targets)
+            wrong.append(~torch.isfinite(found.detach()).all())
+            return found
 
-        supernet.zero_grad(set_to_none=True)
-        trainer(Turn(supernet, space, inputs, loss, step, plan.steps, rng))
-        adopt(optimiser, supernet)
-        torch.nn.utils.clip_grad_norm_(supernet.parameters(), plan.clip)
-        optimiser.step()
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == plan.steps:
-            _save(checkpoint, supernet, optimiser, identity, step + 1)
-    progress(plan.steps, plan.steps)
-    supernet.zero_grad(set_to_none=True)
-    module: nn.Module = supernet
-    return module
+        self.supernet.zero_grad(set_to_none=True)
+        run = self._run(group.factor(len(inputs), len(whole[0])))
+        self.trainer(Turn(run, self.space, inputs, loss, step, plan.steps, rng))
+        if adopt(self.optimiser, self.supernet) and images:
+            self.supernet.to(memory_format=torch.channels_last)
+        group.average(list(self.supernet.parameters()))
+        self._apply(group.any(torch.stack(wrong).any()), step)
+
+    def _run(self, factor: float) -> Any:
+        """The supernet as a trainer runs it; itself, where nothing is to be done to it."""
+        import torch
+
+        scaled = None if factor == 1 else torch.tensor(factor, device=self.place)
+        if self.scaler.is_enabled():
+            scaled = self.scaler.scale(torch.ones((), device=self.place) if scaled is None else scaled)
+        if self.plan.precision == "fp32" and scaled is None:
+            return self.supernet
+        return precision.Cast(self.supernet, self.plan.precision, self.place, scaled)
+
+    def _apply(self, wrong: Tensor, step: int) -> None:
+        """Change the weights by their gradients, or leave the step out, where they or a loss are no numbers."""
+        import torch
+
+        parameters = [one for one in self.supernet.parameters() if one.grad is not None]
+        scaled = self.scaler.is_enabled() and bool(parameters)
+        if scaled:
+            self.scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.plan.clip)
+        fits = bool(torch.isfinite(norm) & ~wrong)
+        overflow = scaled and not fits and not bool(wrong) and self.scaler.get_scale() >= 1
+        if fits:
+            self.scaler.step(self.optimiser) if scaled else self.optimiser.step()
+        if scaled:
+            self.scaler.update()  # a smaller scale where gradients were too large for fp16
+        if fits or overflow:
+            return
+        self.skipped += 1
+        _forget(self.supernet)
+        if self.skipped >= LARGEST_SKIPPED:
+            raise Diverged(
+                f"training of shared weights diverged at step {step + 1} of {self.plan.steps}: {self.skipped} of its "
+                "losses or gradients were no numbers",
+                hint="The last checkpoint is kept. Train otherwise: trainer=fair, precision=fp32, another seed.",
+            )
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint after a step, if this is the process that does."""
+        if self.group.rank == 0:
+            scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
+            self.checkpoint.save(self.supernet, self.optimiser, Progress(step, self.skipped, scaler))
+
+    def end(self) -> nn.Module:
+        """The supernet, the same in all processes."""
+        self.supernet.zero_grad(set_to_none=True)
+        if self.done < self.plan.steps:
+            self.group.share_buffers(self.supernet)
+        module: nn.Module = self.supernet
+        return module
+
+
+def _forget(supernet: nn.Module) -> None:
+    """Statistics of normalisation that are no numbers begin anew: what is once no number in a mean, stays none."""
+    import torch
+
+    for module in supernet.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            sums = module.running_mean.sum() + module.running_var.sum()  # type: ignore[union-attr]
+            if not bool(torch.isfinite(sums)):
+                module.reset_running_stats()
 
 
 def _optimiser(plan: TrainingPlan) -> Any:
@@ -148,11 +256,17 @@ def _optimiser(plan: TrainingPlan) -> Any:
     return torch.optim.SGD([{"params": []}], plan.rate, plan.momentum, weight_decay=plan.decay)
 
 
-def adopt(optimiser: Any, module: nn.Module) -> None:
-    """Give an optimiser the parameters of a module that it does not know yet: some are made when they are needed."""
+def adopt(optimiser: Any, module: nn.Module) -> int:
+    """Give an optimiser the parameters of a module that it does not know yet: some are made when they are needed.
+
+    Returns:
+        How many there were.
+    """
     group = optimiser.param_groups[0]["params"]
     known = {id(parameter) for parameter in group}
-    group.extend(parameter for parameter in module.parameters() if id(parameter) not in known)
+    new = [parameter for parameter in module.parameters() if id(parameter) not in known]
+    group.extend(new)
+    return len(new)
 
 
 def loss_of(data: Any, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -224,33 +338,3 @@ def right(network: Any, split: Split, *, batch: int = 250) -> Flags:
 def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(split), batch):
         yield split.images[start : start + batch], split.labels[start : start + batch]
-
-
-def _save(path: Path, supernet: Any, optimiser: Any, identity: str, step: int) -> None:
-    """Write weights and what the optimiser knows of each, whole or not at all."""
-    tensors = {f"weights.{name}": tensor for name, tensor in supernet.state_dict().items()}
-    for number, parameter in enumerate(supernet.parameters()):
-        for name, tensor in optimiser.state.get(parameter, {}).items():
-            if tensor is not None:
-                tensors[f"{_KEPT.get(name, name)}.{number}"] = tensor
-    going.write(path, tensors, {"identity": identity, "step": str(step)})
-
-
-def _restore(path: Path, supernet: Any, optimiser: Any, identity: str) -> int:
-    """Steps already done, with weights and momentum in place; 0 if there is no checkpoint of this very training."""
-    found = going.read(path, identity)
-    if found is None:
-        return 0
-    tensors, facts = found
-    try:
-        done = int(facts["step"])
-        supernet.load_state_dict(going.below("weights", tensors))
-        adopt(optimiser, supernet)
-        for number, parameter in enumerate(supernet.parameters()):
-            for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
-                kept = tensors.get(f"{_KEPT.get(name, name)}.{number}")
-                if kept is not None:  # a count stays on the CPU, as torch keeps it
-                    optimiser.state[parameter][name] = kept if name == "step" else kept.to(parameter.device)
-    except (RuntimeError, ValueError, KeyError, UsageError) as error:
-        raise going.damaged(path, error) from error
-    return done

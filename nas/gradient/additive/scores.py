@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.arrays import Archs, Floats
+from nas.gradient.parts.probing import by_batch_statistics
 from nas.gradient.protocol import GradientProblem
 from nas.streams import stream
 from nas.weights.devices import device_of
@@ -112,13 +113,10 @@ def _losses(problem: GradientProblem, groups: list[Archs], batch: int) -> tuple[
 
 
 def _judge(problem: GradientProblem, batch: int) -> Callable[[Archs], float]:
-    """A function of one architecture `(d,)`: its loss on one validation batch.
+    """A function of one architecture `(d,)`: its loss on one validation batch, by statistics of the batch.
 
-    Shared weights are a copy. Normalisation takes the statistics of the batch, as a network of its own would: what the
-    supernet has kept is a mean over all networks. Source: Bender et al., ICML 2018, section 3.3.
+    Shared weights are a copy.
     """
-    import torch
-
     supernet: Any = copy.deepcopy(problem.supernet())
     place = device_of(supernet)
     data = problem.data()
@@ -126,13 +124,7 @@ def _judge(problem: GradientProblem, batch: int) -> Callable[[Archs], float]:
     inputs, targets = inputs.to(place), targets.to(place)
 
     def judge(arch: Archs) -> float:
-        while True:  # once more where blocks were made, as they are when they are needed: they drop nothing either
-            modules = list(supernet.modules())
-            for module in modules:
-                module.training = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-            with torch.no_grad():
-                loss = float(loss_of(data, supernet.forward_path(inputs, arch), targets))
-            if len(list(supernet.modules())) == len(modules):
-                return loss
+        outputs = by_batch_statistics(supernet, lambda: supernet.forward_path(inputs, arch))
+        return float(loss_of(data, outputs, targets))
 
     return judge

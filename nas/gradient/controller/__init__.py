@@ -1,0 +1,1 @@
+"""A controller that draws architectures gene by gene, and learns from rewards: `enas`."""
