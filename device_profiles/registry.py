@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -55,12 +56,11 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted; nothing is imported."""
-        group = entry_points(group=f"hwnas.{self._kind}")
-        return tuple(sorted({*self._modules(), *self._registered, *(entry.name for entry in group)}))
+        return tuple(sorted({*self._modules(), *self._registered, *self._installed()}))
 
     def has(self, name: str) -> bool:
-        """Whether an entry has the name; what distributions bring is looked up once in a process."""
-        return name in self._registered or name in self._modules() or name in _installed(self._kind)
+        """Whether an entry has the name."""
+        return name in self._registered or name in self._modules() or name in self._installed()
 
     def register(self, name: str, entry: T) -> None:
         """Add or replace an entry for this process."""
@@ -80,13 +80,16 @@ class Registry(Generic[T]):
         where = self._modules().get(name)
         if where is not None:
             return self._entry(getattr(importlib.import_module(where), self._attribute))
-        for entry in entry_points(group=f"hwnas.{self._kind}"):
-            if entry.name == name:
-                return self._entry(self._loaded(entry))
+        installed = self._installed().get(name)
+        if installed is not None:
+            return self._entry(self._loaded(installed))
         raise UnknownName(self._kind, name, self.names())
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
         return ((name, self.get(name)) for name in self.names())
+
+    def _installed(self) -> Mapping[str, EntryPoint]:
+        return installed(self._kind, tuple(sys.path))
 
     def _loaded(self, entry: EntryPoint) -> Any:
         try:
@@ -120,6 +123,6 @@ class Registry(Generic[T]):
 
 
 @cache
-def _installed(kind: str) -> frozenset[str]:
-    """Names that other distributions bring: finding them takes tens of milliseconds."""
-    return frozenset(entry.name for entry in entry_points(group=f"hwnas.{kind}"))
+def installed(kind: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """What other distributions bring, by name; looking takes tens of milliseconds, so it is done once for a path."""
+    return {entry.name: entry for entry in entry_points(group=f"hwnas.{kind}")}
