@@ -48,6 +48,13 @@ _CHILDREN: dict[str, int] = {
     "blockwise.references": 26,
     "blockwise.batch": 27,
     "blockwise.samples": 28,
+    "screening.archs": 40,  # then: the round
+    "screening.batch": 41,  # then: the round
+    "big-nas.coarse": 42,
+    "big-nas.fine": 43,  # then: the round
+    "once-for-all.pool": 44,
+    "once-for-all.predictor": 45,
+    "once-for-all.evolution": 46,  # then: the budget
 }
 
 

@@ -3,7 +3,8 @@
 Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it
 finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
 finds. Those of this package are presets of one machine (`machine`) with parts that can be exchanged (`parts`), but for
-`blockwise`, which descends nothing and solves exactly for sums of what options add (`additive`).
+those that descend nothing: `blockwise` solves exactly for sums of what options add (`additive`), and `random-nas`,
+`one-shot`, `big-nas` and `once-for-all` look at many networks under weights that are trained for it (`screening`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 __all__ = ["REGISTRY", "Found", "GradientProblem", "names"]
 
 REGISTRY: Registry[MakeGradient] = Registry(
-    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "machine", "parts", "additive")
+    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "machine", "parts", "additive", "screening")
 )
 
 #: Names that are announced to other programs, and not part of this version.

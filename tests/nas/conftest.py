@@ -52,6 +52,18 @@ def latency(tmp_path_factory, cache, small, fake):
 
 
 @pytest.fixture(scope="session")
+def mobile():
+    """A hierarchy with an order in all its genes, of 324 networks."""
+    return nas.spaces.load("mobilenetv3:stages=1,layers=2,width=25,resolution=16,smallest=8,step=8,classes=10")
+
+
+@pytest.fixture(scope="session")
+def mobile_latency(tmp_path_factory, cache, mobile, fake):
+    """The folder of a predictor of its networks."""
+    return fitted(tmp_path_factory.mktemp("mobile-latency"), mobile, fake, networks=8, rounds=3)
+
+
+@pytest.fixture(scope="session")
 def module_space():
     """The space of a torch module with six networks."""
     from torch import nn

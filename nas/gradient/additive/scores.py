@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nas.arrays import Archs, Floats
 from nas.gradient.protocol import GradientProblem
 from nas.streams import stream
-from nas.weights.devices import device_of
-from nas.weights.training import loss_of, minibatch
+from nas.weights.paths import Paths
+from nas.weights.training import minibatch
 
 
 @dataclass(frozen=True)
@@ -112,27 +110,8 @@ def _losses(problem: GradientProblem, groups: list[Archs], batch: int) -> tuple[
 
 
 def _judge(problem: GradientProblem, batch: int) -> Callable[[Archs], float]:
-    """A function of one architecture `(d,)`: its loss on one validation batch.
-
-    Shared weights are a copy. Normalisation takes the statistics of the batch, as a network of its own would: what the
-    supernet has kept is a mean over all networks. Source: Bender et al., ICML 2018, section 3.3.
-    """
-    import torch
-
-    supernet: Any = copy.deepcopy(problem.supernet())
-    place = device_of(supernet)
+    """A function of one architecture `(d,)`: its loss on one validation batch, as `nas.weights.paths` has it."""
     data = problem.data()
+    paths = Paths.of(problem.supernet(), data)
     inputs, targets = minibatch(data.valid, batch, stream(problem.seed, "blockwise.batch"))
-    inputs, targets = inputs.to(place), targets.to(place)
-
-    def judge(arch: Archs) -> float:
-        while True:  # once more where blocks were made, as they are when they are needed: they drop nothing either
-            modules = list(supernet.modules())
-            for module in modules:
-                module.training = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-            with torch.no_grad():
-                loss = float(loss_of(data, supernet.forward_path(inputs, arch), targets))
-            if len(list(supernet.modules())) == len(modules):
-                return loss
-
-    return judge
+    return lambda arch: paths.loss(arch, inputs, targets)
