@@ -26,7 +26,7 @@ def within(problem: GradientProblem, costs: Floats, budget: float) -> Flags:
 
 
 def by_budget(problem: GradientProblem, scored: Scored, budgets: Floats, count: int) -> tuple[list[int], list[float]]:
-    """At most `count` rows, each with the budget that it was chosen for.
+    """At most `count` rows of `(n, d)` networks, each with the budget that it was chosen for.
 
     First the lowest loss within each budget, from the lowest budget, without what an earlier one has too; then, round
     by round, the lowest of each that none has yet.

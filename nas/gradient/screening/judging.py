@@ -32,7 +32,7 @@ class Scored:
     costs: Floats
 
     def rows(self, chosen: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Scored:
-        """Some of them, in this order."""
+        """Some of them, `(k,)` indices, in this order."""
         at = np.asarray(chosen, dtype=np.int64)
         return Scored(self.archs[at], self.losses[at], self.costs[at])
 
