@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
-from nas.spaces.mixture import Place, Term, genes_of_shapes, one_hot
+from nas.spaces.mixture import Mixture, Place, Term, genes_of_shapes, one_hot
 from nas.spaces.protocol import Space
 from nas.streams import torch_seed
 from nas.weights import mixing
@@ -36,7 +36,8 @@ class AssembledSupernet(nn.Module):
 
     Initial weights depend on the seed, the place and the kind of block alone, so it does not matter in which order
     networks are run. `grown` holds the genomes that brought new blocks; it is part of `state_dict`, and a supernet that
-    takes a state makes the same blocks in the same order. (What gates that are not one-hot brought is not in it.)
+    takes a state makes the same blocks in the same order. The first gates that are not one-hot bring the blocks of all
+    options at once; a genome of -1 stands for them.
 
     Args:
         space: whose networks; all it needs to say is `assembly`.
@@ -84,6 +85,8 @@ class AssembledSupernet(nn.Module):
                 numbers = _numbers(gates)
             elif form.in_a_row:
                 row = iter(assembly.blocks)
+        else:
+            self._grow_mixed(form)
         values = {INPUT: inputs}
         for place in form.places:
             found = []
@@ -132,7 +135,24 @@ class AssembledSupernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Make the blocks of genomes `(n, d)`, in order; torch then fills in their weights."""
         for arch in state.tolist():
-            self._grow(np.array(arch, dtype=np.int64))
+            if tuple(arch) == self._all:
+                self._grow_mixed(mixing.of(self.space))
+            else:
+                self._grow(np.array(arch, dtype=np.int64))
+
+    @property
+    def _all(self) -> tuple[int, ...]:
+        """What stands in `grown` for the blocks of all options."""
+        return (-1,) * len(self.space.choices)
+
+    def _grow_mixed(self, form: Mixture) -> None:
+        """The blocks of all options; those that are new are made."""
+        if self._all in self.grown:
+            return
+        for term in (term for place in form.places for term in place.terms):
+            if term.block is not None:
+                self._module(term.block)
+        self.grown.append(self._all)
 
     def _grow(self, arch: Archs) -> Assembly:
         """The network's blocks; those that are new are made."""
