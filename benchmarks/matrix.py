@@ -14,7 +14,7 @@ import torch
 
 import nas
 from device_profiles.errors import UsageError
-from nas.gradient.protocol import mixes as mixes_gates
+from nas.gradient.protocol import descends
 from nas.spaces import Space
 from nas.spaces.protocol import Entangles
 from nas.testing.rules import inputs_of
@@ -90,16 +90,16 @@ def blends(space: Space) -> bool:
 @cache
 def matrix() -> str:
     """The table, as Markdown."""
-    paths = [name for name in nas.gradient.names() if name in ("blockwise", "gdas", "proxyless-rl")]
-    singles = [name for name in nas.gradient.names() if not mixes_gates(nas.gradient.REGISTRY.get(name))]
+    alone = [name for name in nas.gradient.names() if not descends(nas.gradient.REGISTRY.get(name))]
+    paths = [name for name in nas.gradient.names() if name in ("gdas", "proxyless-rl")]
     heads = [
         "space",
         "genomes",
         f"{len(nas.strategies.names())} strategies by ask and tell",
-        f"shared weights: {', '.join(singles)}",
+        f"shared weights, and {', '.join(alone)}",
         "trained",
         f"gradients by one path: {', '.join(paths)}",
-        f"by mixtures: {len(nas.gradient.names()) - len(paths) - len(singles)} others",
+        f"by mixtures: {len(nas.gradient.names()) - len(paths) - len(alone)} others",
         "measured, exported",
         "predicted at speed",
     ]

@@ -51,6 +51,13 @@ _CHILDREN: dict[str, int] = {
     "enas.run": 70,  # then: the run
     "enas.batches": 71,  # then: the run, whom for (weights, controller, what is found), the step
     "enas.noise": 72,  # then: the run, the step
+    "screening.archs": 40,  # then: the round
+    "screening.batch": 41,  # then: the round
+    "big-nas.coarse": 42,
+    "big-nas.fine": 43,  # then: the round
+    "once-for-all.pool": 44,
+    "once-for-all.predictor": 45,
+    "once-for-all.evolution": 46,  # then: the budget
 }
 
 

@@ -14,12 +14,14 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import Context, OwnsWeights
 from nas.objectives import Objective, Values
+from nas.spaces.protocol import Space
 from nas.weights import alone, data, devices, images, kinds, precision, supernets, trainers, training
 from nas.weights.alone import Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.tasks import wilson
 from nas.weights.ends import Ends
 from nas.weights.images import Images
+from nas.weights.trainers.protocol import needs_mixed
 from nas.weights.training import TrainingPlan
 
 #: Axes of a batch of images.
@@ -194,7 +196,8 @@ class SharedKind:
         """Judge on the search's data.
 
         Raises:
-            UsageError: the search has no data, networks do not read such, or a setting is not one.
+            UsageError: the search has no data, networks do not read such or cannot be trained so, or a setting is not
+                one.
             UnknownName: there is no such trainer, kind of weights, precision or device.
         """
         read_images = len(context.space.input_shape) == _IMAGES
@@ -217,9 +220,9 @@ class SharedKind:
         bits = str(context.settings.get("precision", TrainingPlan.precision))
         precision.require(bits, place)
         trainer = str(context.settings.get("trainer", TrainingPlan.trainer))
-        trainers.REGISTRY.get(trainer)
         kind = str(context.settings.get("weights", TrainingPlan.weights))
         kinds.REGISTRY.get(kind)
+        _require_trainer(trainer, context.space, kind)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
         plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits)
         identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
@@ -251,3 +254,20 @@ def _require_tokens(made: SharedPerplexity) -> None:
             f"networks of {made.context.space.spec} tell {wanted} tokens apart, {made.context.data} has {task.outputs}",
             hint=f"Use the space option {task.option()}.",
         )
+
+
+def _require_trainer(name: str, space: Space, kind: str) -> None:
+    """Refuse a trainer that runs options of a gene together where networks cannot be mixed.
+
+    Raises:
+        UsageError: so it is.
+        UnknownName: there is no such trainer.
+    """
+    if not needs_mixed(trainers.REGISTRY.get(name)):
+        return
+    try:
+        supernets.require_mixed(space, kind)
+    except UsageError as error:
+        raise UsageError(
+            f"trainer {name} runs options of a gene together: {error}", hint="Use --set trainer=uniform."
+        ) from error

@@ -3,8 +3,9 @@
 Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it
 finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
 finds. Those of this package are presets of one machine (`machine`) with parts that can be exchanged (`parts`), but for
-`blockwise`, which descends nothing and solves exactly for sums of what options add (`additive`), and `enas`, whose
-gradients are those of a controller that is rewarded (`controller`).
+those that descend nothing: `blockwise` solves exactly for sums of what options add (`additive`), and `random-nas`,
+`one-shot`, `big-nas` and `once-for-all` look at many networks under weights that are trained for it (`screening`). `enas` has a
+controller that is rewarded (`controller`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from nas.gradient.protocol import Found, GradientProblem, MakeGradient
 __all__ = ["REGISTRY", "Found", "GradientProblem", "names"]
 
 REGISTRY: Registry[MakeGradient] = Registry(
-    "gradient", "nas.gradient", attribute="GRADIENT", skip=("protocol", "machine", "parts", "additive", "controller")
+    "gradient",
+    "nas.gradient",
+    attribute="GRADIENT",
+    skip=("protocol", "machine", "parts", "additive", "controller", "screening"),
 )
 
 #: Names that are announced to other programs, and not part of this version.

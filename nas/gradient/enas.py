@@ -13,7 +13,7 @@ from nas.gradient.controller.reward import Reward, targets_of
 from nas.gradient.controller.settings import Settings, check
 from nas.gradient.machine.reading import cost_scale
 from nas.gradient.parts.protocol import Reference
-from nas.gradient.protocol import Diverged, Found, GradientProblem, all_costs, no_descent, single_path
+from nas.gradient.protocol import Diverged, Found, GradientProblem, all_costs, no_descent
 
 
 def enas(
@@ -93,4 +93,4 @@ def enas(
             )
 
 
-GRADIENT = single_path(no_descent(all_costs(enas)))
+GRADIENT = no_descent(all_costs(enas))

@@ -26,9 +26,7 @@ __all__ = [
     "Priced",
     "all_costs",
     "descends",
-    "mixes",
     "no_descent",
-    "single_path",
     "takes_all",
     "wanted_by",
     "wants",
@@ -152,23 +150,6 @@ def no_descent(make: _Make) -> _Make:
 def descends(make: Any) -> bool:
     """Whether a strategy descends costs; those that are marked by `no_descent` do not."""
     return make not in _SOLVERS
-
-
-_SINGLE: set[Any] = set()
-
-
-def single_path(make: _Make) -> _Make:
-    """Mark a strategy that runs one network at a time (`forward_path`), and mixes none by gates.
-
-    It is for all spaces whose networks share weights, and for all kinds of weights.
-    """
-    _SINGLE.add(make)
-    return make
-
-
-def mixes(make: Any) -> bool:
-    """Whether networks must be such that gates can mix them; for strategies marked by `single_path` they need not."""
-    return make not in _SINGLE
 
 
 _WANTS: dict[Any, dict[str, Any]] = {}

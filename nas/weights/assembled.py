@@ -29,16 +29,15 @@ from profiler.assembly import INPUT, Assembly, Block
 
 #: Most parameters of one supernet; in training each takes 12 bytes, with its gradient and momentum.
 MOST_PARAMETERS = 400_000_000
-#: In place of each gene of a genome: all blocks of the mixed form.
-MIXED = -1
 
 
 class AssembledSupernet(nn.Module):
     """All networks of a space with shared weights, made when a network first needs them.
 
     Initial weights depend on the seed, the place and the kind of block alone, so it does not matter in which order
-    networks are run. `grown` holds the genomes that brought new blocks, and `MIXED` where a mixture brought all of the
-    mixed form; it is part of `state_dict`, and a supernet that takes a state makes the same blocks in the same order.
+    networks are run. `grown` holds the genomes that brought new blocks; it is part of `state_dict`, and a supernet that
+    takes a state makes the same blocks in the same order. The first gates that are not one-hot bring the blocks of all
+    options at once; a genome of -1 stands for them.
 
     Args:
         space: whose networks; all it needs to say is `assembly`.
@@ -87,7 +86,7 @@ class AssembledSupernet(nn.Module):
             elif form.in_a_row:
                 row = iter(assembly.blocks)
         else:
-            self._grow_all(form)
+            self._grow_mixed(form)
         values = {INPUT: inputs}
         for place in form.places:
             found = []
@@ -136,10 +135,24 @@ class AssembledSupernet(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Make the blocks of genomes `(n, d)`, in order; torch then fills in their weights."""
         for arch in state.tolist():
-            if MIXED in arch:
-                self._grow_all(mixing.of(self.space))
+            if tuple(arch) == self._all:
+                self._grow_mixed(mixing.of(self.space))
             else:
                 self._grow(np.array(arch, dtype=np.int64))
+
+    @property
+    def _all(self) -> tuple[int, ...]:
+        """What stands in `grown` for the blocks of all options."""
+        return (-1,) * len(self.space.choices)
+
+    def _grow_mixed(self, form: Mixture) -> None:
+        """The blocks of all options; those that are new are made."""
+        if self._all in self.grown:
+            return
+        for term in (term for place in form.places for term in place.terms):
+            if term.block is not None:
+                self._module(term.block)
+        self.grown.append(self._all)
 
     def _grow(self, arch: Archs) -> Assembly:
         """The network's blocks; those that are new are made."""
@@ -150,15 +163,6 @@ class AssembledSupernet(nn.Module):
         if len(self.blocks) > before:
             self.grown.append(tuple(int(gene) for gene in arch))
         return assembly
-
-    def _grow_all(self, form: Mixture) -> None:
-        """All blocks of the mixed form; those that are new are made."""
-        before = len(self.blocks)
-        for term in (term for place in form.places for term in place.terms):
-            if term.block is not None:
-                self._module(term.block)
-        if len(self.blocks) > before:
-            self.grown.append((MIXED,) * len(self.space.choices))
 
     def _module(self, block: Block, *, keep: bool = True) -> nn.Module:
         """The block's module; one that is new has initial weights, and is kept or not."""

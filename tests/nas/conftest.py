@@ -6,8 +6,16 @@ import pytest
 import nas
 import predictors
 import profiler
-from device_profiles.profile import load
+from device_profiles.profile import load, to_plain
 from nas.spaces.export import subject
+from predictors import registry
+from predictors.card import Card
+from predictors.encoding import CostTable
+from predictors.encodings import Tabulated
+from predictors.genes import numbered
+from predictors.predictor import Predictor
+from predictors.testing import graphs
+from profiler.conditions import conditions_of
 
 SMALL = "nasbench201:cells=1,channels=4,resolution=8"
 
@@ -49,6 +57,39 @@ def fitted(place, space, target, *, networks, rounds):
 def latency(tmp_path_factory, cache, small, fake):
     """The folder of a predictor that was fitted on 12 measured networks."""
     return fitted(tmp_path_factory.mktemp("latency"), small, fake, networks=12, rounds=5)
+
+
+@pytest.fixture(scope="session")
+def mobile():
+    """A hierarchy with an order in all its genes, of 324 networks."""
+    return nas.spaces.load("mobilenetv3:stages=1,layers=2,width=25,resolution=16,smallest=8,step=8,classes=10")
+
+
+@pytest.fixture(scope="session")
+def mobile_latency(tmp_path_factory, mobile, fake):
+    """The folder of a predictor of its networks: a table of a nanosecond for each multiply-accumulate, not measured."""
+    archs = numbered(np.arange(mobile.size), mobile.choices)
+    costs = np.exp(mobile.features(archs)[:, -1]).reshape(mobile.choices) / 1e6
+    table = CostTable(mobile.choices, (tuple(range(len(mobile.choices))),), (costs,), low=0.9 * costs, high=1.1 * costs)
+    kernels, networks = graphs.learned("latency", "fake")
+    model = registry.get("linear").fit(kernels, networks)
+    card = Card(
+        predictor="linear",
+        cost="latency",
+        unit="ms",
+        target="fake",
+        profile=to_plain(fake),
+        conditions=conditions_of(fake).to_plain(),
+        space=mobile.spec,
+        choices=mobile.choices,
+        trained_on=networks.ids,
+        kernels=len(kernels.operators),
+        device_s=1.0,
+        half_width=model.half_width,
+    )
+    folder = tmp_path_factory.mktemp("mobile-latency") / "predictor"
+    Predictor(card, model, Tabulated(table, "ms")).save(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ from device_profiles.errors import UsageError
 from nas import testing
 from nas.gradient.additive import scores as scoring
 from nas.gradient.additive.choosing import Chooser
-from nas.gradient.additive.costs import Affine, affine, one_hot
+from nas.gradient.additive.costs import Affine, affine
 from nas.gradient.additive.knapsack import Knapsack, Limits
 from nas.gradient.blockwise import blockwise
+from nas.gradient.parts.costs import one_hot
 from nas.gradient.protocol import Diverged, Priced
 from nas.testing import gradients as kit
 from predictors.differentiable.surface import Surface

@@ -20,7 +20,7 @@ from nas.gradient.controller.run import Run
 from nas.gradient.controller.settings import Settings
 from nas.gradient.enas import enas
 from nas.gradient.parts.protocol import Reference
-from nas.gradient.protocol import Diverged, GradientProblem, Priced, descends, mixes, takes_all
+from nas.gradient.protocol import Diverged, GradientProblem, Priced, descends, takes_all
 from nas.loop.checks import check_gradients
 from nas.loop.priced import priced
 from nas.objectives import Constraint, Objective, Values
@@ -200,8 +200,7 @@ def test_it_holds_to_the_kit():
 
 def test_it_is_marked_as_what_it_is():
     made_by = gradient.REGISTRY.get("enas")
-    assert takes_all(made_by) and not descends(made_by) and not mixes(made_by)
-    assert mixes(gradient.REGISTRY.get("gdas"))
+    assert takes_all(made_by) and not descends(made_by)
 
 
 def test_settings_are_those_of_the_function():

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from nas.arrays import Archs, Floats
-from nas.gradient.additive.costs import Affine, one_hot
+from nas.gradient.additive.costs import Affine
 from nas.gradient.additive.knapsack import Knapsack, Limits
+from nas.gradient.parts.costs import one_hot
 from nas.gradient.protocol import GradientProblem
 
 #: How often limits are tightened by what true costs are beyond them, and how many networks, those without a function

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.arrays import Archs, Floats
+from nas.gradient.parts.costs import one_hot
 from nas.gradient.protocol import DifferentiableCost, GradientProblem
 from nas.streams import stream
 
@@ -31,18 +32,6 @@ class Affine:
         """The sum for `(n, d)` architectures, `(n,)`, in the cost's unit."""
         rows = [part[archs[:, gene]] for gene, part in enumerate(self.parts)]
         return np.asarray(np.sum(rows, axis=0), dtype=np.float64)
-
-
-def one_hot(cost: DifferentiableCost, archs: Archs, choices: tuple[int, ...]) -> Floats:
-    """The predicted cost of `(n, d)` architectures, `(n,)`: that of probabilities which are 0 and 1."""
-    import torch
-
-    rows = [
-        torch.nn.functional.one_hot(torch.from_numpy(np.ascontiguousarray(archs[:, gene])), options).double()
-        for gene, options in enumerate(choices)
-    ]
-    with torch.no_grad():
-        return np.asarray(cost(rows).numpy(), dtype=np.float64)
 
 
 def affine(problem: GradientProblem, cost: DifferentiableCost, around: Archs) -> Affine:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nas.arrays import Archs, Floats
-from nas.gradient.parts.probing import by_batch_statistics
 from nas.gradient.protocol import GradientProblem
 from nas.streams import stream
-from nas.weights.devices import device_of
-from nas.weights.training import loss_of, minibatch
+from nas.weights.paths import Paths
+from nas.weights.training import minibatch
 
 
 @dataclass(frozen=True)
@@ -113,18 +110,8 @@ def _losses(problem: GradientProblem, groups: list[Archs], batch: int) -> tuple[
 
 
 def _judge(problem: GradientProblem, batch: int) -> Callable[[Archs], float]:
-    """A function of one architecture `(d,)`: its loss on one validation batch, by statistics of the batch.
-
-    Shared weights are a copy.
-    """
-    supernet: Any = copy.deepcopy(problem.supernet())
-    place = device_of(supernet)
+    """A function of one architecture `(d,)`: its loss on one validation batch, as `nas.weights.paths` has it."""
     data = problem.data()
+    paths = Paths.of(problem.supernet(), data)
     inputs, targets = minibatch(data.valid, batch, stream(problem.seed, "blockwise.batch"))
-    inputs, targets = inputs.to(place), targets.to(place)
-
-    def judge(arch: Archs) -> float:
-        outputs = by_batch_statistics(supernet, lambda: supernet.forward_path(inputs, arch))
-        return float(loss_of(data, outputs, targets))
-
-    return judge
+    return lambda arch: paths.loss(arch, inputs, targets)

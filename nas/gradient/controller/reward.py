@@ -10,7 +10,7 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
-from nas.gradient.additive.costs import one_hot
+from nas.gradient.parts.costs import one_hot
 from nas.gradient.parts.protocol import Reference
 from nas.gradient.protocol import GradientProblem
 

@@ -12,10 +12,10 @@ from nas.gradient.controller.network import Controller, reinforce
 from nas.gradient.controller.reward import Reward, quality
 from nas.gradient.controller.settings import Settings
 from nas.gradient.machine.run import LARGEST_SKIPPED
-from nas.gradient.parts.probing import by_batch_statistics
 from nas.gradient.protocol import GradientProblem
 from nas.streams import stream, torch_seed
 from nas.weights.devices import device_of
+from nas.weights.paths import by_batch_statistics
 from nas.weights.training import adopt, loss_of, minibatch
 
 if TYPE_CHECKING:

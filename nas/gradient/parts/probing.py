@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,24 +22,6 @@ def undisturbed(supernet: Any) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in kept:
                 buffer.copy_(before)
-
-
-def by_batch_statistics(supernet: Any, forward: Callable[[], Tensor]) -> Tensor:
-    """What `forward` of a supernet gives, `(batch, ...)`, where normalisation takes the statistics of the batch alone.
-
-    A network of its own would have others than the supernet has kept, which are means over all networks. Nothing is
-    dropped, and no gradients are kept. Source: Bender et al., ICML 2018, section 3.3.
-    """
-    import torch
-
-    while True:  # once more where blocks were made, as they are when they are needed: they drop nothing either
-        modules = list(supernet.modules())
-        for module in modules:
-            module.training = isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-        with torch.no_grad():
-            found = forward()
-        if len(list(supernet.modules())) == len(modules):
-            return found
 
 
 def gradients(loss: Tensor, tensors: Sequence[Tensor], **options: Any) -> list[Tensor]:

@@ -3,7 +3,7 @@
 Example:
     >>> from nas.weights import trainers
     >>> trainers.names()
-    ('fair', 'uniform')
+    ('fair', 'path-dropout', 'sandwich', 'shrinking', 'uniform')
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -46,3 +46,21 @@ class SupernetTrainer(Protocol):
 
     def __call__(self, turn: Turn) -> None:
         """Run paths of the supernet on the minibatch, and add the gradients of their losses."""
+
+
+_MIXES: set[Any] = set()
+_Trainer = TypeVar("_Trainer", bound=Callable[[Turn], None])
+
+
+def mixes(trainer: _Trainer) -> _Trainer:
+    """Mark a trainer that runs options of a gene together, by `Supernet.forward_mixed`.
+
+    A search refuses it, before anything is written, where networks of the space cannot be mixed by gates.
+    """
+    _MIXES.add(trainer)
+    return trainer
+
+
+def needs_mixed(trainer: Any) -> bool:
+    """Whether a trainer is marked by `mixes`."""
+    return trainer in _MIXES
