@@ -48,6 +48,10 @@ _CHILDREN: dict[str, int] = {
     "blockwise.references": 26,
     "blockwise.batch": 27,
     "blockwise.samples": 28,
+    "weights.hypernetwork": 40,
+    "perturbed.networks": 41,
+    "perturbed.batch": 42,
+    "perturbed.steps": 43,
 }
 
 
