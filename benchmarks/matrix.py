@@ -75,10 +75,20 @@ def blends(space: Space) -> bool:
     return True
 
 
+def generates(space: Space) -> bool:
+    """Whether hypernetworks make weights for its networks, each run alone, tried."""
+    arch = space.sample(1, np.random.default_rng(0))[0]
+    inputs = torch.cat([inputs_of(space.assembly(arch), seed) for seed in (0, 1)])
+    for kind in ("ghn", "smash"):
+        supernets.of(space, kind=kind).forward_path(inputs, arch).sum().backward()
+    return True
+
+
 @cache
 def matrix() -> str:
     """The table, as Markdown."""
-    paths = [name for name in nas.gradient.names() if name in ("blockwise", "gdas", "proxyless-rl")]
+    paths = [name for name in nas.gradient.names() if name in ("gdas", "proxyless-rl")]
+    alone = [name for name in nas.gradient.names() if name in ("blockwise", "ghn", "smash")]
     heads = [
         "space",
         "genomes",
@@ -86,7 +96,8 @@ def matrix() -> str:
         "shared weights",
         "trained",
         f"gradients by one path: {', '.join(paths)}",
-        f"by mixtures: {len(nas.gradient.names()) - len(paths)} others",
+        f"by mixtures: {len(nas.gradient.names()) - len(paths) - len(alone)} others",
+        f"one network at a time, or generated weights: {', '.join(alone)}",
         "measured, exported",
         "predicted at speed",
     ]
@@ -96,7 +107,7 @@ def matrix() -> str:
         whole = isinstance(space, Space)
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
-        answers = (whole, shares_weights(small), trains(small), mixes(small), blends(small), whole)
+        answers = (whole, shares_weights(small), trains(small), mixes(small), blends(small), generates(small), whole)
         speed = "table" if space.size <= TABLE_LIMIT else "walked" if name in WALKED else "yes"
         lines.append([f"`{name}`", size, *("yes" if answer else "-" for answer in answers), speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

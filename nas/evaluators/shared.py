@@ -188,9 +188,9 @@ class SharedKind:
         trainer = str(context.settings.get("trainer", TrainingPlan.trainer))
         trainers.REGISTRY.get(trainer)
         kind = str(context.settings.get("weights", TrainingPlan.weights))
-        kinds.REGISTRY.get(kind)
+        learned = kinds.plan_of(kinds.REGISTRY.get(kind))
         steps = context.settings.get("train_steps", TrainingPlan.steps)
-        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind)
+        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, **learned)
         identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)

@@ -3,7 +3,8 @@
 Each is one file here that defines `GRADIENT(problem, **settings)`, which yields architectures (see `protocol`). What it
 finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
 finds. Those of this package are presets of one machine (`machine`) with parts that can be exchanged (`parts`), but for
-`blockwise`, which descends nothing and solves exactly for sums of what options add (`additive`).
+three that descend nothing: `blockwise` solves exactly for sums of what options add (`additive`), `ghn` and `smash` rank
+random networks by weights that a hypernetwork makes, and change the best.
 """
 
 from __future__ import annotations

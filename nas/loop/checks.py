@@ -12,7 +12,7 @@ from nas import gradient, strategies
 from nas.evaluators import Evaluator
 from nas.evaluators.predicted import Predicted
 from nas.evaluators.protocol import OwnsWeights
-from nas.gradient.protocol import takes_all
+from nas.gradient.protocol import descends, takes_all
 from nas.isolation import apart
 from nas.isolation.space_parts import Parts
 from nas.loop import guard
@@ -59,7 +59,8 @@ def check_gradients(plan: SearchPlan, evaluators: tuple[Evaluator, ...], constra
                 f"strategy {name!r} needs an objective with shared weights and a predicted one",
                 hint="--objective accuracy --data digits --objective latency:DIR, or perplexity of text and pairs.",
             )
-        next(one for one in evaluators if isinstance(one, OwnsWeights)).require_mixed()
+        if descends(gradient.REGISTRY.get(name)):
+            next(one for one in evaluators if isinstance(one, OwnsWeights)).require_mixed()
         if takes_all(gradient.REGISTRY.get(name)):
             continue
         lower = [str(one) for one in constraints if one.name in priced and not one.upper]

@@ -23,8 +23,8 @@ class ConvolutionalHypernetwork(nn.Module):
     3x3 convolutions whose outputs are joined to what they read (a DenseNet without norms), then one to all weights of a
     place, which is 1x1.
 
-    Source: Brock et al., "SMASH", ICLR 2018, section 3.2 and appendix; the paper's has 22 layers, for networks of one
-        form. First weights as in Chang, Flokas & Lipson, "Principled weight initialization for hypernetworks", ICLR
+    Source: Brock et al., "SMASH", ICLR 2018, section 3.2; that of their code has more than 20 layers, for networks of
+        one form. First weights as in Chang, Flokas & Lipson, "Principled weight initialization for hypernetworks", ICLR
         2020, section 4; for that features of a place are normalised before the last layer.
 
     Args:
@@ -55,8 +55,9 @@ class ConvolutionalHypernetwork(nn.Module):
         found: dict[int, Tensor] = {}
         for (matrix, height, width), numbers in alike.items():
             parts = [features[where[n].row : where[n].row + where[n].rows, : where[n].columns] for n in numbers]
+            sizes = [len(part) * part.shape[1] for part in parts]
             made = self._weights(torch.cat([part.flatten(0, 1) for part in parts]), matrix, height, width)
-            for number, one in zip(numbers, made.split([len(part) * part.shape[1] for part in parts]), strict=True):
+            for number, one in zip(numbers, torch.split(made, sizes), strict=True):
                 found[number] = _placed(graph.slots[number], where[number], one)
         return [found[number] for number in range(len(where))]
 
@@ -73,15 +74,15 @@ class ConvolutionalHypernetwork(nn.Module):
         """`(places, GROUP, GROUP or 1, height, width)`: of the last layer that alone is run which is needed."""
         shape, kept = (GROUP, GROUP, SIDE, SIDE), slice(None) if matrix else slice(0, 1)
         taken = (slice(None), kept, middle(height), middle(width))
-        weight, shift = self.last.weight.unflatten(0, shape)[taken], self.last.bias.unflatten(0, shape)[taken]
-        found: Tensor = functional.linear(features, weight.flatten(0, 3), shift.flatten())
-        return found.unflatten(1, weight.shape[:4])
+        weight, shift = self.last.weight.reshape(*shape, -1)[taken], self.last.bias.reshape(shape)[taken]
+        found = functional.linear(features, weight.flatten(0, 3), shift.flatten())
+        return found.reshape(-1, *weight.shape[:4])
 
 
 def _placed(slot: Slot, place: Place, made: Tensor) -> Tensor:
     """Weights of a slot from those of its places, `(places, GROUP, GROUP or 1, height, width)`."""
     if place.matrix:
-        groups = made.unflatten(0, (place.rows, place.columns)).permute(0, 2, 1, 3, 4, 5)
+        groups = made.reshape(place.rows, place.columns, *made.shape[1:]).permute(0, 2, 1, 3, 4, 5)
         whole = groups.flatten(2, 3).flatten(0, 1)
     else:
         whole = made.flatten(0, 1)

@@ -8,10 +8,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nas.weights.hyper.graph_network import NodeFeatures
 from nas.weights.hyper.graphs import Graph, Slot
-from nas.weights.hyper.scaling import repeated, scaled
+from nas.weights.hyper.scaling import repeated, scaled, signs
 from nas.weights.hyper.tracing import SHIFT
 
 #: Channels and sides of a tile. Source: 64 by 64 by 11 by 11 in Knyazev et al., NeurIPS 2021; spaces here have kernels
@@ -78,7 +79,10 @@ class TileDecoder(nn.Module):
 
     Source: Knyazev et al., NeurIPS 2021, section 4.3, and their code (4 and 8 times as many channels as a state has).
         First weights: what comes out has a mean square of 1, as in Chang, Flokas & Lipson, "Principled weight
-        initialization for hypernetworks", ICLR 2020, section 4, so that scaling by fan-in gives what it promises.
+        initialization for hypernetworks", ICLR 2020, section 4, so that scaling by fan-in gives what it promises. For
+        that features of each place of a kernel have signs of their own, fixed once and for all, which the papers do not
+        have: features behind a rectifier are alike at all places, kernels would begin as blurs, and what smooth images
+        give would grow at each layer.
 
     Args:
         width: of a state.
@@ -89,6 +93,8 @@ class TileDecoder(nn.Module):
         self.spread = nn.Linear(width, 4 * width * SIDE * SIDE)
         self.middle = nn.Linear(4 * width, 8 * width)
         self.last = nn.Linear(8 * width, TILE * TILE)
+        self.turned: Tensor
+        self.register_buffer("turned", signs(SIDE * SIDE, 8 * width, 0), persistent=False)
         _start(self.spread, 1.0)
         _start(self.middle, 2.0)
         _start(self.last, 2.0)
@@ -96,15 +102,16 @@ class TileDecoder(nn.Module):
     def forward(self, states: Tensor, sides: tuple[int, ...]) -> Tensor:
         """Parts of tiles, `(k, *sides)`, from states `(k, width)`; kernels are the middle of a tile."""
         out, read, height, width = sides
-        rows, columns = middle(height), middle(width)
-        spread = self.spread.weight.unflatten(0, (-1, SIDE, SIDE))[:, rows, columns].flatten(0, 2)
-        shift = self.spread.bias.unflatten(0, (-1, SIDE, SIDE))[:, rows, columns].flatten()
-        hidden = nn.functional.linear(states, spread, shift).relu().unflatten(1, (-1, height * width))
-        hidden = self.middle(hidden.transpose(1, 2)).relu()
-        last = self.last.weight.unflatten(0, (TILE, TILE))[:out, :read].flatten(0, 1)
-        shift = self.last.bias.unflatten(0, (TILE, TILE))[:out, :read].flatten()
-        tiles: Tensor = nn.functional.linear(hidden, last, shift).transpose(1, 2)
-        return tiles.unflatten(1, (out, read)).unflatten(3, (height, width))
+        rows, columns, count = middle(height), middle(width), len(states)
+        spread = self.spread.weight.reshape(-1, SIDE, SIDE, states.shape[1])[:, rows, columns].flatten(0, 2)
+        shift = self.spread.bias.reshape(-1, SIDE, SIDE)[:, rows, columns].flatten()
+        hidden = functional.linear(states, spread, shift).relu().reshape(count, -1, height * width)
+        turned = self.turned.reshape(SIDE, SIDE, -1)[rows, columns].flatten(0, 1)
+        hidden = self.middle(hidden.transpose(1, 2)).relu() * turned
+        last = self.last.weight.reshape(TILE, TILE, -1)[:out, :read].flatten(0, 1)
+        shift = self.last.bias.reshape(TILE, TILE)[:out, :read].flatten()
+        tiles = functional.linear(hidden, last, shift).transpose(1, 2)
+        return tiles.reshape(count, out, read, height, width)
 
 
 def clipped(slot: Slot) -> tuple[int, int, int, int]:

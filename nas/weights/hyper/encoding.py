@@ -1,8 +1,8 @@
 """A network as one binary image: rows and columns are groups of channels that its weights write and read.
 
 Source: Brock, Lim, Ritchie & Weston, "SMASH: one-shot model architecture search through hypernetworks", ICLR 2018,
-    section 3.2: the place of a number in the encoding is the place of the weights that it is for, and the encoding has a
-    plane for each choice of an operator, and for each memory bank that is read or written.
+    section 3.2: the place of a number in the encoding is the place of the weights that it is for, and the encoding has
+    a plane for each choice of an operator, and for each memory bank that is read or written.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from nas.weights.hyper.tracing import OPERATORS, ROLES
 
 #: Channels of a group: a place of the image stands for so many by so many weights.
 GROUP = 16
-#: Bits of numbers of blocks, of slots in a block, and of groups; steps of a scale of channels, each twice the one before.
+#: Bits of numbers of blocks, of slots in a block, and of groups; steps of a scale of channels, each a doubling.
 _BLOCKS, _SLOTS, _GROUPS, _SCALE = 10, 8, 8, 12
 #: Kernels have a plane for each side up to this; larger ones have the last.
 _KERNELS = 7
-#: Blocks that are read have a plane by how far back they stand; those farther have the last, the network's input its own.
+#: Blocks that are read have a plane by how far back they stand; farther ones the last, the network's input its own.
 _BACK = 8
 #: Planes of an image.
-PLANES = len(ROLES) + 2 * len(OPERATORS) + 2 * _KERNELS + 2 * _SCALE + _BLOCKS + _SLOTS + 1 + _BACK + 1 + 2 * _GROUPS + 2
+PLANES = (
+    len(ROLES) + 2 * len(OPERATORS) + 2 * _KERNELS + 2 * _SCALE + _BLOCKS + _SLOTS + 1 + _BACK + 1 + 2 * _GROUPS + 2
+)
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,18 @@ def _code(graph: Graph, slot: Slot, number: int) -> NDArray[np.float32]:
 
 
 def _one_of(count: int, chosen: int) -> NDArray[np.float32]:
-    return (np.arange(count) == chosen).astype(np.float32)
+    found: NDArray[np.float32] = (np.arange(count) == chosen).astype(np.float32)
+    return found
 
 
 def _up_to(channels: int) -> NDArray[np.float32]:
     """A thermometer: 1 for each power of two that there are as many channels as."""
-    return (2 ** np.arange(_SCALE) <= channels).astype(np.float32)
+    found: NDArray[np.float32] = (2 ** np.arange(_SCALE) <= channels).astype(np.float32)
+    return found
 
 
 def _bits(numbers: NDArray[np.int64], count: int) -> NDArray[np.float32]:
     """Binary digits, `(n, count)`, the lowest first."""
-    return (numbers[:, None] >> np.arange(count) & 1).astype(np.float32)
+    digits = numbers[:, None] >> np.arange(count)
+    found: NDArray[np.float32] = np.asarray(digits & 1, dtype=np.float32)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from profiler.assembly import INPUT, Assembly, Block
 
 #: Graphs and blocks that are kept: a graph of 1500 nodes has 18 MB, a block without weights some 50 KB.
 _GRAPHS, _BLOCKS = 64, 4096
+
+_Key = TypeVar("_Key")
+_Made = TypeVar("_Made")
 
 
 class GeneratedWeights(nn.Module):
@@ -78,7 +81,7 @@ class GeneratedWeights(nn.Module):
         network = assembly.to_module().to(self.here.device)
         with torch.no_grad():
             for block, own in zip(assembly.blocks, weights, strict=True):
-                module: Any = network.blocks[block.name]  # type: ignore[index, union-attr]
+                module: Any = network.blocks[block.name]  # type: ignore[index]
                 for name, tensor in own.items():
                     module.get_parameter(name).copy_(tensor)
         return network.train(self.training)
@@ -116,7 +119,7 @@ class GeneratedWeights(nn.Module):
         return other.to(self.here.device).train(self.training)
 
 
-def _kept(store: OrderedDict[Any, Any], key: Any, most: int, make: Callable[[], Any]) -> Any:
+def _kept(store: OrderedDict[_Key, _Made], key: _Key, most: int, make: Callable[[], _Made]) -> _Made:
     """What is in a store, or is made and put there; of too many the one that was longest not asked for goes."""
     if key in store:
         store.move_to_end(key)

@@ -43,7 +43,7 @@ class NodeFeatures(nn.Module):
         return found
 
 
-def _shapes(graph: Graph) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _shapes(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     """Steps of channels out and in, and sides of kernels, each `(n, 2)`; 0 where there is no parameter."""
     largest: dict[int, Slot] = {}
     for slot in graph.slots:
@@ -62,8 +62,8 @@ class GatedGraphNetwork(nn.Module):
 
     Nodes of one level do not hear of each other, and are taken at once; that gives what one by one gives.
 
-    Source: Zhang, Ren & Urtasun, ICLR 2019, section 4.2, equations 3 and 4 (forward-backward propagation through a gated
-        recurrent unit); Knyazev et al., NeurIPS 2021, section 4.2, equation 4 (virtual edges, weighed by one over the
+    Source: Zhang, Ren & Urtasun, ICLR 2019, section 4.2, equations 3 and 4 (forward-backward propagation through a
+        gated recurrent unit); Knyazev et al., NeurIPS 2021, section 4.2, equation 4 (virtual edges, weighed by one over the
         distance, with messages of their own). One round, as in both.
 
     Args:
@@ -103,7 +103,7 @@ class GatedGraphNetwork(nn.Module):
         return torch.cat(new)[back]
 
 
-def weighed(order: Order) -> Sequence[np.ndarray]:  # type: ignore[type-arg]
+def weighed(order: Order) -> Sequence[np.ndarray]:
     """Weights of edges, and of virtual edges, each `(n, n)`, from the node of the column to that of the row."""
     distances = order.distances
     far = np.where(distances > 1, 1.0 / np.maximum(distances, 1), 0.0)

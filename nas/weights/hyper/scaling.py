@@ -16,12 +16,12 @@ from nas.weights.hyper.tracing import SCALE, SHIFT, TABLE
 def scaled(slot: Slot, raw: Tensor) -> Tensor:
     """Weights of a slot, from numbers in its shape whose mean square is about 1.
 
-    What is multiplied with `n` inputs is divided by the square root of `n / gain`, so that what comes out is as large as
-    what goes in; scales are in 0..2, shifts in -1..1; tables stay as they are.
+    What is multiplied with `n` inputs is divided by the square root of `n / gain`, so that what comes out is as large
+    as what goes in; scales are in 0..2, shifts in -1..1; tables stay as they are.
 
     Source: Knyazev et al., "Parameter prediction for unseen deep architectures", NeurIPS 2021, section 4.3 (operation-
-        dependent normalisation), and the functions of their code. There the gain is 2 for what a rectifier follows; here
-        for what reads rectified values, as in He et al., ICCV 2015, section 2.2.
+        dependent normalisation), and the functions of their code. There the gain is 2 for what a rectifier follows;
+        here for what reads rectified values, as in He et al., ICCV 2015, section 2.2.
     """
     if slot.role == SCALE:
         return 2.0 * torch.sigmoid(0.5 * raw)
@@ -41,9 +41,7 @@ def repeated(tile: Tensor, sides: tuple[int, int, int, int], corner: int) -> Ten
     """
     for axis, (have, want) in enumerate(zip(tile.shape, sides, strict=True)):
         if have < want:
-            tile = tile.index_select(
-                axis, torch.arange(want, device=tile.device).remainder(have)
-            )
+            tile = tile.index_select(axis, torch.arange(want, device=tile.device).remainder(have))
     out, read = sides[:2]
     if max(out, read) <= corner:
         return tile

@@ -1,7 +1,7 @@
 """Weights by a graph hypernetwork: a gated graph network over a network's operators tells the weights of each.
 
-Source: Zhang, Ren & Urtasun, "Graph hypernetworks for neural architecture search", ICLR 2019; Knyazev, Drozdzal, Taylor &
-    Romero-Soriano, "Parameter prediction for unseen deep architectures" (GHN-2), NeurIPS 2021, sections 3 and 4.
+Source: Zhang, Ren & Urtasun, "Graph hypernetworks for neural architecture search", ICLR 2019; Knyazev, Drozdzal, Taylor
+    & Romero-Soriano, "Parameter prediction for unseen deep architectures" (GHN-2), NeurIPS 2021, sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.spaces.protocol import Space
+from nas.weights.kinds.protocol import trained_by
 
 #: Of a node's state, as in both papers.
 _WIDTH = 32
@@ -23,4 +24,4 @@ def ghn(space: Space, *, seed: int = 0) -> Any:
     return generated(space, "ghn", seed, lambda: GraphHypernetwork(GatedGraphNetwork(_WIDTH), _WIDTH))
 
 
-WEIGHTS = ghn
+WEIGHTS = trained_by(optimiser="adamw", rate=0.001)(ghn)

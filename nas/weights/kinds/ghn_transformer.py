@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.spaces.protocol import Space
+from nas.weights.kinds.protocol import trained_by
 
 #: Of a node's state.
 _WIDTH = 64
@@ -23,4 +24,4 @@ def ghn_transformer(space: Space, *, seed: int = 0) -> Any:
     return generated(space, "ghn-transformer", seed, lambda: GraphHypernetwork(GraphTransformer(_WIDTH), _WIDTH))
 
 
-WEIGHTS = ghn_transformer
+WEIGHTS = trained_by(optimiser="adamw", rate=0.001)(ghn_transformer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from nas.spaces.protocol import Space
 
@@ -24,3 +25,22 @@ class MakeWeights(Protocol):
         Raises:
             UsageError: networks of the space cannot have such weights.
         """
+
+
+_PLANS: dict[Any, dict[str, Any]] = {}
+_Make = TypeVar("_Make", bound=MakeWeights)
+
+
+def trained_by(**plan: Any) -> Callable[[_Make], _Make]:
+    """Mark a kind of weights by how a search trains it, as fields of `nas.weights.training.TrainingPlan`."""
+
+    def mark(make: _Make) -> _Make:
+        _PLANS[make] = plan
+        return make
+
+    return mark
+
+
+def plan_of(make: Any) -> dict[str, Any]:
+    """What a kind is marked with by `trained_by`."""
+    return dict(_PLANS.get(make, {}))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.spaces.protocol import Space
+from nas.weights.kinds.protocol import trained_by
 
 
 def smash(space: Space, *, seed: int = 0) -> Any:
@@ -25,4 +26,4 @@ def smash(space: Space, *, seed: int = 0) -> Any:
     return generated(space, "smash", seed, ConvolutionalHypernetwork)
 
 
-WEIGHTS = smash
+WEIGHTS = trained_by(optimiser="adamw", rate=0.001)(smash)
