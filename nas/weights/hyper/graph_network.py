@@ -63,8 +63,8 @@ class GatedGraphNetwork(nn.Module):
     Nodes of one level do not hear of each other, and are taken at once; that gives what one by one gives.
 
     Source: Zhang, Ren & Urtasun, ICLR 2019, section 4.2, equations 3 and 4 (forward-backward propagation through a
-        gated recurrent unit); Knyazev et al., NeurIPS 2021, section 4.2, equation 4 (virtual edges, weighed by one over the
-        distance, with messages of their own). One round, as in both.
+        gated recurrent unit); Knyazev et al., NeurIPS 2021, section 4.2, equation 4 (virtual edges, weighed by one over
+        the distance, with messages of their own). One round, as in both.
 
     Args:
         width: of a state.
