@@ -53,11 +53,13 @@ _CHILDREN: dict[str, int] = {
     "enas.noise": 72,  # then: the run, the step
     "screening.archs": 40,  # then: the round
     "screening.batch": 41,  # then: the round
+    "screening.changes": 47,
     "big-nas.coarse": 42,
     "big-nas.fine": 43,  # then: the round
     "once-for-all.pool": 44,
     "once-for-all.predictor": 45,
     "once-for-all.evolution": 46,  # then: the budget
+    "weights.hypernetwork": 50,
 }
 
 

@@ -223,8 +223,9 @@ class SharedKind:
         kind = str(context.settings.get("weights", TrainingPlan.weights))
         kinds.REGISTRY.get(kind)
         _require_trainer(trainer, context.space, kind)
+        learned = kinds.plan_of(kinds.REGISTRY.get(kind))
         steps = context.settings.get("train_steps", TrainingPlan.steps)
-        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits)
+        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits, **learned)
         identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)

@@ -4,7 +4,8 @@ Each is one file here that defines `GRADIENT(problem, **settings)`, which yields
 finds is judged by the same evaluators and ends in the same study and front as what a strategy that asks and tells
 finds. Those of this package are presets of one machine (`machine`) with parts that can be exchanged (`parts`), but for
 those that descend nothing: `blockwise` solves exactly for sums of what options add (`additive`), and `random-nas`,
-`one-shot`, `big-nas` and `once-for-all` look at many networks under weights that are trained for it (`screening`).
+`one-shot`, `big-nas` and `once-for-all` look at many networks under weights that are trained for it (`screening`);
+`ghn` and `smash` rank networks by weights that a hypernetwork makes.
 `enas` has a controller that is rewarded (`controller`).
 """
 

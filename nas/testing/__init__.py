@@ -12,6 +12,13 @@ from nas.testing.evaluators import check_evaluator
 from nas.testing.gradients import check_gradient
 from nas.testing.spaces import check_space
 from nas.testing.strategies import check_strategy
-from nas.testing.weights import check_shared_weights
+from nas.testing.weights import check_shared_weights, check_weights
 
-__all__ = ["check_evaluator", "check_gradient", "check_shared_weights", "check_space", "check_strategy"]
+__all__ = [
+    "check_evaluator",
+    "check_gradient",
+    "check_shared_weights",
+    "check_space",
+    "check_strategy",
+    "check_weights",
+]

@@ -33,4 +33,4 @@ def shapes(module: Any) -> dict[str, tuple[int, ...]]:
 
 def close(left: Any, right: Any) -> bool:
     """Whether outputs, of any shape, are equal up to rounding."""
-    return bool((left - right).abs().max() <= _TOLERANCE * max(float(right.abs().max()), 1.0))
+    return bool((left - right).abs().max() <= _TOLERANCE * max(float(right.detach().abs().max()), 1.0))

@@ -11,7 +11,7 @@ from nas import spaces
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
 from nas.testing.rules import close, inputs_of, require, shapes
-from nas.weights import supernets
+from nas.weights import kinds, supernets
 
 
 def check_shared_weights(space: Space | str, *, mixed: bool = True, kind: str = supernets.SHARED) -> None:
@@ -53,6 +53,93 @@ def check_shared_weights(space: Space | str, *, mixed: bool = True, kind: str = 
             require(
                 torch.equal(supernet.forward_path(inputs, arch), path), "subnet", "its weights are no copy: both change"
             )
+
+
+def check_weights(kind: str, space: Space | str) -> None:
+    """Hold a kind of weights to `nas.weights.kinds.protocol.MakeWeights`, on a space whose networks can have them.
+
+    Args:
+        kind: a registered one.
+        space: a space, or its spec; small options make the check fast.
+
+    Raises:
+        AssertionError: it breaks a rule; the message says which one, and how.
+    """
+    import torch
+
+    space = spaces.load(space) if isinstance(space, str) else space
+    make = kinds.REGISTRY.get(kind)
+    archs = space.sample(3, np.random.default_rng(5))
+    inputs = [torch.cat([inputs_of(space.assembly(arch), seed) for seed in (1, 2, 3)]) for arch in archs]
+    with torch.random.fork_rng(devices=[]):  # a supernet that a space brings itself takes torch's numbers
+        torch.default_generator.manual_seed(7)
+        supernet = make(space, seed=3)
+        require(supernet.training, "made in training mode", "it is in eval mode")
+        with torch.no_grad():
+            before = [supernet.forward_path(*one) for one in zip(inputs, archs, strict=True)]
+        torch.default_generator.manual_seed(7)
+        again = make(space, seed=3)
+        torch.default_generator.manual_seed(8)
+        other = make(space, seed=4)
+    for place in reversed(range(len(archs))):
+        with torch.no_grad():
+            outputs = again.forward_path(inputs[place], archs[place])
+            require(torch.equal(outputs, before[place]), "equal seeds", "give other networks, or the order counts")
+            away = other.forward_path(inputs[place], archs[place])
+            require(not torch.equal(away, before[place]), "other seeds", "give the same networks")
+    for one in zip(inputs, archs, strict=True):
+        _check_own(supernet, *one)
+    _check_learns(supernet, other, inputs, archs)
+
+
+def _check_own(supernet: Any, inputs: Any, arch: Archs) -> None:
+    """A network alone has a copy of all of its weights, and gives what its path gives."""
+    import torch
+
+    torch_state = torch.random.get_rng_state()
+    path = supernet.forward_path(inputs, arch)
+    require(
+        torch.equal(torch.random.get_rng_state(), torch_state) or _drops(supernet, arch),
+        "forward_path",
+        "it takes torch's random numbers, though the network drops nothing",
+    )
+    alone, twin = supernet.subnet(arch), supernet.subnet(arch)
+    require(alone.training == supernet.training, "subnet", "it is in another mode")
+    require(close(path, alone(inputs)), "subnet", f"{arch.tolist()} alone differs from its path, in training mode")
+    pairs = zip(alone.named_parameters(), twin.parameters(), strict=True)
+    left = [name for (name, one), two in pairs if not torch.equal(one, two)]
+    require(not left, "subnet", f"weights of {arch.tolist()} are not those of the supernet: {', '.join(left)}")
+    with torch.no_grad():
+        for parameter in alone.parameters():
+            parameter.zero_()
+    require(close(supernet.forward_path(inputs, arch), path), "subnet", "its weights are no copy: both change")
+
+
+def _drops(supernet: Any, arch: Archs) -> bool:
+    import torch
+
+    return any(isinstance(one, torch.nn.modules.dropout._DropoutNd) for one in supernet.subnet(arch).modules())
+
+
+def _check_learns(supernet: Any, fresh: Any, inputs: Any, archs: Archs) -> None:
+    """Gradients reach what is trained; its state, loaded, gives the same networks."""
+    import torch
+
+    for one in zip(inputs, archs, strict=True):
+        loss = supernet.forward_path(*one).square().mean()
+        require(loss.requires_grad, "gradients", "none reaches a parameter")
+        loss.backward()
+    reached = [one for one in supernet.parameters() if one.grad is not None and bool((one.grad != 0).any())]
+    require(reached, "gradients", "none reaches a parameter")
+    with torch.no_grad():
+        for parameter in reached:
+            parameter.sub_(0.01 * parameter.grad)
+    state = {name: value.clone() for name, value in supernet.state_dict().items()}
+    missing = fresh.load_state_dict(state, strict=False).missing_keys
+    require(not missing, "state_dict", f"{', '.join(missing)} is not in it")
+    for one in zip(inputs, archs, strict=True):
+        with torch.no_grad():
+            require(torch.equal(fresh.forward_path(*one), supernet.forward_path(*one)), "state_dict", "networks differ")
 
 
 def awaken(supernet: Any, inputs: Any, arch: Archs) -> None:

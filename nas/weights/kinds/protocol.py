@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from nas.spaces.protocol import Space
@@ -42,3 +43,21 @@ def mixable(make: _Make) -> _Make:
 def is_mixable(make: Any) -> bool:
     """Whether a kind is marked by `mixable`."""
     return make in _MIXABLE
+
+
+_PLANS: dict[Any, dict[str, Any]] = {}
+
+
+def trained_by(**plan: Any) -> Callable[[_Make], _Make]:
+    """Mark a kind of weights by how a search trains it, as fields of `nas.weights.training.TrainingPlan`."""
+
+    def mark(make: _Make) -> _Make:
+        _PLANS[make] = plan
+        return make
+
+    return mark
+
+
+def plan_of(make: Any) -> dict[str, Any]:
+    """What a kind is marked with by `trained_by`."""
+    return dict(_PLANS.get(make, {}))
