@@ -151,43 +151,53 @@ class _Run:
         return fresh
 
 
-def check_strategy(name: str, **settings: Any) -> None:
+#: Of the problems of a check that is not thorough, so many of each sort.
+_FEW = 2
+
+
+def check_strategy(name: str, *, thorough: bool = True, **settings: Any) -> None:
     """Hold a strategy to the seven rules of `nas.operators.protocol.Strategy`.
 
     Args:
         name: a registered name.
+        thorough: on all problems of the kit; else on some of each sort, for strategies that think for seconds.
         **settings: the strategy's own settings.
 
     Raises:
         AssertionError: a rule is broken; the message says which one, and on what problem.
         UsageError: there is no such strategy, or it does not take the settings.
     """
-    for case in (
+    few = None if thorough else _FEW
+    histories = (
+        _Case("a known objective and features", (6, 4, 3, 3), 2, informed=True),
+        _Case("equal networks", (5, 5, 5, 5), 2, canonical=lambda archs: np.sort(archs, axis=1)),
         _Case("two objectives", (5,) * 6, 2),
         _Case("one objective, genes of one option", (4, 1, 3, 2, 5), 1),
-        _Case("equal networks", (5, 5, 5, 5), 2, canonical=lambda archs: np.sort(archs, axis=1)),
         _Case("genomes without a network", (4, 3, 3, 2), 3, valid=lambda archs: archs[:, 0] > 0),
-        _Case("a known objective and features", (6, 4, 3, 3), 2, informed=True),
         _Case("five objectives, genes in an order", (9, 2, 30, 5), 5, ordered=True),
-    ):
+    )
+    for case in histories[:few]:
         _check_history(_Run(case, name, settings))
-    _check_batches(_Run(_Case("a large space", (5,) * 6, 2), name, settings))
-    for case in (
+    if thorough:
+        _check_batches(_Run(_Case("a large space", (5,) * 6, 2), name, settings))
+    small = (
         _Case("12 networks", (3, 2, 2), 2),
+        _Case("no network", (2, 2), 2, valid=lambda archs: np.zeros(len(archs), dtype=np.bool_)),
         _Case("10 networks of 27 genomes", (3, 3, 3), 1, canonical=lambda archs: np.sort(archs, axis=1)),
         _Case("8 networks of 12 genomes", (3, 2, 2), 3, valid=lambda archs: archs[:, 0] > 0),
         _Case("one network", (1, 1), 1),
-        _Case("no network", (2, 2), 2, valid=lambda archs: np.zeros(len(archs), dtype=np.bool_)),
-    ):
-        for batch in (1, 5, 50):
+    )
+    for case in small[:few]:
+        for batch in (1, 5, 50)[few or 0 :]:
             _check_exhaustion(_Run(case, name, settings), batch)
     twins = _Case("equal networks, some out", (5, 5, 5, 5), 2, canonical=lambda archs: np.sort(archs, axis=1))
     for case in (_Case("a large space, some out", (5,) * 6, 2), twins):
         _check_pending(_Run(case, name, settings))
     _check_last_pending(_Run(_Case("12 networks, some out", (3, 2, 2), 2), name, settings))
     _check_bounds(_Run(_Case("a bound that 1 in 30 networks keep", (5,) * 4, 2, bound=0.07), name, settings))
-    large = _Case("a bound in a large space", (9,) * 10, 2, valid=lambda archs: archs[:, 0] > 0, bound=0.06)
-    _check_bounds(_Run(large, name, settings))
+    if thorough:
+        large = _Case("a bound in a large space", (9,) * 10, 2, valid=lambda archs: archs[:, 0] > 0, bound=0.06)
+        _check_bounds(_Run(large, name, settings))
     _check_preferences(name, settings)
     try:
         strategies.create(name, choices=(2, 2), objectives=1, **settings, no_such_setting=1)

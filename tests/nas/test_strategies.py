@@ -23,13 +23,18 @@ def costs_of(archs):
     return ((archs[:, None, :] != CORNERS) * (1 + GENES)).sum(axis=2) / 55.0
 
 
-#: Half a minute each: their parts are held by tests of their own.
-SLOW = ("nat", "nsganetv2")
+#: Half a minute each on all problems.
+SLOW = ("auto", "nat", "nsganetv2")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names()])
 def test_every_strategy_conforms(name):
     testing.check_strategy(name)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_those_that_think_conform_on_some_problems(name):
+    testing.check_strategy(name, thorough=False)
 
 
 @pytest.mark.parametrize("settings", [{"population": 4}, {"population": 100, "crossover": 0.0, "mutation": 1.0}])

@@ -74,6 +74,7 @@ def test_a_device_like_the_sources_is_found(kind):
     assert rank(family(SPEEDS), kind) > 0.92
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPEEDS)
 def test_sources_of_other_kinds_do_not_hurt(kind):
     """On the mean over seeds: which ten are measured is luck."""
@@ -83,13 +84,14 @@ def test_sources_of_other_kinds_do_not_hurt(kind):
     assert helped > alone - 0.05
 
 
-@pytest.mark.parametrize("kind", SPEEDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if n else ()) for n, k in enumerate(SPEEDS)])
 def test_tables_that_mean_nothing_do_not_hurt(kind):
     rng = np.random.default_rng(0)
     shuffled = {name: (archs, rng.permutation(ms)) for name, (archs, ms) in family(SPEEDS).items()}
     assert rank(shuffled, kind) > rank({}, kind) - 0.05
 
 
+@pytest.mark.slow
 def test_partial_tables_help_as_well():
     whole, part = (rank(family(["cpu", "mobile"], count=count), "cpu") for count in (400, 60))
     assert part > 0.88 and whole > 0.95
@@ -251,6 +253,7 @@ def adapted(cells):
     return found
 
 
+@pytest.mark.slow
 def test_far_sources_of_cells(cells, adapted):
     archs, devices = cells
     ranks, errors, covered = [], [], []
@@ -265,6 +268,7 @@ def test_far_sources_of_cells(cells, adapted):
     assert 0.85 < np.mean(covered) < 0.98 and min(covered) > 0.60
 
 
+@pytest.mark.slow
 def test_it_beats_what_is_simple(cells, adapted):
     archs, devices = cells
     for target, (far, rows, transfer) in adapted.items():
@@ -274,6 +278,7 @@ def test_it_beats_what_is_simple(cells, adapted):
         assert ours > max(benchmark.spearman(value, truth) for value in others.values()) - 0.01, target
 
 
+@pytest.mark.slow
 def test_one_wrong_sample_is_suspected(cells, adapted):
     archs, devices = cells
     named, ranks = 0, []

@@ -321,6 +321,7 @@ def devices(chain):
     return [(device, *learned_on(device, chain)) for device in made]
 
 
+@pytest.mark.slow
 def test_intervals_hold_where_each_network_has_a_kind_that_was_never_seen(devices, chain):
     """90 % are asked for. What is strange is of the same sort as what was seen, and from little to most of them."""
     inside = []

@@ -26,6 +26,8 @@ MODULES = {
     "a branch": (Branch, False),
     "a flat view": (lambda: nn.Flatten(), False),
 }
+#: Those that are tried each time.
+QUICKLY = ("a convolution", "a branch", "a flat view")
 FIRST, OTHER = (1, 4, 12, 12), (1, 4, 4, 4)
 
 
@@ -35,7 +37,9 @@ def same(one, other):
     assert one.parameters == other.parameters and one.constants == other.constants
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICKLY else pytest.mark.slow) for name in MODULES]
+)
 def test_what_is_derived_is_what_is_exported(name, monkeypatch):
     build, derivable = MODULES[name]
     block = Block("b", f"test {name}", (INPUT,), build)

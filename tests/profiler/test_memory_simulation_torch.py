@@ -141,7 +141,7 @@ def test_attention_with_views_and_copies(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_views_exist_where_torch_says_so(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
     order = data.draw(st.permutations(range(len(shape))))
