@@ -1,6 +1,7 @@
 """What quantisation is calibrated on, and how far quantised models are from fp32."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
