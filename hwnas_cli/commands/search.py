@@ -157,7 +157,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
 
     from nas.certainty import of_study
     from nas.report import trust
-    from nas.study import as_measured, checked_bounds
+    from nas.study import as_measured, checked_bounds, stand_alone
     from nas.study.summary import states
 
     study, space = result.study, result.context.space
@@ -205,6 +205,7 @@ def fields(result: SearchResult) -> dict[str, Any]:
         "alike": [{"first": one, "second": two, "spearman": value} for one, two, value in sure.alike],
         "as_measured": None if again is None else _as_measured(study, again, space),
         "bounds": [_bound(one, space) for one in checked_bounds.checked(study)],
+        "stand_alone": stand_alone.read(study),
         "warnings": trust.warnings(study, points),
         "path": str(result.folder),
     }
@@ -252,7 +253,7 @@ def _pair(pair: Neighbours, objectives: tuple[Objective, ...]) -> dict[str, Any]
 
 def text(result: SearchResult, data: dict[str, Any]) -> str:
     """The front for people."""
-    from nas.study import groups
+    from nas.study import groups, stand_alone
     from nas.study.summary import not_compared
 
     objectives, front = result.study.objectives(), result.front
@@ -284,6 +285,7 @@ def text(result: SearchResult, data: dict[str, Any]) -> str:
     if data["as_measured"] is not None:
         lines.append(data["as_measured"]["text"])
     lines += _bounds(data)
+    lines += [shared] if (shared := stand_alone.sentence(result.study)) else []
     lines += _proposals(result)
     exported = [point["onnx"] for point in data["front"] if point["onnx"]]
     if exported:

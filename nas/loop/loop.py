@@ -18,7 +18,7 @@ from nas.evaluators.function import FunctionObjective
 from nas.isolation import apart, space_parts
 from nas.isolation.apart import open_objective
 from nas.isolation.apart_strategy import ApartStrategy
-from nas.loop import finalists, judging, reference, resolve, shared_weights
+from nas.loop import finalists, judging, reference, resolve, shared_weights, stand_alone
 from nas.loop.checks import check_feasible, check_gradients, check_place, check_strategies, closest, runs_apart
 from nas.loop.rounds import Rounds
 from nas.loop.tabulated import tabulated
@@ -207,6 +207,7 @@ def run(
     """
     shared_weights.require_alone()
     check(plan)
+    stand_alone.require(plan.shared_settings.get("stand_alone", 0))
     plan = with_wanted(plan)
     with plugins.blamed(), ExitStack() as stack:
         return _run(plan, Path(folder), store, lab, progress, stack, wait=wait)
@@ -269,6 +270,7 @@ def _run(
     if plan.then is not None:
         loop.ask_and_tell(plan.then, plan.evaluations - used, after=plan.strategies[0])
     reference.widen(study)
+    stand_alone.compare(study, context, evaluators, int(plan.shared_settings.get("stand_alone", 0)))
     result = SearchResult(plan, place, study, context, evaluators)
     if constraints and not result.front:
         raise InfeasibleBudget(

@@ -14,7 +14,7 @@ from nas.certainty import of_study as certainty
 from nas.report import front_figure, front_tables, kernels, pages, trust
 from nas.report.pages import COLOURS, Section
 from nas.report.view import View, of_study
-from nas.study import as_measured
+from nas.study import as_measured, stand_alone
 from nas.study.study import Study, hypervolume
 from nas.study.summary import not_compared
 
@@ -65,6 +65,8 @@ def _front_section(view: View) -> Section:
     if again is not None:
         sentence = certainty.sentence(again, view.space, view.objectives, view.finalists)
         said.append(f"<p>{html.escape(sentence[0].upper() + sentence[1:])}.</p>")
+    if shared := stand_alone.sentence(view.study):
+        said.append(f"<p class='note'>{html.escape(shared[0].upper() + shared[1:])}.</p>")
     figure = front_figure.front_figure(view)
     below = front_tables.values(view) + front_tables.bounds(view) + front_tables.certainty(view)
     return Section("Front", _front_note(view), (figure,), below, "".join(said))

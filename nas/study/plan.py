@@ -19,8 +19,11 @@ from nas.objectives import Constraint
 from nas.spaces.protocol import Space
 
 #: Settings of the search itself: how long one evaluation may take, how long a plug-in may take to open, ask or be told,
-#: how many of each architecture a noisy objective is the mean of, and the budget of each that takes one.
-SETTINGS = ("budget", "evaluation_seconds", "plugin_seconds", "replicates")
+#: how many of each architecture a noisy objective is the mean of, the budget of each that takes one, and how many
+#: networks are trained alone in the end.
+SETTINGS = ("budget", "evaluation_seconds", "plugin_seconds", "replicates", "stand_alone")
+#: Those that may be asked anew of a run: no value depends on them.
+_ASKED_ANEW = ("stand_alone",)
 
 #: Seeds are numbers of 32 bits: they are added to, stored, and given to libraries that take no more.
 LARGEST_SEED = 2**32 - 1
@@ -259,5 +262,5 @@ def facts(
         "seed": plan.seed,
         "data": plan.data or "",
         "target": "" if plan.target is None else to_plain(plan.target),
-        "settings": plan.shared_settings,
+        "settings": {key: value for key, value in plan.shared_settings.items() if key not in _ASKED_ANEW},
     }
