@@ -256,6 +256,8 @@ def _run(
     if store is not None:
         opened.append(context.store)
     evaluators, constraints = _judges(plan, context, stack)
+    count = int(plan.shared_settings.get("stand_alone", 0))
+    alone = stand_alone.trainings(context, evaluators, count)
     study.bind(facts(plan, space, evaluators, constraints))
     study.ask(asked(plan))
     if store is not None and study.fact("store") is None:
@@ -270,7 +272,8 @@ def _run(
     if plan.then is not None:
         loop.ask_and_tell(plan.then, plan.evaluations - used, after=plan.strategies[0])
     reference.widen(study)
-    stand_alone.compare(study, context, evaluators, int(plan.shared_settings.get("stand_alone", 0)))
+    if alone is not None:
+        stand_alone.compare(study, context, *alone, count)
     result = SearchResult(plan, place, study, context, evaluators)
     if constraints and not result.front:
         raise InfeasibleBudget(

@@ -12,6 +12,7 @@ from nas import evaluators
 from nas.arrays import Archs, Floats
 from nas.evaluators import Context, Evaluator
 from nas.evaluators.protocol import OwnsWeights
+from nas.objectives import Objective
 from nas.study.stand_alone import FACT
 from nas.study.study import Study
 
@@ -32,29 +33,45 @@ def require(count: Any) -> None:
         )
 
 
-def compare(study: Study, context: Context, judges: Sequence[Evaluator], count: int) -> None:
-    """Train networks alone, and keep how their ranks agree with those by shared weights, parameters and MACs.
+def trainings(context: Context, judges: Sequence[Evaluator], count: int) -> tuple[Objective, Evaluator] | None:
+    """The first objective by shared weights, and what trains its networks alone; None where nothing is to be asked.
 
-    They are those that the search has judged, at even steps of their rank. Of an objective without shared weights
-    nothing is asked.
+    Opened before the search: what trainings alone cannot be done with is refused then.
 
     Args:
-        study: of the search; it gets a fact.
         context: of the search, with the settings of trainings alone.
         judges: evaluators of the objectives.
         count: networks, at most.
 
     Raises:
+        UsageError: a setting of trainings alone is out of its range.
+        InvalidData: the data are too few for a training alone.
+    """
+    objective = next((one.objective for one in judges if isinstance(one, OwnsWeights)), None)
+    if objective is None or not count:
+        return None
+    return objective, evaluators.open_objective(f"alone={objective.spec}:trained", context)
+
+
+def compare(study: Study, context: Context, objective: Objective, alone: Evaluator, count: int) -> None:
+    """Train networks alone, and keep how their ranks agree with those by shared weights, parameters and MACs.
+
+    They are those that the search has judged, at even steps of their rank.
+
+    Args:
+        study: of the search; it gets a fact.
+        context: of the search.
+        objective: by shared weights.
+        alone: trains its networks alone.
+        count: networks, at most.
+
+    Raises:
         TrainingDiverged: a network's training ended in no numbers.
     """
-    owner = next((one for one in judges if isinstance(one, OwnsWeights)), None)
-    if owner is None or not count:
-        return
-    objective = getattr(owner, "objective")  # noqa: B009 - of an evaluator, which every owner here is
     archs, shared = _chosen(study, context, objective.name, count)
     if len(archs) < FEWEST:
         return
-    trained = evaluators.open_objective(f"alone={objective.spec}:trained", context).evaluate(archs).value
+    trained = alone.evaluate(archs).value
     counts = {name: evaluators.open_objective(name, context).evaluate(archs).value for name in ("params", "macs")}
     study.set_fact(
         FACT,

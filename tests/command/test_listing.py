@@ -168,7 +168,7 @@ def test_what_was_probably_meant(ask, tmp_path):
     for given, strategy, meant in (
         ("population=8", "nsga2", "nsga2.population"),
         ("populaton=8", "nsga2", "nsga2.population"),
-        ("weights=8", "gdas", "gdas.weights"),
+        ("tau_first=8", "gdas", "gdas.tau_first"),
         ("folds=8", "auto", "nat.folds"),
         ("train_step=8", "nsga2", "train_steps"),
     ):

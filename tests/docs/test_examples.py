@@ -38,9 +38,11 @@ PACKAGES = ("device_profiles", "profiler", "predictors", "nas", "hwnas_cli")
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 #: These take long, and what they show is tested elsewhere, too.
 SLOW = {
+    "docs/how-to/measure-your-own-model.md",
     "docs/how-to/search-your-own-text.md",
     "docs/reference/predictors/graph-network.md",
     "docs/reference/predictors/lightgbm.md",
+    "docs/tutorials/from-a-supernet-to-a-phone.md",
 }
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -188,7 +188,9 @@ def pretended(costs, reference):
         SimpleNamespace(arch=(i,), result={name: (value, None, None) for name, value in zip("ab", row, strict=True)})
         for i, row in enumerate(costs)
     ]
-    return SimpleNamespace(front=lambda: points, objectives=lambda: objectives, fact=lambda key: list(reference))
+    return SimpleNamespace(
+        front=lambda: points, objectives=lambda: objectives, constraints=tuple, fact=lambda key: list(reference)
+    )
 
 
 def area(costs, reference):
@@ -280,6 +282,7 @@ def test_a_search_that_was_cut_ends_as_one_that_was_not(search, result, told, tm
     assert_the_same(search(tmp_path).study, result.study)
 
 
+@pytest.mark.slow
 def test_a_search_that_was_cut_everywhere_ends_as_one_that_was_not(search, result, tmp_path):
     for what, done in CUTS:
         try:

@@ -24,6 +24,8 @@ from profiler.assembly import INPUT, Assembly, Block
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 KINDS = ("ghn", "ghn-transformer", "smash")
+#: Spaces that are tried with all kinds each time.
+QUICKLY = ("nasbench201", "resnet", "gpt")
 CELLS = "nasbench201:cells=1,channels=4,resolution=8"
 HYBRID = "hybrid:stages=1,resolution=16,width=50,classes=10"
 #: Every registered space, small.
@@ -63,8 +65,14 @@ def test_every_registered_space_is_here():
     assert set(nas.spaces.names()) == set(SPACES)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=() if kind == "ghn" or name in QUICKLY else pytest.mark.slow)
+        for name in SPACES
+        for kind in KINDS
+    ],
+)
 def test_networks_of_every_space_have_generated_weights(name, kind):
     space = nas.spaces.load(SPACES[name])
     supernet = supernets.of(space, kind=kind)
@@ -342,7 +350,9 @@ def train(spec, images, plan, path, **options):
     return training.train(nas.spaces.load(spec), images, plan, checkpoint=path / "w.safetensors", **options)
 
 
-@pytest.mark.parametrize(("kind", "least"), [("ghn", 0.25), ("ghn-transformer", 0.25), ("smash", 0.4)])
+@pytest.mark.parametrize(
+    ("kind", "least"), [("ghn", 0.25), pytest.param("ghn-transformer", 0.25, marks=pytest.mark.slow), ("smash", 0.4)]
+)
 def test_it_learns_digits_for_networks_that_were_never_drawn(images, tmp_path, monkeypatch, kind, least):
     space, losses = nas.spaces.load(HYBRID), []
 

@@ -23,6 +23,7 @@ def test_optuna_searches_a_space_with_one_cost(module_space):
     assert study.best_value == 0 and study.best_params == {"width": "2", "act": "relu"}
 
 
+@pytest.mark.slow
 def test_optuna_searches_with_a_predictor_and_a_function(module_space, module_latency):
     predictor = predictors.load(module_latency)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=0))

@@ -129,6 +129,7 @@ def brute_membership(result, halves, count=800):
     return shares / count
 
 
+@pytest.mark.slow
 def test_membership_is_that_of_draws_over_everything_judged(noisy):
     result = noisy(0.5, 0.2)
     found = of_study.of_study(result.study, result.front)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 import nas
-from device_profiles.errors import UsageError
+from device_profiles.errors import InvalidData, UsageError
 from hwnas_cli.commands import search as command
 from nas.evaluators.trained import Trained
 from nas.objectives import Values
@@ -23,7 +23,7 @@ def search(small, tmp_path):
             strategy="random",
             evaluations=12,
             data="digits",
-            settings={"train_steps": 2, "images": 60, **settings},
+            settings={"train_steps": 2, "images": 80, **settings},
             folder=tmp_path / "run",
         )
 
@@ -75,6 +75,11 @@ def test_networks_are_trained_for_real(search):
     known = stand_alone.read(result.study)
     assert len(known["alone"]) == 3 and all(0 <= value <= 1 for value in known["alone"])
     assert len(list((result.folder / "trained").glob("*.safetensors"))) == 3
+
+
+def test_what_cannot_be_trained_alone_is_refused_before_the_search(search):
+    with pytest.raises(InvalidData, match="fewer than a batch"):
+        search(stand_alone=3, images=40)
 
 
 @pytest.mark.parametrize("count", [1, 2, -3, 2.5, True, "many"])

@@ -32,11 +32,12 @@ def test_every_strategy_conforms(name):
     testing.check_strategy(name)
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", ["auto"])
 def test_those_that_think_conform_on_some_problems(name):
     testing.check_strategy(name, thorough=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"population": 4}, {"population": 100, "crossover": 0.0, "mutation": 1.0}])
 def test_nsga2_conforms_with_other_settings(settings):
     testing.check_strategy("nsga2", **settings)

@@ -252,7 +252,9 @@ def test_what_cannot_be_mixed_is_refused_at_the_first_minibatch_or_before(tmp_pa
 # -- all of them
 
 
-@pytest.mark.parametrize("trainer", ["sandwich", "shrinking", "path-dropout"])
+@pytest.mark.parametrize(
+    "trainer", ["sandwich", *(pytest.param(name, marks=pytest.mark.slow) for name in ("shrinking", "path-dropout"))]
+)
 def test_each_learns_to_tell_digits_apart(trainer, tmp_path):
     space = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
     images = data.load("digits", space.input_shape, seed=0, limit=300)

@@ -238,7 +238,7 @@ def test_ten_of_them_end_a_training_and_the_last_checkpoint_is_kept(tmp_path, mo
     with pytest.raises(Diverged, match="at step 14 of 30: 10 of its losses") as ended:
         train(teacher(broken), tmp_path, steps=30)
     assert "precision" in ended.value.hint and ended.value.exit_code == 3
-    facts = going._facts(tmp_path / "w.safetensors")
+    facts = going.facts(tmp_path / "w.safetensors")
     assert (facts["step"], facts["skipped"]) == ("12", "8")
     tensors = going.read(tmp_path / "w.safetensors", facts["identity"])[0]
     assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
@@ -250,7 +250,7 @@ def test_ten_of_them_end_a_training_and_the_last_checkpoint_is_kept(tmp_path, mo
 
 def test_what_was_left_out_is_no_fact_of_a_training_without(tmp_path):
     train(teacher(), tmp_path, steps=1)
-    assert set(going._facts(tmp_path / "w.safetensors")) == {"identity", "step"}
+    assert set(going.facts(tmp_path / "w.safetensors")) == {"identity", "step"}
 
 
 def test_statistics_of_normalisation_do_not_keep_what_is_no_number(images, tmp_path):

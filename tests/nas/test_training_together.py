@@ -92,7 +92,7 @@ def test_normalisation_takes_each_share_by_itself(together, tmp_path):
 
 def test_a_step_that_is_no_number_in_one_is_left_out_in_all(together, tmp_path):
     alone().trained("broken", tmp_path)
-    here, there = (going._facts(folder / "broken.safetensors") for folder in (tmp_path, together))
+    here, there = (going.facts(folder / "broken.safetensors") for folder in (tmp_path, together))
     assert here == there and 0 < int(here["skipped"]) < 10
 
 
@@ -119,6 +119,7 @@ def test_what_cannot_be_trained_together_is_refused_in_all(together):
 # -- as a command
 
 
+@pytest.mark.slow
 def test_torchrun_trains_what_the_same_search_finds(tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hwnas_cli.train_shared"]

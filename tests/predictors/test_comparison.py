@@ -54,6 +54,7 @@ def test_a_predictor_that_is_too_careful_regrets():
 # -- the comparison
 
 
+@pytest.mark.slow
 def test_all_are_judged_on_the_same_splits(store):
     found = comparison.compare(("lookup", "lookup"), store, "fake", seeds=2)
     again = comparison.compare(("lookup",), store, "fake", seeds=2)

@@ -56,6 +56,7 @@ def test_rows_of_the_made_up_space_are_found():
     assert at(np.arange(72), EVERYTHING).tolist() == list(range(72))
 
 
+@pytest.mark.slow
 def test_a_device_that_was_never_seen_is_known_by_its_references(cost):
     assert cost.references.shape == (10, 4) and len(np.unique(cost.references, axis=0)) == 10
     for seed in (100, 101, 102):

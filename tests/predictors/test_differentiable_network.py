@@ -86,6 +86,7 @@ def test_too_few_rows_give_no_interval():
     assert found.low is None and found.high is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-6, pytest.param(1e6, marks=pytest.mark.slow)])
 def test_the_unit_does_not_matter(scale, crossed):
     archs, value = made_up(1500, pairs=0.4)

@@ -88,6 +88,7 @@ def error(predictor, networks):
 # -- a graph network
 
 
+@pytest.mark.slow
 def test_it_finds_what_sums_miss(contextual):
     """By permutations of the same kernels no sum can explain anything; most of the effect is found on new networks."""
     found, fresh = contextual

@@ -54,6 +54,7 @@ def others(space, count=60):
     return archs, compile_all([space.assembly(arch) for arch in archs], TARGET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chain", pytest.param("mobilenetv3", marks=pytest.mark.slow)])
 def test_graphs_and_memory_are_those_of_compiling_network_by_network(name, fitted, monkeypatch):
     space = SPACES[name]

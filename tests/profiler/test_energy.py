@@ -172,7 +172,7 @@ def test_kernels_and_networks_become_a_predictor_of_energy(tmp_path, subject):
     budget = profiler.Budget(
         spread=9.0, device_s=600.0, max_processes=3, rounds=3, profile_runs=2, memory=False, windows=1, window_s=0.05
     )
-    networks = [subject(8 * (i + 1), op) for i in range(4) for op in ("Relu", "Sigmoid")]
+    networks = [subject(8 * (i + 1), op) for i in range(6) for op in ("Relu", "Sigmoid")]
     with profiler.Store(tmp_path / "a.db") as store, pytest.raises(InvalidData, match="no energy"):
         profiler.measure([networks[0]], target=device_profiles.load("local-onnxruntime"), store=store, budget=budget)
         predictors.fit("lightgbm", store, target=target, cost="energy")
