@@ -274,17 +274,25 @@ def _run(
     reference.widen(study)
     if alone is not None:
         stand_alone.compare(study, context, *alone, count)
-    result = SearchResult(plan, place, study, context, evaluators)
+    return _ended(SearchResult(plan, place, study, context, evaluators), constraints)
+
+
+def _ended(result: SearchResult, constraints: tuple[Constraint, ...]) -> SearchResult:
+    """The result, after what is to be done with the front.
+
+    Raises:
+        InfeasibleBudget: there is none within the constraints.
+    """
     if constraints and not result.front:
         raise InfeasibleBudget(
             f"none of {result.evaluations} architectures met {' and '.join(map(str, constraints))}; "
-            + closest(study.trials(), constraints),
+            + closest(result.study.trials(), constraints),
             hint="Loosen the bound, or search longer: the run goes on from here.",
         )
-    if plan.again:
-        result._resolve(plan.again)
-    if plan.finalists:
-        result._settle(plan.finalists)
+    if result.plan.again:
+        result._resolve(result.plan.again)
+    if result.plan.finalists:
+        result._settle(result.plan.finalists)
     return result
 
 
