@@ -85,7 +85,7 @@ def enas(
         said = [f"weight {weight:g}", *([f"target {target:g}"] if reward == "hard" else []), about]
         said += [f"{run.skipped} losses or gradients without a number left out"] if run.skipped else []
         if len(archs):
-            yield Found(number, archs, ", ".join(said))
+            yield Found(number, archs, ", ".join(said), run.supernet)
         if run.diverged:
             raise Diverged(
                 f"run {number} of enas diverged: {run.skipped} of its losses or gradients were no numbers",
