@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Seconds after which a test hangs: the longest takes some 40.
+LONGEST := 300
 
 .PHONY: all install converters packages check test test-search test-others test-slow demo clean
 
@@ -38,10 +40,10 @@ test: $(STAMP)
 		$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
 
 test-search: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/nas tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout=$(LONGEST) tests/nas tests/docs
 
 test-others: $(STAMP)
-	$(BIN)/python -m pytest --ignore=tests/nas --ignore=tests/docs
+	$(BIN)/python -m pytest --timeout=$(LONGEST) --ignore=tests/nas --ignore=tests/docs
 
 # All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
 test-slow: $(STAMP)

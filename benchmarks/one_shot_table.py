@@ -141,7 +141,7 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
     archs = archs[space.is_valid(archs)]
     true = table.accuracy[table.rows(archs)]
     found: dict[str, Any] = _stated(options, pictures) | {"networks": len(archs)}
-    for name, how in {"uniform": {}, "fair": {"trainer": "fair"}, "entangled": {"weights": "entangled"}}.items():
+    for name, how in {"uniform": {}, "entangled": {"weights": "entangled"}}.items():
         supernet, seconds = _trained(options, space, pictures, **how)
         shared = [training.accuracy(training.inherit(supernet, arch, pictures), pictures.valid) for arch in archs]
         found[name] = {"train_s": seconds, **_agreement(shared, true)}

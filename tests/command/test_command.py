@@ -437,6 +437,7 @@ def test_interruption_keeps_what_was_finished(tmp_path):
         assert connection.scalar(sa.text("select count(*) from blocks")) >= blocks
 
 
+@pytest.mark.slow
 def test_predictors_side_by_side_and_as_a_page(ask, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ask("profile", "fake", "--probes", "14", "--store", "a.db")[0] == 0

@@ -197,6 +197,7 @@ def test_a_sum_is_fitted_exactly_and_says_how_far_it_is_off(problem):
     assert isinstance(off, Affine) and off.error > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_find_is_above_a_budget_or_a_bound_by_the_true_cost(problem, seed):
     choices, rng = (3, 4, 3, 4), np.random.default_rng(seed)

@@ -84,6 +84,7 @@ def test_a_search_that_ended_before_it_judged_goes_on_with_the_same_weights(sear
     assert values(rest) == values(whole) and files(rest) == files(whole)
 
 
+@pytest.mark.slow
 def test_what_was_judged_before_keeps_its_value_and_its_weights(search, small):
     before = search("run", strategy="random", evaluations=30)
     seen = {row.tobytes() for row in small.canonical(np.array(list(values(before))))}

@@ -292,6 +292,7 @@ def test_a_search_that_was_cut_everywhere_ends_as_one_that_was_not(search, resul
     assert_the_same(search(tmp_path).study, result.study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "at",
     [

@@ -164,6 +164,7 @@ def network(spec, smooth):
     return supernet, weights, logits, *losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smooth", [True, False], ids=["smooth", "with kinks"])
 @pytest.mark.parametrize(
     ("spec", "tolerance"),

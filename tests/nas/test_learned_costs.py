@@ -55,6 +55,7 @@ def test_each_is_an_objective(small, folders, table, tmp_path, kind):
     assert values == pytest.approx(told.value, rel=1e-12) and result.front
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["network", "device", "transfer"])
 def test_each_has_gradients(small, folders, fake, tmp_path, kind):
     settings = {**SETTINGS}
@@ -100,6 +101,7 @@ def test_predict(small, folders, table):
     assert code == 2 and "takes no files" in answer["error"]["message"]
 
 
+@pytest.mark.slow
 def test_evaluate(latency, folders):
     store = latency.parent / "measured.db"
     code, answer = hwnas("evaluate", folders / "network", "--store", store)

@@ -35,6 +35,7 @@ def test_it_conforms():
     testing.check_space("nasbench201")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ["cells=1,channels=4,resolution=8", "cells=2,channels=3,image_channels=1,classes=7"]
 )

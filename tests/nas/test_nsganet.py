@@ -337,6 +337,7 @@ def nasbench201():
     return (costs - costs[kept].min(axis=0)) / np.ptp(costs[kept], axis=0), weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least", "options"), [("nsganet", 0.955, {}), ("nsganetv2", 0.975, FAST), ("nat", 0.975, FAST)]
 )

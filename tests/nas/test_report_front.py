@@ -283,7 +283,7 @@ def shown(page, place, width):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_a_browser_shows_the_whole_front_and_no_more_than_its_width(run, tmp_path, width):
     result = run()
     for point in unequal(result)[:3:2]:

@@ -209,6 +209,7 @@ def test_nothing_is_predicted_that_was_not_learned(problem, losses):
 # -- in a search
 
 
+@pytest.mark.slow
 def test_all_run_in_a_search_with_weights_that_the_user_chose(mobile, fake, mobile_latency, tmp_path):
     settings = {"train_steps": 5, "images": 100, "trainer": "fair"}
     for name, quick in QUICK.items():

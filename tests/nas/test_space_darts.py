@@ -29,6 +29,7 @@ def restricted(spec, *operators):
     return space.restrict({gene.name: operators for gene in space.genes if "_op" in gene.name})
 
 
+@pytest.mark.slow
 def test_the_space_conforms():
     testing.check_space(restricted(SMALL, "skip", "sep3"))
 

@@ -92,6 +92,7 @@ def test_logits_see_nothing_behind_them():
         assert not torch.allclose(module(swapped)[:, 2:], logits[:, 2:]), "places matter"
 
 
+@pytest.mark.slow
 def test_counts_of_the_features_are_exact():
     for text in (TEXT, TEXT.replace("-bias", ""), "24x3(2h4+3h4+3h4)"):
         arch = SPACE.parse(text)

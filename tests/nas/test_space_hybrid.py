@@ -99,6 +99,7 @@ def test_a_convolution_of_zeros_hands_its_input_on():
 # -- features
 
 
+@pytest.mark.slow
 def test_counts_of_the_features_are_exact():
     """Parameters and multiply-accumulates, of stages and in all, against the module and the exported graph."""
     for text in (TEXT, TEXT.replace("n2w", "n1w"), OTHER, OTHER.replace("3w48", "1w48")):

@@ -18,6 +18,7 @@ SPACE = nas.spaces.load(SMALL)
 FULL = nas.spaces.load("motifs")
 
 
+@pytest.mark.slow
 def test_the_space_conforms():
     testing.check_space(SMALL)
 

@@ -18,6 +18,7 @@ SPACE = nas.spaces.load(SMALL)
 FOUR = nas.spaces.load("nasbot:layers=4,width=4,steps=1,resolution=8")
 
 
+@pytest.mark.slow
 def test_the_space_conforms():
     testing.check_space(SMALL)
 

@@ -21,6 +21,7 @@ PUBLISHED = """Genotype(
 ROW_OF_ZERO = "normal(max3~0+max3~0 max3~0+max3~0 max3~0+max3~0 max3~0+max3~0 sep3~0+sep3~0)"
 
 
+@pytest.mark.slow
 def test_the_space_conforms():
     space = nas.spaces.load("nsganet-micro:layers=3,channels=4,resolution=8")
     operators = {gene.name: ("skip", "rec7") for gene in space.genes if "_op" in gene.name}

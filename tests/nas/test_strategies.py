@@ -24,7 +24,7 @@ def costs_of(archs):
 
 
 #: Half a minute each on all problems.
-SLOW = ("auto", "nat", "nsganetv2")
+SLOW = ("auto", "nat", "nsca", "nsganetv2", "scalarisation")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names()])
@@ -32,7 +32,7 @@ def test_every_strategy_conforms(name):
     testing.check_strategy(name)
 
 
-@pytest.mark.parametrize("name", ["auto"])
+@pytest.mark.parametrize("name", ["auto", "nsca", "scalarisation"])
 def test_those_that_think_conform_on_some_problems(name):
     testing.check_strategy(name, thorough=False)
 

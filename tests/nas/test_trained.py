@@ -63,7 +63,7 @@ def same(one, other):
 # -- a training
 
 
-@pytest.mark.parametrize("kind", ["images", "tokens"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("tokens", marks=pytest.mark.slow)])
 def test_a_training_that_is_cut_ends_on_the_same_weights_bit_for_bit(tmp_path, digits, monkeypatch, kind):
     monkeypatch.setattr(alone, "CHECKPOINT_STEPS", 4)  # so that checkpoints lie inside of epochs
     if kind == "images":

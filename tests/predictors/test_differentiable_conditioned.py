@@ -66,6 +66,7 @@ def test_a_device_that_was_never_seen_is_known_by_its_references(cost):
         assert found.unit == "ms" and found.low is None and found.high is None and (found.coverage == 1).all()
 
 
+@pytest.mark.slow
 def test_it_is_better_than_the_mean_of_sources(cost):
     mean = np.mean([value / np.exp(np.log(value).mean()) for _, value in sources(12, joint=1.5).values()], axis=0)
     for seed in (100, 101, 102):

@@ -98,6 +98,7 @@ def test_it_finds_what_sums_miss(contextual):
     assert rank > 0.8 and np.ptp(found.base.predict(fresh.graphs).value) < 1e-9
 
 
+@pytest.mark.slow
 def test_its_interval_is_narrower_where_it_is_better_and_holds(contextual):
     found, fresh = contextual
     assert found.half_width < 0.8 * found.base.half_width
@@ -106,6 +107,7 @@ def test_its_interval_is_narrower_where_it_is_better_and_holds(contextual):
     assert prediction.high / prediction.value - 1 == pytest.approx(np.full(len(fresh.ids), found.half_width))
 
 
+@pytest.mark.slow
 def test_without_an_effect_of_context_it_is_no_worse(shuffled, chain):
     rng = np.random.default_rng(3)
     orders = [[list(COST)[i] for i in rng.integers(0, len(COST), rng.integers(6, 18))] for _ in range(70)]

@@ -51,7 +51,9 @@ def test_unknown_names_are_told_of_all():
 # -- the kit
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "graph-network" else ()) for n in registry.names()]
+)
 def test_every_predictor_conforms(name, monkeypatch):
     monkeypatch.setattr(graph_network, "EPOCHS", 10)  # how good it is, is not asked here
     testing.check_graph_predictor(registry.get(name))
