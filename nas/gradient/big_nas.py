@@ -14,9 +14,10 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
+from nas.gradient.parts.costs import costs_of, excess
 from nas.gradient.protocol import Found, GradientProblem, all_costs, no_descent, wants
 from nas.gradient.screening import budgets as limits
-from nas.gradient.screening.drawing import Pool, costs_of, distinct, drawn, excess
+from nas.gradient.screening.drawing import Pool, distinct, drawn
 from nas.gradient.screening.judging import Judge, Scored, joined, pool_of
 from nas.gradient.screening.skeletons import skeletons
 from nas.operators.variation import reset_mutation

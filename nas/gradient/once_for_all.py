@@ -18,9 +18,10 @@ import numpy as np
 from device_profiles.errors import UsageError
 from nas import surrogates
 from nas.arrays import Archs, Flags, Floats
+from nas.gradient.parts.costs import costs_of
 from nas.gradient.protocol import Found, GradientProblem, all_costs, no_descent, wants
 from nas.gradient.screening import budgets as limits
-from nas.gradient.screening.drawing import Pool, costs_of, distinct
+from nas.gradient.screening.drawing import Pool, distinct
 from nas.gradient.screening.evolution import Evolution, drawn, evolve
 from nas.gradient.screening.judging import Judge, Scored
 from nas.operators.protocol import Problem

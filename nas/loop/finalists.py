@@ -158,10 +158,11 @@ def choose(
     reference = np.array(study.fact("reference"), dtype=np.float64)
     objectives, bounds = study.objectives(), study.constraints()
     costs, apart = costs_of([p.result for p in front], objectives), of_study.apart(front, objectives, rights)
+    sure = [checked_bounds.surely_met(bounds, point) for point in front]
     kept: list[int] = []
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
-        rest = [i for i in rest if checked_bounds.surely_met(bounds, front[i])] or rest
+        rest = [i for i in rest if sure[i]] or rest
         rest = [i for i in rest if apart[i, kept].all()] or rest
         gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
         kept.append(rest[int(np.argmax(gains))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ class Ends:
     folder: Path
     fresh: Callable[[], Any]
     near: bool = False
-    _finds: dict[Path, Archs] = field(default_factory=dict)
     _loaded: dict[Path, Any] = field(default_factory=dict)
 
     def add(self, search: int, run: int, archs: Archs, supernet: Any) -> None:
@@ -40,7 +40,7 @@ class Ends:
         path = self.folder / f"supernet.end.{search}.{run}.safetensors"
         tensors = {f"weights.{name}": tensor for name, tensor in supernet.state_dict().items()}
         going.write(path, tensors, {"identity": "end", "archs": json.dumps(archs.tolist())})
-        self._finds.pop(path, None)
+        self._finds[path] = archs
         self._loaded.pop(path, None)
 
     def of(self, arch: Archs) -> Any | None:
@@ -49,14 +49,16 @@ class Ends:
         Raises:
             InvalidData: its file is damaged.
         """
-        paths = sorted(self.folder.glob(_FILES), key=_numbers)
-        for path in paths:
-            if path not in self._finds:
-                self._finds[path] = _finds(path)
+        paths = sorted(self._finds, key=_numbers)
         far = [int((self._finds[path] != arch).sum(axis=1).min(initial=len(arch) + 1)) for path in paths]
         if not paths or (min(far) > 0 and not self.near):
             return None
         return self._load(paths[int(np.argmin(far))])
+
+    @cached_property
+    def _finds(self) -> dict[Path, Archs]:
+        """The networks of each file; a run has one writer, so the folder is read once."""
+        return {path: _finds(path) for path in self.folder.glob(_FILES)}
 
     def _load(self, path: Path) -> Any:
         if path not in self._loaded:

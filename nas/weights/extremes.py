@@ -12,6 +12,7 @@ import numpy as np
 from device_profiles.errors import ConstantNetwork, UsageError
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
+from nas.weights.keyed import Keyed
 from profiler.assembly import INPUT, Block
 
 #: Random networks among those that an ascent may start from, where genes have no order, and how many of all do.
@@ -50,7 +51,7 @@ def of(space: Space) -> Extremes:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # modules are made, on whose first weights nothing depends
-        return _found(_Spec(space))
+        return _found(Keyed(space))
 
 
 def size(space: Space, arch: Archs) -> Size:
@@ -61,22 +62,8 @@ def size(space: Space, arch: Archs) -> Size:
         return _Counter(space).size(np.asarray(arch, dtype=np.int64))
 
 
-class _Spec:
-    """A space, equal to others of its kind and spec."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self.key = (type(space), space.spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Spec) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
 @lru_cache(_KEPT)
-def _found(spec: _Spec) -> Extremes:
+def _found(spec: Keyed) -> Extremes:
     counter = _Counter(spec.space)
     found = []
     for sign in (1, -1):

@@ -12,6 +12,7 @@ from device_profiles.errors import UsageError
 from nas.arrays import Archs
 from nas.spaces.mixture import Mixture, Place, Term
 from nas.spaces.protocol import Mixes, Space
+from nas.weights.keyed import Keyed
 from predictors.blocks import places
 from predictors.blocks.places import NONE, NotLocal, Places
 from profiler.assembly import INPUT, Block
@@ -29,25 +30,11 @@ def of(space: Space) -> Mixture:
     Raises:
         UsageError: it is not known: blocks do not stand in a row, or depend on too many genes.
     """
-    return _made(_Spec(space))
-
-
-class _Spec:
-    """A space, equal to others of its kind and spec."""
-
-    def __init__(self, space: Space) -> None:
-        self.space = space
-        self.key = (type(space), space.spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Spec) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
+    return _made(Keyed(space))
 
 
 @lru_cache(_KEPT)
-def _made(spec: _Spec) -> Mixture:
+def _made(spec: Keyed) -> Mixture:
     space = spec.space
     if isinstance(space, Mixes):
         return space.mixture()

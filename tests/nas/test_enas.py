@@ -19,6 +19,7 @@ from nas.gradient.controller.reward import Reward, quality, targets_of
 from nas.gradient.controller.run import Run
 from nas.gradient.controller.settings import Settings
 from nas.gradient.enas import enas
+from nas.gradient.parts.costs import excess
 from nas.gradient.parts.protocol import Reference
 from nas.gradient.protocol import Diverged, GradientProblem, Priced, descends, takes_all
 from nas.loop.checks import check_gradients
@@ -165,7 +166,7 @@ def test_beyond_bounds_rewards_are_below_all_others(problem):
     archs = np.array([[2, 2, 2], [0, 0, 0], [1, 1, 1], [0, 0, 1]])
     costs = mine.costs(archs)
     np.testing.assert_allclose(costs[:, 0], [0.6, 3.0, 9.0, 5.0])
-    np.testing.assert_allclose(mine.excess(costs), [0.7, 0.0, 1.25, 0.25])
+    np.testing.assert_allclose(excess(mine.problem, costs), [0.7, 0.0, 1.25, 0.25])
     np.testing.assert_allclose(mine.refused(archs, costs), [-0.7, np.nan, -1.0, -0.25])
 
 

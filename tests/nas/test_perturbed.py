@@ -10,9 +10,10 @@ import nas
 from device_profiles.errors import UsageError
 from nas import gradient, testing
 from nas.gradient.ghn import ghn
+from nas.gradient.parts.costs import costs_of
 from nas.gradient.protocol import Diverged, Priced, descends, takes_all, wanted_by
 from nas.gradient.screening import changes
-from nas.gradient.screening.drawing import Pool, costs_of, drawn
+from nas.gradient.screening.drawing import Pool, drawn
 from nas.gradient.screening.judging import Judge, joined
 from nas.gradient.smash import smash
 from nas.pareto.dominance import nondominated

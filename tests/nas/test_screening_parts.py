@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nas
+from nas.gradient.parts.costs import excess
 from nas.gradient.protocol import Priced
 from nas.gradient.screening import drawing, evolution
 from nas.gradient.screening.evolution import Evolution, evolve
@@ -77,7 +78,7 @@ def test_draws_are_uniform_where_bounds_let_them_be(problem):
 def test_beyond_the_bounds_is_a_share_of_each(problem):
     both = replace(problem, bound=4.0, more=(Priced(problem.cost, floor=8.0),))
     costs = np.array([[5.0, 8.0], [4.0, 6.0], [6.0, 4.0], [3.0, 9.0]])
-    np.testing.assert_allclose(drawing.excess(both, costs), [0.25, 0.25, 1.0, 0.0])
+    np.testing.assert_allclose(excess(both, costs), [0.25, 0.25, 1.0, 0.0])
 
 
 # -- skeletons

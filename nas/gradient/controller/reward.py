@@ -10,7 +10,7 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
-from nas.gradient.parts.costs import one_hot
+from nas.gradient.parts.costs import costs_of, excess
 from nas.gradient.parts.protocol import Reference
 from nas.gradient.protocol import GradientProblem
 
@@ -45,21 +45,11 @@ class Reward:
 
     def costs(self, archs: Archs) -> Floats:
         """Predicted costs of `(n, d)` architectures, `(n, costs)`, in their units; NaN of those without a function."""
-        space, priced = self.problem.space, self.problem.priced
-        found = np.full((len(archs), len(priced)), np.nan)
-        live = space.is_valid(archs)
+        found = np.full((len(archs), len(self.problem.priced)), np.nan)
+        live = self.problem.space.is_valid(archs)
         if live.any():
-            found[live] = np.stack([one_hot(price.cost, archs[live], space.choices) for price in priced], axis=1)
+            found[live] = costs_of(self.problem, archs[live])
         return found
-
-    def excess(self, costs: Floats) -> Floats:
-        """By which share of their bounds `(n, costs)` break them, summed, `(n,)`; 0 where all are kept."""
-        total = np.zeros(len(costs))
-        for column, price in zip(costs.T, self.problem.priced, strict=True):
-            for bound, over in ((price.bound, 1.0), (price.floor, -1.0)):
-                if bound is not None:
-                    total += np.maximum(over * (column - bound), 0.0) / max(abs(bound), _LEAST)
-        return total
 
     def factor(self, costs: Floats) -> Floats:
         """What quality is multiplied by, `(n,)`, for predicted costs `(n, costs)`."""
@@ -73,8 +63,8 @@ class Reward:
 
         Those without a function have -1, those beyond a bound minus the share by which they break it, down to -1.
         """
-        excess = self.excess(costs)
-        beyond = np.where(excess > 0, -np.minimum(excess, 1.0), np.nan)
+        broken = excess(self.problem, costs)
+        beyond = np.where(broken > 0, -np.minimum(broken, 1.0), np.nan)
         return np.where(self.problem.space.is_valid(archs), beyond, -1.0)
 
 

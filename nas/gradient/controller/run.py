@@ -12,6 +12,7 @@ from nas.gradient.controller.network import Controller, reinforce
 from nas.gradient.controller.reward import Reward, quality
 from nas.gradient.controller.settings import Settings
 from nas.gradient.machine.run import LARGEST_SKIPPED
+from nas.gradient.parts.costs import excess
 from nas.gradient.protocol import GradientProblem
 from nas.streams import stream, torch_seed
 from nas.weights.devices import device_of
@@ -89,11 +90,11 @@ class Run:
         loss is no number.
         """
         archs, costs = self._drawn(count)
-        excess = self.reward.excess(costs)
-        if len(archs) and excess.min() > 0:
-            nearest = int(excess.argmin())
+        broken = excess(self.problem, costs)
+        if len(archs) and broken.min() > 0:
+            nearest = int(broken.argmin())
             return archs[nearest : nearest + 1], "beyond the bounds"
-        kept, factors = archs[excess == 0], self.reward.factor(costs[excess == 0])
+        kept, factors = archs[broken == 0], self.reward.factor(costs[broken == 0])
         inputs, targets = self._batch(self.data.valid, _FOUND, 0)
         judged = [self._quality(arch, inputs, targets) for arch in kept]
         live = np.array([place for place, value in enumerate(judged) if value is not None], dtype=np.int64)
@@ -113,7 +114,7 @@ class Run:
             _, first = np.unique(archs, axis=0, return_index=True)
             archs = archs[np.sort(first)]
             costs = self.reward.costs(archs)
-            if (self.reward.excess(costs) == 0).sum() >= count:
+            if (excess(self.problem, costs) == 0).sum() >= count:
                 break
         return archs, costs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nas.arrays import Flags, Floats
+from nas.gradient.parts.costs import excess
 from nas.gradient.protocol import GradientProblem
-from nas.gradient.screening.drawing import excess
 from nas.gradient.screening.judging import Scored
 
 

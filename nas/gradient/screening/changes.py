@@ -8,8 +8,9 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs
+from nas.gradient.parts.costs import costs_of, excess
 from nas.gradient.protocol import Found, GradientProblem
-from nas.gradient.screening.drawing import Pool, costs_of, drawn, excess
+from nas.gradient.screening.drawing import Pool, drawn
 from nas.gradient.screening.judging import Judge, Scored, joined
 from nas.operators import selection
 from nas.operators.variation import reset_mutation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.arrays import Archs, Flags, Floats
-from nas.gradient.parts.costs import one_hot
+from nas.gradient.parts.costs import costs_of, excess
 from nas.gradient.protocol import GradientProblem
 from nas.operators.variation import reset_mutation
 
@@ -35,23 +35,6 @@ class Pool:
     def note(self) -> str:
         """For people; empty where nothing is to be said."""
         return "" if self.within else "beyond the bounds"
-
-
-def costs_of(problem: GradientProblem, archs: Archs) -> Floats:
-    """Predicted costs of `(n, d)` architectures, `(n, m)`."""
-    columns = [one_hot(price.cost, archs, problem.space.choices) for price in problem.priced]
-    return np.stack([column.reshape(len(archs)) for column in columns], axis=1)
-
-
-def excess(problem: GradientProblem, costs: Floats) -> Floats:
-    """How far costs `(n, m)` are beyond the bounds, each as a share of its bound, `(n,)`; 0 within all of them."""
-    total = np.zeros(len(costs))
-    for price, column in zip(problem.priced, costs.T, strict=True):
-        if price.bound is not None:
-            total += np.maximum(column - price.bound, 0) / max(abs(price.bound), 1e-12)
-        if price.floor is not None:
-            total += np.maximum(price.floor - column, 0) / max(abs(price.floor), 1e-12)
-    return total
 
 
 def distinct(problem: GradientProblem, archs: Archs) -> Archs:

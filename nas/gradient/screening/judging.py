@@ -9,8 +9,9 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from nas.arrays import Archs, Floats
+from nas.gradient.parts.costs import excess
 from nas.gradient.protocol import Diverged, Found, GradientProblem
-from nas.gradient.screening.drawing import Pool, excess
+from nas.gradient.screening.drawing import Pool
 from nas.operators import selection
 from nas.streams import stream
 from nas.weights.paths import Paths
