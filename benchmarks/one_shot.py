@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the public tables")
     parser.add_argument("--images", help="folder of images; CIFAR-10 of --data if not given")
     parser.add_argument("--limit", type=int, default=10_000, help="images of each split")
+    parser.add_argument("--judged", type=int, default=1000, help="images of validation that networks are judged on")
     parser.add_argument("--space", default="nasbench201:cells=1,channels=8")
     parser.add_argument("--steps", type=int, default=2000, help="minibatches of shared weights")
     parser.add_argument("--seeds", type=int, default=3)

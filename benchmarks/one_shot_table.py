@@ -22,6 +22,7 @@ from nas.gradient.protocol import GradientProblem, wanted_by
 from nas.objectives import Objective
 from nas.spaces.nasbench201.algebra import SKIP
 from nas.weights import images, kinds, training
+from nas.weights.images import Split
 from nas.weights.training import TrainingPlan
 from predictors.encoding import CostTable
 
@@ -130,6 +131,7 @@ def _stated(options: argparse.Namespace, pictures: Any) -> dict[str, Any]:
     return {
         "space": options.space, "steps": options.steps, "batch": TrainingPlan.batch,
         "train_images": len(pictures.train), "valid_images": len(pictures.valid),
+        "judged_on": min(options.judged, len(pictures.valid)),
         "schedule": "reduced: the table's trainings are 200 epochs of 50,000 images, 17 cells, 16 channels",
     }  # fmt: skip
 
@@ -143,7 +145,7 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = _stated(options, pictures) | {"networks": len(archs)}
     for name, how in {"uniform": {}, "entangled": {"weights": "entangled"}}.items():
         supernet, seconds = _trained(options, space, pictures, **how)
-        shared = [training.accuracy(training.inherit(supernet, arch, pictures), pictures.valid) for arch in archs]
+        shared = _judged(options, supernet, pictures, archs)
         found[name] = {"train_s": seconds, **_agreement(shared, true)}
         print(json.dumps({name: found[name]}), flush=True)
     for name in ("params", "macs"):
@@ -151,6 +153,12 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
             Counted(Objective(name, "", False, "counted", name), space).evaluate(archs).value, true
         )
     return found
+
+
+def _judged(options: argparse.Namespace, supernet: Any, pictures: Any, archs: Any) -> list[float]:
+    """Accuracy of each of `(n, d)` genomes by shared weights, on the first `--judged` images of validation."""
+    some = Split(pictures.valid.images[: options.judged], pictures.valid.labels[: options.judged])
+    return [training.accuracy(training.inherit(supernet, arch, pictures), some) for arch in archs]
 
 
 def _agreement(one: Any, other: Any) -> dict[str, float]:
@@ -191,7 +199,7 @@ def strategies_part(options: argparse.Namespace) -> dict[str, Any]:
     shares, times = [], []
     for seed in range(options.seeds):
         start = time.monotonic()
-        shares.append(table.share(_evolved(space, supernet, pictures, table, seed)))
+        shares.append(table.share(_evolved(options, space, supernet, pictures, table, seed)))
         times.append(time.monotonic() - start)
     found[f"nsga2 on shared weights, {EVALUATIONS} evaluations"] = _summary(shares) | {
         "train_h": seconds / 3600, "search_h": float(np.mean(times)) / 3600,
@@ -229,13 +237,13 @@ def _asked(table: Table, name: str, evaluations: int, seed: int) -> Any:
     return np.array(seen)
 
 
-def _evolved(space: Any, supernet: Any, pictures: Any, table: Table, seed: int) -> Any:
+def _evolved(options: argparse.Namespace, space: Any, supernet: Any, pictures: Any, table: Table, seed: int) -> Any:
     """The front of NSGA-II by accuracy under shared weights and latency of the table, `(n, 6)`."""
     told = strategies.create("nsga2", choices=(5,) * 6, objectives=2, seed=seed, valid=space.is_valid, population=40)
     archs, costs = np.empty((0, 6), dtype=np.int64), np.empty((0, 2))
     while len(archs) < EVALUATIONS:
         asked = told.ask(min(40, EVALUATIONS - len(archs)))
-        shared = [training.accuracy(training.inherit(supernet, arch, pictures), pictures.valid) for arch in asked]
+        shared = _judged(options, supernet, pictures, asked)
         mine = np.stack([1 - np.array(shared), table.latency[table.rows(asked)]], axis=1)
         told.tell(asked, mine)
         archs, costs = np.concatenate([archs, asked]), np.concatenate([costs, mine])
