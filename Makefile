@@ -35,15 +35,15 @@ check: $(STAMP)
 # Two halves side by side, each shown when it is done: on two cores all of it takes about as long as the longer one. What
 # one has exported and compiled, the other does not.
 test: $(STAMP)
-	$(MAKE) --no-print-directory --output-sync=target -j2 check converters packages
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && HWNAS_TEST_CACHE=$$cache \
-		$(MAKE) --no-print-directory --output-sync=target -j2 test-search test-others
+		$(MAKE) --no-print-directory --output-sync=recurse -j2 test-search test-others
 
-test-search: $(STAMP)
+test-search: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout=$(LONGEST) tests/nas tests/docs
 
-test-others: $(STAMP)
-	$(BIN)/python -m pytest --timeout=$(LONGEST) --ignore=tests/nas --ignore=tests/docs
+# Those of the profiler first: by the time that networks of spaces are needed, the other half has most of them.
+test-others: converters packages
+	$(BIN)/python -m pytest --timeout=$(LONGEST) tests/profiler tests --ignore=tests/nas --ignore=tests/docs
 
 # All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
 test-slow: $(STAMP)

@@ -30,6 +30,7 @@ from device_profiles.version import installed
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.block_traces import trace
 from profiler.derived_blocks import derive, without_weights
+from profiler.exporting import quicker
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
 from profiler.pieces import (
@@ -194,7 +195,7 @@ def capture_module(
     quiet.setLevel(logging.CRITICAL)
     try:
         with (
-            _one_registry(),
+            quicker(),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
@@ -221,27 +222,6 @@ def capture_module(
         quiet.setLevel(level)
     model: onnx.ModelProto = onnx.shape_inference.infer_shapes(proto)
     return model
-
-
-@contextlib.contextmanager
-def _one_registry() -> Iterator[None]:
-    """The exporter reads the sources of its 500 operators for each export, half of its time; here it does so once."""
-    from torch.onnx._internal.exporter import _registration
-
-    registry: Any = _registration.ONNXRegistry
-    made = registry.__dict__["from_torchlib"]
-    registry.from_torchlib = classmethod(lambda cls, *args, **kwargs: _registry(made.__func__, *args, **kwargs))
-    try:
-        yield
-    finally:
-        registry.from_torchlib = made
-
-
-@lru_cache(maxsize=4)
-def _registry(make: Any, *args: Any, **kwargs: Any) -> Any:
-    from torch.onnx._internal.exporter import _registration
-
-    return make(_registration.ONNXRegistry, *args, **kwargs)
 
 
 def _free_of(node: Any, names: set[str]) -> bool:

@@ -457,6 +457,7 @@ def test_predictors_side_by_side_and_as_a_page(ask, tmp_path, monkeypatch):
     assert ask("evaluate", "p", "--store", "a.db", "--html", "c.html")[0] == 2
 
 
+@pytest.mark.slow
 def test_measuring_stops_when_predictions_are_good_enough(ask, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = ("--space", "nasbench201:cells=1,channels=4,resolution=8", "--samples", "24")
@@ -470,6 +471,7 @@ def test_measuring_stops_when_predictions_are_good_enough(ask, tmp_path, monkeyp
     assert code == 1 and not answer["until"]["reached"] and len(answer["measurements"]) == 24
 
 
+@pytest.mark.slow
 def test_memory_is_simulated_and_searched(ask, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     space = "nasbench201:cells=1,channels=4,resolution=8"

@@ -39,15 +39,19 @@ LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 #: These take long, and what they show is tested elsewhere, too.
 SLOW = {
     "docs/how-to/add-a-predictor.md",
+    "docs/how-to/add-a-strategy.md",
+    "docs/how-to/compare-two-measurements.md",
     "docs/how-to/measure-your-own-model.md",
     "docs/how-to/search-under-noise.md",
     "docs/how-to/search-your-own-text.md",
     "docs/reference/predictors/bayesian-linear.md",
+    "docs/reference/predictors/differentiable.md",
     "docs/reference/predictors/graph-network.md",
     "docs/reference/predictors/lightgbm.md",
     "docs/reference/predictors/linear.md",
     "docs/reference/predictors/roofline.md",
     "docs/reference/predictors/simulation.md",
+    "docs/tutorials/first-search.md",
     "docs/tutorials/from-a-supernet-to-a-phone.md",
     "docs/tutorials/your-own-space.md",
 }

@@ -122,6 +122,7 @@ def test_evidence_chooses_features_that_say_it_all():
     assert strategy.surrogates[0] != "features"
 
 
+@pytest.mark.slow
 def test_a_table_of_noise_is_searched_no_worse_than_by_evolution():
     table = np.random.default_rng(0).random(4**6)
     weights = 4 ** np.arange(6)

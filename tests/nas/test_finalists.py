@@ -269,7 +269,7 @@ def assert_the_same(study, whole):
     assert study.fact("reference") == whole.fact("reference")
 
 
-QUICK = {("training shared weights", 17), ("nsga2", 13), ("gdas", 13)}
+QUICK = {("nsga2", 13), ("gdas", 13)}
 
 
 @pytest.mark.parametrize(
@@ -321,6 +321,7 @@ def test_a_run_can_be_read_without_what_made_it(result):
     assert study.finalists() == result.study.finalists()
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_search(search, result, tmp_path):
     found = search(tmp_path, seed=1).study.trials()
     for name in ("nsga2", "gdas"):

@@ -86,6 +86,7 @@ def hwnas(*words):
     return done.returncode, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_predict(small, folders, table):
     archs, _ = table
     loaded = predictors.load(folders / "network").predict(archs[:2])

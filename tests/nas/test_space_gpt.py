@@ -133,6 +133,7 @@ def test_runtimes_draw_tokens_and_compute_what_onnxruntime_does(tmp_path, name):
     loaded.close()
 
 
+@pytest.mark.slow
 def test_networks_of_tokens_are_measured(tmp_path, fake):
     archs = SPACE.sample(3, np.random.default_rng(0))
     budget = profiler.Budget(max_processes=3, rounds=5, profile_runs=2, memory=False, spread=1.0)

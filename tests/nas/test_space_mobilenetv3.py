@@ -96,6 +96,7 @@ def lines_of_a_table(space, kernel, expansion, resolution):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [100, pytest.param(120, marks=pytest.mark.slow)])
 def test_all_layers_are_lines_of_a_published_table(data, width):
     """Widths, strides, residuals, squeezes and sides, of the widths 1.0 and 1.2."""

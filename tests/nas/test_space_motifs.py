@@ -200,6 +200,7 @@ def test_parameters_of_a_network_by_hand():
     assert sum(parameter.numel() for parameter in network.parameters()) == wanted + 64 * 10 + 10
 
 
+@pytest.mark.slow
 def test_features_hold_the_parameters_and_multiply_accumulates_of_the_network():
     space = nas.spaces.load("motifs:channels=4,resolution=8,cells=2")
     archs = draw(space, 12, 3, sparse=0.3)

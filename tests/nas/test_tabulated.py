@@ -70,7 +70,9 @@ def test_evolution_finds_better_rows_than_chance_where_children_are_hardly_ever_
     assert reached("nsga2") > reached("random")
 
 
-@pytest.mark.parametrize("name", ["random", "nsga2", "auto"])
+@pytest.mark.parametrize(
+    "name", ["nsga2", pytest.param("random", marks=pytest.mark.slow), pytest.param("auto", marks=pytest.mark.slow)]
+)
 def test_a_table_of_all_networks_is_searched_as_the_space_is(tmp_path, name):
     """Genomes without a network are never asked for, so that it does not matter whether the table has them."""
     networks = EVERY[CELLS.is_valid(EVERY)]

@@ -308,7 +308,11 @@ def test_tokens_are_not_augmented(context):
 
 @pytest.mark.parametrize(
     ("space", "name", "spec"),
-    [(CHAIN, "digits", "accuracy:trained"), (GPT, "text", "perplexity:trained"), (HAT, "pairs", "perplexity:trained")],
+    [
+        (CHAIN, "digits", "accuracy:trained"),
+        (GPT, "text", "perplexity:trained"),
+        pytest.param(HAT, "pairs", "perplexity:trained", marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_ends_on_exported_networks(tmp_path, space, name, spec):
     found = nas.search(

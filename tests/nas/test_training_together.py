@@ -68,7 +68,7 @@ def test_both_end_with_the_same_weights_bit_for_bit(together, name):
     assert all(torch.equal(tensor, kept[key]) for key, tensor in first.items()), "and so does the checkpoint"
 
 
-@pytest.mark.parametrize("name", ["gpt", "uneven", "broken"])
+@pytest.mark.parametrize("name", [pytest.param("gpt", marks=pytest.mark.slow), "uneven", "broken"])
 def test_without_normalisation_they_end_where_one_does(together, tmp_path, name):
     found, wanted = load_file(together / f"{name}.0.end"), alone().trained(name, tmp_path)
     assert found.keys() == wanted.keys()

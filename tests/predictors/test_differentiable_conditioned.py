@@ -134,6 +134,7 @@ def test_chosen_references_are_better_than_a_handful_in_a_corner():
     assert np.mean(errors, axis=0)[0] < np.mean(errors, axis=0)[1]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_costs():
     known = None
     found = []

@@ -109,6 +109,7 @@ def test_what_is_stitched_computes_what_torch_does(family, tmp_path):
     assert SIGNS[family] in kernels(content, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_subject_is_the_network_that_it_names(monkeypatch):
     chosen = [smallest("resnet"), smallest("transformer")]
     monkeypatch.setitem(families._FAMILIES, "pair", lambda rng: iter(chosen))
@@ -119,6 +120,7 @@ def test_a_subject_is_the_network_that_it_names(monkeypatch):
     assert [(s.space, s.arch, s.kernel) for s in found] == [(None, None, None)] * 2
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_the_space():
     (found,) = families.sample("nasbench201", 1, 0)
     space = nas.spaces.load("nasbench201")

@@ -30,6 +30,7 @@ def test_every_model_has_a_row_and_the_figures_are_those_of_the_rows(found, meas
     assert found["reached"] == reached
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes(measured, tmp_path, capsys, monkeypatch):
     path = tmp_path / "out.json"
     line = ["it", str(measured.path), str(measured.path), "--target", measured.target.name, "--json", str(path)]

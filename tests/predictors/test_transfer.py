@@ -297,6 +297,7 @@ def test_one_wrong_sample_is_suspected(cells, adapted):
     assert np.mean(ranks) > 0.93
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_what_it_found(data, capsys):
     benchmark.main(["--data", str(data), "--device", "titan_rtx_32", "--protocol", "FAR", "--seeds", "1"])
     out = capsys.readouterr().out

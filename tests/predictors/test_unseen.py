@@ -338,6 +338,7 @@ def test_intervals_hold_where_each_network_has_a_kind_that_was_never_seen(device
     assert 0.86 < np.mean(inside) < 0.99, np.mean(inside)
 
 
+@pytest.mark.slow
 def test_a_network_that_a_slow_strange_kind_rules_is_never_believed(devices, chain):
     """As Inception v1 with local response normalisation: coverage of 1.00 was said, and 28 % were missing."""
     believed, fair = [], []

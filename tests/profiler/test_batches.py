@@ -18,7 +18,7 @@ from profiler.work import graph_work
 
 FAKE = device_profiles.load("fake")
 #: Spaces that are tried each time.
-QUICKLY = ("nasbench201", "gpt")
+QUICKLY = ("nasbench201",)
 QUICK = Budget(rounds=3, device_s=1.0, profile_runs=0, memory=False)
 
 

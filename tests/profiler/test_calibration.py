@@ -180,6 +180,7 @@ def test_a_quantised_model_says_how_far_it_is(model, tmp_path):
     assert (row.first, row.deviation) == (INT8.name, None) or row.deviation == first.deviation
 
 
+@pytest.mark.slow
 def test_calibration_decides_how_far_it_is(model, tmp_path):
     """Scales of values that never come leave few steps for those that do."""
     near = tmp_path / "near.npz"

@@ -140,6 +140,7 @@ def test_attention_with_views_and_copies(tmp_path: Path) -> None:
     assert plan.allocator_peak_bytes > plan.activation_peak_bytes, "copies of views"
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=100)
 def test_views_exist_where_torch_says_so(data: st.DataObject) -> None:

@@ -24,6 +24,7 @@ def assert_right_or_named(verdicts: list[torch_operators.Verdict]) -> None:
             assert any(re.search(rf"\b{re.escape(kind)}\b", verdict.refusal) for kind in verdict.operators), verdict
 
 
+@pytest.mark.slow
 def test_every_node_test_agrees_or_is_refused_by_name(verdicts):
     assert len(verdicts) > 1500
     assert_right_or_named(verdicts)

@@ -46,6 +46,7 @@ def test_a_board_without_an_agent_says_what_to_do(board):
     assert "hwnas devices deploy" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_wheels_come_from_the_folder_that_is_carried_over(board, tmp_path):
     device = transports.elsewhere_or_refuse(board.target())
     with pytest.raises(InvalidData, match="no wheel"):
