@@ -113,8 +113,8 @@ def sentence(
         again: the front as measured.
         space: of the search.
         objectives: likewise.
-        facts: of the finalists: those judged on the same examples are compared example by example, those measured in
-            turns by the ratio of their latencies.
+        facts: of the finalists: they are compared example by example on those that took no part in the search, and
+            those measured in turns by the ratio of their latencies.
     """
     stay = {point.arch for point in again.stay}
     points = [point for point in again.front if point.arch in stay]

@@ -234,8 +234,13 @@ class OwnsNetworks(ABC):
     def tested(self, arch: Archs) -> dict[str, float]:
         """How good one architecture, `(d,)`, is on data that took no part in the search: `test_accuracy`, say."""
 
-    def right(self, arch: Archs) -> Flags | None:
-        """Which of the examples that judge one architecture, `(d,)`, gets right, `(n,)`; None where it is no count."""
+    def right(self, arch: Archs, *, test: bool = False) -> Flags | None:
+        """Which examples one architecture, `(d,)`, gets right, `(n,)`; None where it is no count.
+
+        Args:
+            arch: genes.
+            test: of those that took no part in the search, instead of those that judge.
+        """
         return None
 
 

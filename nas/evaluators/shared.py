@@ -139,11 +139,11 @@ class SharedAccuracy(Shared):
 
     def tested(self, arch: Archs) -> dict[str, float]:
         """`test_accuracy` of `(d,)` genes on images that took no part in the search; for the report alone."""
-        return {"test_accuracy": training.accuracy(self.inherited(arch), self.images.test)}
+        return {"test_accuracy": float(self.right(arch, test=True).mean())}
 
-    def right(self, arch: Archs) -> Flags:
-        """Which images `(d,)` genes' network classifies correctly, `(n,)`."""
-        found: Flags = training.right(self.inherited(arch), self.images.valid)
+    def right(self, arch: Archs, *, test: bool = False) -> Flags:
+        """Which images `(d,)` genes' network tells correctly, `(n,)`, of those that judge or those for the report."""
+        found: Flags = training.right(self.inherited(arch), self.images.test if test else self.images.valid)
         return found
 
     def _share(self, share: float) -> Score:

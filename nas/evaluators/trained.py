@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import UsageError
-from nas.arrays import Archs
+from nas.arrays import Archs, Flags
 from nas.evaluators.protocol import FULL, Budget, Context, OwnsNetworks, Repeatable
 from nas.objectives import Objective, Values
-from nas.weights import alone, data, devices
+from nas.weights import alone, data, devices, training
 from nas.weights.alone import Recipe, Score
 from nas.weights.data import Data, Wanted
 from nas.weights.data.augmentation import parse
+from nas.weights.data.tasks import Classification
 
 #: Of a run: where weights are.
 FOLDER = "trained"
@@ -84,6 +85,13 @@ class Trained(OwnsNetworks, Repeatable):
         """The score of one architecture, `(d,)`, on examples that took no part in the search."""
         score = alone.judge(self.network(arch), self.data.task, self.data.test)
         return {f"test_{self.data.task.score_name}": score.value}
+
+    def right(self, arch: Archs, *, test: bool = False) -> Flags | None:
+        """Which images `(d,)` genes' network classifies correctly, `(n,)`; None of text and of pairs."""
+        if not isinstance(self.data.task, Classification):
+            return None
+        found: Flags = training.right(self.network(arch), self.data.test if test else self.data.valid)
+        return found
 
     @property
     def _folder(self) -> Path:

@@ -144,9 +144,9 @@ class ApartTrained(Apart, OwnsNetworks):
         """Of the evaluator, for `(d,)` genes."""
         return {str(name): float(score) for name, score in self.here.tested(arch).items()}
 
-    def right(self, arch: Archs) -> Flags | None:
+    def right(self, arch: Archs, *, test: bool = False) -> Flags | None:
         """Of the evaluator, for `(d,)` genes."""
-        found = self.here.right(arch)
+        found = self.here.right(arch, test=test)
         return None if found is None else np.asarray(found, dtype=np.bool_)
 
 

@@ -99,7 +99,7 @@ def _keep_ratios(study: Study, store: Store, target: Target) -> None:
 
 
 def rights_of(owner: OwnsNetworks | None, front: Sequence[Point], context: Context) -> dict[str, list[Flags]] | None:
-    """Which examples each point of the front gets right, by the objective that owns the networks."""
+    """Which of the examples that judged each point of the front gets right, by the objective that owns the networks."""
     objective, found = getattr(owner, "objective", None), []
     for done, point in enumerate(front if owner is not None and objective is not None else ()):
         context.progress("comparing the front", done, len(front))
@@ -112,8 +112,11 @@ def rights_of(owner: OwnsNetworks | None, front: Sequence[Point], context: Conte
 
 
 def _right(owner: OwnsNetworks, arch: Any) -> dict[str, Any]:
-    """Which examples it gets right, by the objective: what tells finalists apart that were judged on the same ones."""
-    found, objective = owner.right(arch), getattr(owner, "objective", None)
+    """Which examples that took no part in the search it gets right, by the objective: they tell finalists apart.
+
+    Of those that judged, a network of the front may owe its place to chance: it is there because it was right on them.
+    """
+    found, objective = owner.right(arch, test=True), getattr(owner, "objective", None)
     return {} if found is None or objective is None else {"right": {objective.name: paired.kept(found)}}
 
 

@@ -20,7 +20,7 @@ from nas.weights.checkpoint import Checkpoint, Progress
 from nas.weights.data.protocol import Data, Part
 from nas.weights.devices import device, device_of
 from nas.weights.diverged import Diverged
-from nas.weights.images import Images, Split
+from nas.weights.images import Images
 from nas.weights.trainers import Turn
 
 if TYPE_CHECKING:
@@ -319,12 +319,12 @@ def inherit(
     return network.eval()
 
 
-def accuracy(network: Any, split: Split, *, batch: int = 250) -> float:
+def accuracy(network: Any, split: Part, *, batch: int = 250) -> float:
     """Share of images that a network in eval mode classifies correctly."""
     return int(right(network, split, batch=batch).sum()) / len(split)
 
 
-def right(network: Any, split: Split, *, batch: int = 250) -> Flags:
+def right(network: Any, split: Part, *, batch: int = 250) -> Flags:
     """Which images a network in eval mode classifies correctly, `(n,)`."""
     import torch
 
@@ -335,6 +335,6 @@ def right(network: Any, split: Split, *, batch: int = 250) -> Flags:
     return np.asarray(np.concatenate(found), dtype=np.bool_)
 
 
-def _batches(split: Split, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(split: Part, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(split), batch):
-        yield split.images[start : start + batch], split.labels[start : start + batch]
+        yield split.inputs[start : start + batch], split.targets[start : start + batch]

@@ -228,6 +228,9 @@ def test_accuracy_is_that_of_the_network_that_is_exported(context):
     assert value.low[0] < value.value[0] < value.high[0]
     expected = alone.judge(network, evaluator.data.task, evaluator.data.test).value
     assert evaluator.tested(ARCH) == {"test_accuracy": expected}
+    assert evaluator.right(ARCH, test=True).mean() == expected and len(evaluator.right(ARCH)) == len(
+        evaluator.data.valid
+    )
     assert isinstance(evaluator, OwnsNetworks) and not isinstance(evaluator, OwnsWeights)
 
 
@@ -438,4 +441,4 @@ def test_a_search_under_a_budget_with_replicates_keeps_both_trainings(tmp_path, 
         path.unlink()
     found.measure_finalists(1)
     assert [path.name.split(".")[1] for path in (tmp_path / "trained").iterdir()] == ["r0e1"]
-    assert set(found.study.finalists()[trial.arch]) == {"onnx", "test_accuracy"}
+    assert set(found.study.finalists()[trial.arch]) == {"onnx", "right", "test_accuracy"}
