@@ -1,5 +1,6 @@
 """One-shot and differentiable search, held against what is known.
 
+    python -m benchmarks.one_shot --part algebra      gradients by their formulas, costs at decided choices, paths
     python -m benchmarks.one_shot --part ranks        shared weights beside a table of trainings: rank correlations
     python -m benchmarks.one_shot --part strategies   each strategy on these weights, scored on the table
     python -m benchmarks.one_shot --part collapse     how many skips searches end with where nothing costs
@@ -8,8 +9,9 @@
     python -m benchmarks.one_shot --part blockwise    24 budgets of mobilenetv3, solved exactly
     python -m benchmarks.one_shot --part elastic      subnetworks of once-for-all beside the same ones trained alone
 
-Each part prints JSON. The first three need NAS-Bench-201's table and CIFAR-10 as a folder of images; their schedule is
-a reduced one for two CPUs, which the answer states. `constraint` and `speed` need a machine that does nothing else.
+Each part prints JSON. `ranks`, `strategies` and `collapse` need NAS-Bench-201's table and CIFAR-10 as a folder of
+images; their schedule is a reduced one for two CPUs, which the answer states. `constraint` and `speed` need a machine
+that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 
-PARTS = ("ranks", "strategies", "collapse", "constraint", "speed", "blockwise", "elastic")
+PARTS = ("algebra", "ranks", "strategies", "collapse", "constraint", "speed", "blockwise", "elastic")
 
 
 def main() -> None:
@@ -57,10 +59,10 @@ def _part(options: argparse.Namespace) -> dict[str, Any]:
 
         parts = {"ranks": one_shot_table.ranks, "strategies": one_shot_table.strategies_part}
         return parts.get(options.part, one_shot_table.collapse)(options)
-    from benchmarks import one_shot_device, one_shot_elastic
+    from benchmarks import one_shot_algebra, one_shot_device, one_shot_elastic
 
-    home = one_shot_elastic if options.part == "elastic" else one_shot_device
-    found: dict[str, Any] = getattr(home, options.part)(options)
+    homes = {"algebra": one_shot_algebra, "elastic": one_shot_elastic}
+    found: dict[str, Any] = getattr(homes.get(options.part, one_shot_device), options.part)(options)
     return found
 
 
