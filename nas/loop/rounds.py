@@ -18,6 +18,7 @@ from nas.isolation.apart_strategy import ApartStrategy
 from nas.isolation.space_parts import Parts
 from nas.loop import guard, judging
 from nas.loop.checks import ENUMERABLE
+from nas.loop.growth import Growth
 from nas.loop.priced import priced
 from nas.loop.reference import RULE, VERSION, is_share
 from nas.objectives import Constraint, violations
@@ -60,6 +61,7 @@ class Rounds:
         self.evaluators = evaluators
         self.constraints = constraints
         self.budgets = judging.budgets_of(evaluators, plan.budget)
+        self.growth = Growth([one.objective for one in evaluators], constraints, context.progress)
 
     def ask_and_tell(self, name: str, total: int, *, after: str | None = None) -> int:
         """Replay what is known, each batch in the order in which it was completed; then go on.
@@ -238,6 +240,7 @@ class Rounds:
     def _judge(self, trials: list[Trial], name: str, done: int, total: int) -> list[Result]:
         """Results of trials; those that were not judged yet are, and committed one by one where that takes long."""
         results = {trial.id: trial.result for trial in trials if trial.result is not None}
+        self.growth.add(list(results.values()))
         waiting = [trial for trial in trials if trial.id not in results]
         together = all(traits_of(evaluator).batched for evaluator in self.evaluators)
         chunks = [waiting] if together and waiting else [[trial] for trial in waiting]
@@ -260,6 +263,7 @@ class Rounds:
                 dict.fromkeys(fresh, self.budgets),
             )
             results |= fresh
+            self.growth.add(list(fresh.values()))
         self._fix_reference(list(results.values()))
         return [results[trial.id] for trial in trials]
 
