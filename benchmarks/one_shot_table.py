@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import inspect
 import json
 import tarfile
 import time
@@ -30,6 +31,8 @@ from predictors.encoding import CostTable
 CHANCE = 10.5
 #: Networks that each strategy may find, and evaluations of NSGA-II on the same weights.
 FINDS, EVALUATIONS = 24, 240
+#: Settings of strategies that say how many networks they look at.
+LOOKS = ("candidates", "networks", "scored", "coarse")
 #: Strategies whose collapse is looked at: the first is known for it.
 COLLAPSING = (
     "darts",
@@ -104,15 +107,15 @@ def _images(options: argparse.Namespace, space: Any) -> Any:
 
 
 def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str = "", **how: Any) -> tuple[Any, float]:
-    """Shared weights, and what their training took in seconds; taken from their file where they are there."""
+    """Shared weights, and what their training took in s of CPU time; taken from their file where they are there."""
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
     plan = TrainingPlan(steps=options.steps, **{**learned, **how})
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
     times = options.output / f"supernet.{name}.{options.steps}.seconds"
-    start = time.monotonic()
+    start = time.process_time()
     supernet = training.train(space, pictures, plan, checkpoint=times.with_suffix(".safetensors"))
     if not times.is_file():
-        times.write_text(str(time.monotonic() - start))
+        times.write_text(str(time.process_time() - start))
     return supernet, float(times.read_text())
 
 
@@ -170,8 +173,15 @@ def strategies_of(options: argparse.Namespace) -> list[str]:
     return [name for name in gradient.names() if not options.strategy or name in options.strategy]
 
 
+def _reduced(name: str, options: argparse.Namespace) -> dict[str, int]:
+    """Settings of a strategy that are less than it would use by itself."""
+    most = {"steps": options.descent, **dict.fromkeys(LOOKS, options.looks)}
+    known = {key: one.default for key, one in inspect.signature(gradient.REGISTRY.get(name)).parameters.items()}
+    return {key: least for key, least in most.items() if key in known and known[key] > least}
+
+
 def strategies_part(options: argparse.Namespace) -> dict[str, Any]:
-    """Each strategy's finds on the table, and the time it took beside that of its weights."""
+    """Each strategy's finds on the table, and the CPU time it took beside that of its weights."""
     table, space, pictures = _setting(options)
     found: dict[str, Any] = _stated(options, pictures) | {"finds": FINDS, "device": options.device}
     rng = np.random.default_rng(0)
@@ -188,21 +198,23 @@ def strategies_part(options: argparse.Namespace) -> dict[str, Any]:
             )
             shares, times = [], []
             for seed in range(options.seeds):
-                start = time.monotonic()
-                shares.append(table.share(_finds(name, space, supernet, pictures, table, seed)))
-                times.append(time.monotonic() - start)
-            found[name] = _summary(shares) | {"train_h": seconds / 3600, "search_h": float(np.mean(times)) / 3600}
+                start = time.process_time()
+                finds = _finds(name, space, supernet, pictures, table, seed, **_reduced(name, options))
+                times.append(time.process_time() - start)
+                shares.append(table.share(finds))
+            hours = {"train_cpu_h": seconds / 3600, "search_cpu_h": float(np.mean(times)) / 3600}
+            found[name] = _summary(shares) | hours | {"reduced": _reduced(name, options)}
         except Exception as error:  # the others are still asked for
             found[name] = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps({name: found[name]}), flush=True)
     supernet, seconds = _trained(options, space, pictures)
     shares, times = [], []
     for seed in range(options.seeds):
-        start = time.monotonic()
+        start = time.process_time()
         shares.append(table.share(_evolved(options, space, supernet, pictures, table, seed)))
-        times.append(time.monotonic() - start)
+        times.append(time.process_time() - start)
     found[f"nsga2 on shared weights, {EVALUATIONS} evaluations"] = _summary(shares) | {
-        "train_h": seconds / 3600, "search_h": float(np.mean(times)) / 3600,
+        "train_cpu_h": seconds / 3600, "search_cpu_h": float(np.mean(times)) / 3600,
     }  # fmt: skip
     return found
 
