@@ -23,7 +23,7 @@ def steps(folder: Path) -> list[list[str]]:
     fit = ["fit", TARGET, "--space", SPACE, "--predictor", "lookup", "--store", store, "-o", latency]
     search = ["search", "--space", SPACE, "--objective", "accuracy", "--objective", f"latency:{latency}"]
     search += ["--data", "digits", "--strategy", "auto", "--strategy", "gdas", "--evaluations", "100"]
-    search += ["--set", "train_steps=400", "--target", TARGET, "--finalists", "12", "--store", store, "-o", run]
+    search += ["--set", "train_steps=400", "--target", TARGET, "--finalists", "8", "--store", store, "-o", run]
     return [
         ["profile", TARGET, "--space", SPACE, "--samples", "40", "--budget", "45s", "--store", store],
         # Fitted again, the predictor would have learned from the finalists, and be another than the search began with.

@@ -8,10 +8,9 @@ from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
 from nas.spaces.restricted import Restricted
 from nas.weights import kinds, mixing
-from nas.weights.kinds import entangled
 
-#: The kind where none is named, and the one where operators are parts of each other.
-SHARED, ENTANGLED = "shared", "entangled"
+#: The kind where none is named.
+SHARED = "shared"
 
 
 def of(space: Space, *, seed: int = 0, kind: str = SHARED) -> Any:
@@ -32,19 +31,11 @@ def of(space: Space, *, seed: int = 0, kind: str = SHARED) -> Any:
 def form(space: Space, kind: str = SHARED) -> str:
     """How networks come by their weights, as a part of a run's identity: values of two forms are not compared.
 
-    Of weights that are shared block by block, 1: each kind of block at a place has its own; 2: kinds that can are cut
-    out of one block in `chain` and `mobilenetv3`, and residuals begin faint; 3: so they are in all spaces that have
-    such kinds. There, entangled weights are the same.
-
     Raises:
-        UsageError: no operator of the space is a part of another, and the kind is `entangled`.
+        UsageError: networks of the space cannot have such weights.
     """
-    if kind == ENTANGLED:
-        entangled.require(space)
-        kind = kind if isinstance(space, SharesWeights) else SHARED
-    if kind != SHARED:
-        return f"weights {kind} 1"
-    return "" if isinstance(space, SharesWeights) else "weights 3"
+    found = kinds.form_of(kinds.REGISTRY.get(kind), space)
+    return f"weights {kind} 1" if found is None else found
 
 
 def require_mixed(space: Space, kind: str = SHARED) -> None:

@@ -9,9 +9,9 @@ Example:
 from __future__ import annotations
 
 from device_profiles.registry import Registry
-from nas.weights.kinds.protocol import MakeWeights, is_mixable, mixable, plan_of, trained_by
+from nas.weights.kinds.protocol import MakeWeights, form_of, formed, is_mixable, mixable, plan_of, trained_by
 
-__all__ = ["REGISTRY", "MakeWeights", "is_mixable", "mixable", "names", "plan_of", "trained_by"]
+__all__ = ["REGISTRY", "MakeWeights", "form_of", "formed", "is_mixable", "mixable", "names", "plan_of", "trained_by"]
 
 REGISTRY: Registry[MakeWeights] = Registry("weights", "nas.weights.kinds", attribute="WEIGHTS")
 

@@ -16,14 +16,26 @@ import numpy as np
 from device_profiles.errors import UsageError
 from nas.spaces.protocol import Entangles, SharesWeights, Space
 from nas.spaces.restricted import Restricted, narrowed
-from nas.weights.kinds.protocol import mixable
+from nas.weights.kinds.protocol import formed, mixable
+from nas.weights.kinds.shared import form as form_of_shared
 from nas.weights.kinds.shared import shared
 
 #: Networks whose blocks are looked at.
 _LOOKED_AT = 20
 
 
+def form(space: Space) -> str:
+    """Where blocks are cut out of wider ones, that of shared weights.
+
+    Raises:
+        UsageError: no operator of the space is a part of another.
+    """
+    require(space)
+    return "weights entangled 1" if isinstance(space, SharesWeights) else form_of_shared(space)
+
+
 @mixable
+@formed(form)
 def entangled(space: Space, *, seed: int = 0) -> Any:
     """A supernet of the space; one that the space brings itself takes torch's random numbers in place of the seed.
 

@@ -45,6 +45,28 @@ def is_mixable(make: Any) -> bool:
     return make in _MIXABLE
 
 
+_FORMS: dict[Any, Callable[[Space], str]] = {}
+
+
+def formed(form: Callable[[Space], str]) -> Callable[[_Make], _Make]:
+    """Mark a kind whose form depends on the space: `form(space)` is a part of the identity of a run, or ""."""
+
+    def mark(make: _Make) -> _Make:
+        _FORMS[make] = form
+        return make
+
+    return mark
+
+
+def form_of(make: Any, space: Space) -> str | None:
+    """The form that a kind marked by `formed` has in a space; None of another.
+
+    Raises:
+        UsageError: networks of the space cannot have such weights.
+    """
+    return _FORMS[make](space) if make in _FORMS else None
+
+
 _PLANS: dict[Any, dict[str, Any]] = {}
 
 

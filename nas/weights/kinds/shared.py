@@ -7,10 +7,20 @@ from typing import Any
 from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
 from nas.spaces.restricted import Restricted, narrowed
-from nas.weights.kinds.protocol import mixable
+from nas.weights.kinds.protocol import formed, mixable
+
+
+def form(space: Space) -> str:
+    """Of weights that are shared block by block.
+
+    1: each kind of block at a place has its own; 2: kinds that can are cut out of one block in `chain` and
+    `mobilenetv3`, and residuals begin faint; 3: so they are in all spaces that have such kinds.
+    """
+    return "" if isinstance(space, SharesWeights) else "weights 3"
 
 
 @mixable
+@formed(form)
 def shared(space: Space, *, seed: int = 0) -> Any:
     """A supernet of the space; one that the space brings itself takes torch's random numbers in place of the seed.
 
