@@ -33,19 +33,14 @@ CHANCE = 10.5
 FINDS, EVALUATIONS = 24, 240
 #: Settings of strategies that say how many networks they look at.
 LOOKS = ("candidates", "networks", "scored", "coarse")
-#: Strategies whose collapse is looked at: the first is known for it.
-COLLAPSING = (
-    "darts",
-    "darts-second",
-    "gdas",
-    "drnas",
-    "fair-darts",
-    "sdarts",
-    "pc-darts",
-    "reinmax",
-    "snas",
-    "proxyless",
-)
+#: Searches whose collapse is looked at: the first is known for it, the others are remedies. By name: strategy, settings.
+COLLAPSING: dict[str, tuple[str, dict[str, Any]]] = {
+    "darts": ("darts", {}),
+    "darts, stop=skips": ("darts", {"stop": "skips"}),
+    "darts, stop=curvature": ("darts", {"stop": "curvature"}),
+    "darts, perturbation=random": ("darts", {"perturbation": "random"}),
+    **{name: (name, {}) for name in ("sdarts", "darts-second", "drnas", "fair-darts", "gdas", "pc-darts", "reinmax")},
+}
 
 
 @dataclass(frozen=True)
@@ -265,24 +260,29 @@ def _evolved(options: argparse.Namespace, space: Any, supernet: Any, pictures: A
 def collapse(options: argparse.Namespace) -> dict[str, Any]:
     """Skips of the most probable cell where costs have no weight, and its accuracy in the table.
 
-    Three sets of operators: all; a skip or a 3x3 convolution, where the skip is nothing but bait; all but the skip.
+    Three sets of operators: a skip or a 3x3 convolution, where the skip is nothing but bait; all but the skip; all.
     """
     table, whole, pictures = _setting(options)
     found: dict[str, Any] = _stated(options, pictures) | {"best_of_table": float(table.accuracy.max())}
-    for label, kept in {"all": range(5), "skip or 3x3": (SKIP, 3), "no skip": (0, 2, 3, 4)}.items():
+    for label, kept in {"skip or 3x3": (SKIP, 3), "no skip": (0, 2, 3, 4), "all": range(5)}.items():
         space = whole.restrict({gene: tuple(kept) for gene in range(6)})
         supernet, _ = _trained(options, space, pictures, label=label.replace(" ", "_"))
-        for name in [name for name in COLLAPSING if not options.strategy or name in options.strategy]:
+        for name, (strategy, settings) in COLLAPSING.items():
+            if options.strategy and strategy not in options.strategy:
+                continue
             rows = []
             for seed in range(options.seeds):
                 problem = GradientProblem(
                     space, supernet=lambda net=supernet: net, data=lambda: pictures, budget=1, seed=seed,
                     cost=CostTable(space.choices, ((0,),), (np.ones(space.choices[0]),)).differentiable(),
                 )  # fmt: skip
-                runs = list(gradient.REGISTRY.get(name)(problem, weights=(0.0,), steps=options.descent))
+                make = gradient.REGISTRY.get(strategy)
+                runs = list(make(problem, weights=(0.0,), steps=options.descent, **settings))
                 (cell,) = _codes(space, whole, runs[0].archs[:1])
                 place = table.rows(cell)
-                rows.append({"skips": int((cell == SKIP).sum()), "accuracy": float(table.accuracy[place])})
+                rows.append(
+                    {"skips": int((cell == SKIP).sum()), "accuracy": float(table.accuracy[place]), "note": runs[0].note}
+                )
             found.setdefault(label, {})[name] = {
                 "skips": float(np.mean([row["skips"] for row in rows])),
                 "accuracy": float(np.mean([row["accuracy"] for row in rows])), "each": rows,
