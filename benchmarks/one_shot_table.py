@@ -33,7 +33,7 @@ CHANCE = 10.5
 FINDS, EVALUATIONS = 24, 240
 #: Settings of strategies that say how many networks they look at.
 LOOKS = ("candidates", "networks", "scored", "coarse")
-#: Searches whose collapse is looked at: the first is known for it, the others are remedies. By name: strategy, settings.
+#: Searches whose collapse is looked at, as strategy and settings: the first is known for it, others are remedies.
 COLLAPSING: dict[str, tuple[str, dict[str, Any]]] = {
     "darts": ("darts", {}),
     "darts, stop=skips": ("darts", {"stop": "skips"}),
