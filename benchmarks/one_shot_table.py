@@ -104,7 +104,7 @@ def _images(options: argparse.Namespace, space: Any) -> Any:
 def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str = "", **how: Any) -> tuple[Any, float]:
     """Shared weights, and what their training took in s of CPU time; taken from their file where they are there."""
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
-    plan = TrainingPlan(steps=options.steps, **{**learned, **how})
+    plan = TrainingPlan(steps=options.steps, batch=options.batch, rate=options.rate, **{**learned, **how})
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
     times = options.output / f"supernet.{name}.{options.steps}.seconds"
     start = time.process_time()
@@ -127,7 +127,7 @@ def _codes(space: Any, whole: Any, archs: Any) -> Any:
 def _stated(options: argparse.Namespace, pictures: Any) -> dict[str, Any]:
     """The reduced schedule, in words."""
     return {
-        "space": options.space, "steps": options.steps, "batch": TrainingPlan.batch,
+        "space": options.space, "steps": options.steps, "batch": options.batch, "rate": options.rate,
         "train_images": len(pictures.train), "valid_images": len(pictures.valid),
         "judged_on": min(options.judged, len(pictures.valid)),
         "schedule": "reduced: the table's trainings are 200 epochs of 50,000 images, 17 cells, 16 channels",
@@ -142,6 +142,8 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
     true = table.accuracy[table.rows(archs)]
     found: dict[str, Any] = _stated(options, pictures) | {"networks": len(archs)}
     for name, how in {"uniform": {}, "entangled": {"weights": "entangled"}}.items():
+        if options.weights and name not in options.weights:
+            continue
         supernet, seconds = _trained(options, space, pictures, **how)
         shared = _judged(options, supernet, pictures, archs)
         found[name] = {"train_s": seconds, **_agreement(shared, true)}
