@@ -43,7 +43,7 @@ REFERENCES, EXAMPLES = 4, 32
 def constraint(options: argparse.Namespace) -> dict[str, Any]:
     """Asked, predicted and measured, for each seed: shared weights and gdas within a bound, one finalist."""
     found: dict[str, Any] = {"target": TARGET, "share_of_median": BOUND_SHARE}
-    for spec in BOUND_SPACES:
+    for spec in (spec for spec in BOUND_SPACES if spec.startswith(options.only)):
         space = nas.spaces.load(spec)
         place = options.output / f"constraint.{spec.partition(':')[0]}"
         store, latency = str(place / "store.db"), str(place / "latency")
