@@ -54,7 +54,7 @@ def told_apart(
     archs: Sequence[tuple[int, ...]], facts: Mapping[tuple[int, ...], Mapping[str, Any]], objective: str
 ) -> bool | None:
     """Whether two finalists are told apart in an objective by the examples of both; None where these are not known."""
-    rights = [read((facts.get(arch, {}).get("right") or {}).get(objective)) for arch in archs]
+    rights = [read((facts.get(arch, {}).get("test_right") or {}).get(objective)) for arch in archs]
     first, second = rights
     if first is None or second is None or len(first) != len(second):
         return None

@@ -117,7 +117,7 @@ def _right(owner: OwnsNetworks, arch: Any) -> dict[str, Any]:
     Of those that judged, a network of the front may owe its place to chance: it is there because it was right on them.
     """
     found, objective = owner.right(arch, test=True), getattr(owner, "objective", None)
-    return {} if found is None or objective is None else {"right": {objective.name: paired.kept(found)}}
+    return {} if found is None or objective is None else {"test_right": {objective.name: paired.kept(found)}}
 
 
 def _judged_on(owner: OwnsNetworks, subject: Subject) -> tuple[dict[str, Any], ...]:

@@ -40,7 +40,7 @@ def is_finalist(facts: Any) -> bool:
         and (onnx is None or (isinstance(onnx, str) and not onnx.startswith("/") and ".." not in onnx.split("/")))
         and all(score is None or is_number(score) for score in scores)
         and isinstance(facts.get("model", ""), str)
-        and isinstance(facts.get("right", {}), dict)
+        and isinstance(facts.get("test_right", {}), dict)
         and _are_ratios(facts.get("ratios", {}))
     )
 

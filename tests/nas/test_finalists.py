@@ -122,7 +122,7 @@ def test_an_export_computes_what_the_network_with_shared_weights_does(result, sm
         right = got.argmax(axis=1) == images.test.labels.numpy()
         assert facts["test_accuracy"] == pytest.approx(right.mean())
         # What tells finalists apart are images that took no part in choosing them.
-        np.testing.assert_array_equal(paired.read(facts["right"]["accuracy"]), right)
+        np.testing.assert_array_equal(paired.read(facts["test_right"]["accuracy"]), right)
 
 
 def test_finalists_are_settled_once(result, search, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_lost_export_is_made_again_and_not_measured_again(search, tmp_path, mo
 def test_without_a_device_finalists_are_only_exported(search, tmp_path):
     made = search(tmp_path, strategy="random", target=None)
     made.measure_finalists(2)
-    assert {tuple(sorted(facts)) for facts in made.study.finalists().values()} == {("onnx", "right", "test_accuracy")}
+    assert {tuple(sorted(facts)) for facts in made.study.finalists().values()} == {("onnx", "test_accuracy", "test_right")}
 
 
 def test_without_weights_finalists_are_only_measured(search, tmp_path, latency):
@@ -168,7 +168,7 @@ def test_a_finalist_that_the_device_refuses_is_exported_and_not_measured(search,
     target = fake.model_copy(update={"runtime": fake.runtime.model_copy(update={"options": options})})
     made = search(tmp_path, strategy="random", target=target)
     made.measure_finalists(2)
-    assert [sorted(facts) for facts in made.study.finalists().values()] == [["onnx", "right", "test_accuracy"]] * 2
+    assert [sorted(facts) for facts in made.study.finalists().values()] == [["onnx", "test_accuracy", "test_right"]] * 2
 
 
 def test_an_export_that_computes_something_else_is_refused(search, tmp_path, monkeypatch):

@@ -53,13 +53,13 @@ def test_what_is_damaged_is_not_known(plain):
 def test_pairs_of_which_one_is_not_known_are_left_to_their_intervals():
     first, second = rights(10, 0)
     facts = {
-        (0,): {"right": {"accuracy": paired.kept(first)}},
-        (1,): {"right": {"accuracy": paired.kept(second)}},
+        (0,): {"test_right": {"accuracy": paired.kept(first)}},
+        (1,): {"test_right": {"accuracy": paired.kept(second)}},
         (2,): {},
     }
     assert paired.told_apart([(0,), (1,)], facts, "accuracy") is True
     assert paired.told_apart([(0,), (0,)], facts, "accuracy") is False
     assert paired.told_apart([(0,), (2,)], facts, "accuracy") is None
     assert paired.told_apart([(0,), (1,)], facts, "latency") is None
-    facts[2,] = {"right": {"accuracy": paired.kept(first[:5])}}
+    facts[2,] = {"test_right": {"accuracy": paired.kept(first[:5])}}
     assert paired.told_apart([(0,), (2,)], facts, "accuracy") is None, "other examples"

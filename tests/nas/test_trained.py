@@ -441,4 +441,4 @@ def test_a_search_under_a_budget_with_replicates_keeps_both_trainings(tmp_path, 
         path.unlink()
     found.measure_finalists(1)
     assert [path.name.split(".")[1] for path in (tmp_path / "trained").iterdir()] == ["r0e1"]
-    assert set(found.study.finalists()[trial.arch]) == {"onnx", "right", "test_accuracy"}
+    assert set(found.study.finalists()[trial.arch]) == {"onnx", "test_right", "test_accuracy"}
