@@ -9,12 +9,15 @@ import profiler
 from device_profiles import load
 from nas import gradient
 from nas.spaces.export import subject
+from nas.study.plan import settings_of
 from nas.weights import kinds, trainers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SPACE = "chain:layers=1,width=25,resolution=16,classes=10,image_channels=1"
 SETTINGS = {"train_steps": 200, "images": 600}
+#: Of each run by gradients: one of the second order takes four passes over all operators for each.
+STEPS = 25
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,8 @@ def searched(place, tmp_path, strategy, settings):
 
 @pytest.mark.parametrize("name", gradient.names())
 def test_each_strategy(name, place, tmp_path):
-    result = searched(place, tmp_path, [name], {})
+    settings = {f"{name}.steps": STEPS} if "steps" in settings_of(name) else {}
+    result = searched(place, tmp_path, [name], settings)
     assert {trial.strategy for trial in result.study.trials()} == {name}
 
 
