@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import inspect
 import json
 import tarfile
 import time
@@ -22,6 +21,7 @@ from nas.evaluators.counted import Counted
 from nas.gradient.protocol import GradientProblem, wanted_by
 from nas.objectives import Objective
 from nas.spaces.nasbench201.algebra import SKIP
+from nas.study.plan import settings_of
 from nas.weights import images, kinds, training
 from nas.weights.images import Split
 from nas.weights.training import TrainingPlan
@@ -173,8 +173,8 @@ def strategies_of(options: argparse.Namespace) -> list[str]:
 def _reduced(name: str, options: argparse.Namespace) -> dict[str, int]:
     """Settings of a strategy that are less than it would use by itself."""
     most = {"steps": options.descent, **dict.fromkeys(LOOKS, options.looks)}
-    known = {key: one.default for key, one in inspect.signature(gradient.REGISTRY.get(name)).parameters.items()}
-    return {key: least for key, least in most.items() if key in known and known[key] > least}
+    known = settings_of(name) or {}
+    return {key: least for key, least in most.items() if key in known and known[key].default > least}
 
 
 def strategies_part(options: argparse.Namespace) -> dict[str, Any]:

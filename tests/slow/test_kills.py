@@ -107,8 +107,7 @@ def test_a_campaign_that_is_killed_over_and_over_measures_everything_and_loses_n
     assert answer["failed"] == []
     for model, row in zip(models, answer["measurements"], strict=True):
         truth_ms = sum(cost for _, _, cost in node_costs_ns(model)) / 1e6
-        # Not whether each interval holds: the simulated device waits some tens of ns too long, which all share.
-        assert row["latency_ms"]["value"] == pytest.approx(truth_ms, rel=0.02)
+        assert row["latency_ms"]["low"] <= truth_ms <= row["latency_ms"]["high"]
         assert row["latency_ms"]["processes"] >= 3
     assert blocks()[: len(known)] == known
     with Store(path, create=False) as store, store.engine.connect() as connection:
