@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import json
 import tarfile
 import time
@@ -106,7 +107,8 @@ def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str 
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
     plan = TrainingPlan(steps=options.steps, batch=options.batch, rate=options.rate, **{**learned, **how})
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
-    times = options.output / f"supernet.{name}.{options.steps}.seconds"
+    identity = hashlib.sha256(repr((options.space, space.choices, options.images, options.limit, plan)).encode())
+    times = options.output / f"supernet.{name}.{options.steps}.{identity.hexdigest()[:12]}.seconds"
     start = time.process_time()
     supernet = training.train(space, pictures, plan, checkpoint=times.with_suffix(".safetensors"))
     if not times.is_file():
