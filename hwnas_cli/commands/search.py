@@ -226,7 +226,8 @@ def _as_measured(study: Study, again: AsMeasured, space: Space) -> dict[str, Any
 
     parts = {"front": again.front, "stay": again.stay, "leave": again.leave, "enter": again.enter}
     named = {name: [space.format(np.array(point.arch)) for point in points] for name, points in parts.items()}
-    return {**named, "text": of_study.sentence(again, space, study.objectives(), study.finalists())}
+    factor = None if again.factor is None else asdict(again.factor)
+    return {**named, "factor": factor, "text": of_study.sentence(again, space, study.objectives(), study.finalists())}
 
 
 def _bound(one: CheckedBound, space: Space) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from nas.objectives import Objective, Values, at_confidence
 from nas.spaces.protocol import Space
+from nas.study import common_factor
+from nas.study.common_factor import CommonFactor
 from nas.study.study import Study, front_of, meets
 from nas.study.trial import Point
 from profiler.measurement import CONFIDENCE
@@ -42,19 +44,23 @@ class AsMeasured:
         stay: measured finalists of the predicted front that are on it.
         leave: those that are not.
         enter: points that the predicted front has not.
+        factor: what measured finalists say of those that were not measured, if they say one thing.
     """
 
     front: tuple[Point, ...]
     stay: tuple[Point, ...]
     leave: tuple[Point, ...]
     enter: tuple[Point, ...]
+    factor: CommonFactor | None = None
 
     def sentence(self, space: Space) -> str:
         """What became of the finalists, for people."""
         count = len(self.stay) + len(self.leave)
         gone = _moved(self.leave, space, "leaves", "leave")
         come = _moved(self.enter, space, "comes on", "come on")
-        return f"judged again as measured: {len(self.stay)} of {count} measured finalists stay on the front{gone}{come}"
+        all_of_them = "" if self.factor is None else f"; {self.factor.sentence}"
+        stay = f"{len(self.stay)} of {count} measured finalists stay on the front"
+        return f"judged again as measured: {stay}{gone}{come}{all_of_them}"
 
 
 def timed(objectives: Sequence[Objective]) -> Objective | None:
@@ -82,31 +88,43 @@ def difference(point: Point, objective: Objective | None, facts: Mapping[str, An
 
 
 def judge_again(study: Study) -> AsMeasured | None:
-    """The front with what was measured; None where no predicted latency of the front was measured."""
+    """The front with what was measured; None where no predicted latency of the front was measured.
+
+    What was not measured is taken times the factor that measured networks have in common, see
+    `nas.study.common_factor`.
+    """
     objectives, facts, points = study.objectives(), study.finalists(), study.points()
     before, constraints = front_of(points, objectives), study.constraints()
-    predicted = [o.name for o in objectives if o.unit == _UNIT and o.source == "predicted"]
+    believed = timed([objective for objective in objectives if objective.source == "predicted"])
     measured = {arch: latency for arch, known in facts.items() if (latency := latency_of(known)) is not None}
     finalists = [point for point in before if point.arch in measured]
-    if not predicted or not finalists:
+    if believed is None or not finalists:
         return None
-    told = [_as_measured(point, predicted, measured.get(point.arch)) for point in points]
-    after = front_of([point for point in told if meets(point, constraints)], objectives)
-    now, then = {point.arch for point in after}, {point.arch for point in before}
+    factor = _factor(points, believed.name, measured)
+    now = [_as_measured(point, believed.name, measured.get(point.arch), factor) for point in points]
+    after = front_of([point for point in now if meets(point, constraints)], objectives)
+    on, then = {point.arch for point in after}, {point.arch for point in before}
     return AsMeasured(
         front=tuple(after),
-        stay=tuple(point for point in finalists if point.arch in now),
-        leave=tuple(point for point in finalists if point.arch not in now),
+        stay=tuple(point for point in finalists if point.arch in on),
+        leave=tuple(point for point in finalists if point.arch not in on),
         enter=tuple(point for point in after if point.arch not in then),
+        factor=factor,
     )
 
 
-def _as_measured(point: Point, names: Sequence[str], latency: Mapping[str, Any] | None) -> Point:
-    if latency is None:
-        return point
-    measured = told(latency)
-    coverage = {name: share for name, share in point.coverage.items() if name not in names}
-    return replace(point, result={**point.result, **dict.fromkeys(names, measured)}, coverage=coverage)
+def _factor(points: Sequence[Point], name: str, measured: Mapping[Any, Mapping[str, Any]]) -> CommonFactor | None:
+    pairs = [(measured[point.arch]["value"], point.result[name][0]) for point in points if point.arch in measured]
+    return common_factor.of([took / believed for took, believed in pairs if believed > 0])
+
+
+def _as_measured(point: Point, name: str, latency: Mapping[str, Any] | None, factor: CommonFactor | None) -> Point:
+    if latency is not None:
+        coverage = {key: share for key, share in point.coverage.items() if key != name}
+        return replace(point, result={**point.result, name: told(latency)}, coverage=coverage)
+    if factor is not None:
+        return replace(point, result={**point.result, name: factor.applied(point.result[name])})
+    return point
 
 
 def told(latency: Mapping[str, Any]) -> tuple[float, float | None, float | None]:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -249,11 +250,49 @@ def test_of_measured_finalists_that_stay_it_is_said_how_many_are_told_apart(run)
     result = run()
     study, space = result.study, result.context.space
     levels = [p for p in unequal(result) if p.result["error"][0] > 3][:3]
-    for point in levels:
-        measure(result, point, point.result["latency"][0] - 0.1)
+    for point, share in zip(levels, (0.9, 0.97, 0.999), strict=True):
+        measure(result, point, point.result["latency"][0] * share)
     said = of_study.sentence(as_measured.judge_again(study), space, study.objectives(), study.finalists())
     assert said.endswith("; 2 of 2 neighbours among these are told apart")
     assert search.fields(result)["as_measured"]["text"] == said
+
+
+def test_a_device_that_is_slower_than_when_it_was_profiled_is_so_for_all(run, monkeypatch):
+    result = run()
+    points = unequal(result)  # an equal network that was not measured would be better or worse by chance
+    monkeypatch.setattr(type(result.study), "points", lambda self: points)
+    before = {point.arch: point.result["latency"][0] for point in points}
+    for point, factor in zip(points[1:5], (1.3, 1.31, 1.3, 1.29), strict=True):
+        measure(result, point, before[point.arch] * factor)
+    again = as_measured.judge_again(result.study)
+    assert [point.arch for point in again.front] == list(before) and not again.leave and len(again.stay) == 4
+    assert again.factor.value == pytest.approx(1.3, rel=1e-3)
+    for point in again.front:
+        value, low, high = point.result["latency"]
+        if point.arch not in {finalist.arch for finalist in again.stay}:
+            assert value == pytest.approx(1.3 * before[point.arch], rel=1e-3)
+            assert low <= 1.3 * (before[point.arch] - 0.2) and high >= 1.299 * (before[point.arch] + 0.2)
+    told = search.fields(result)["as_measured"]
+    assert told["factor"]["count"] == 4 and "finalists take 1.3 times what was predicted (1.29 to 1.31)" in told["text"]
+
+
+def test_a_bound_is_judged_with_what_finalists_say_of_the_others(run):
+    result = run(constraints=["latency <= 6 ms"])
+    for point in unequal(result)[:3]:
+        measure(result, point, point.result["latency"][0] * 1.4)
+    again = as_measured.judge_again(result.study)
+    assert again.factor is None or max(point.result["latency"][0] for point in again.front) <= 6
+
+
+def test_only_the_device_that_finalists_ran_on_is_judged_again(run, monkeypatch):
+    result = run()
+    other = Objective("latency2", "ms", False, "predicted", "latency:other")
+    objectives = [*result.study.objectives(), other]
+    points = [replace(p, result={**p.result, "latency2": (7.0, 6.0, 8.0)}) for p in result.study.points()]
+    monkeypatch.setattr(type(result.study), "objectives", lambda self: tuple(objectives))
+    monkeypatch.setattr(type(result.study), "points", lambda self: points)
+    measure(result, unequal(result)[0], 1.0)
+    assert {point.result["latency2"] for point in as_measured.judge_again(result.study).front} == {(7.0, 6.0, 8.0)}
 
 
 def test_where_no_measured_finalist_stays_no_neighbours_are_spoken_of(run, tmp_path):
