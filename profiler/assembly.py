@@ -111,6 +111,36 @@ class Assembly:
         return _module_class()(self)
 
 
+@dataclass
+class Merged:
+    """Which blocks of a network give the same value: equal ones without weights that read the same values.
+
+    A runtime that eliminates common subexpressions runs the first of them alone, so their readers read one value.
+
+    Attributes:
+        of: for each block that was added, and for the input, the name of the first that gives its value.
+    """
+
+    of: dict[str, str] = field(default_factory=lambda: {INPUT: INPUT})
+    _first: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict, repr=False)
+
+    def add(self, block: Block, *, weighted: bool, wire: int | None = None) -> str:
+        """The first block that gives what one gives whose inputs were added before it.
+
+        Args:
+            block: in the order of the network.
+            weighted: it has weights, so that no other one gives the same.
+            wire: which of its inputs it hands on as it is, if it does.
+        """
+        read = tuple([self.of[name] for name in block.inputs])
+        if wire is not None:
+            first = read[wire]
+        else:
+            first = block.name if weighted else self._first.setdefault((block.key, read), block.name)
+        self.of[block.name] = first
+        return first
+
+
 def _module_class() -> Callable[[Assembly], nn.Module]:
     from torch import nn
 

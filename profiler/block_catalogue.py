@@ -21,7 +21,7 @@ from profiler.compiling import Compiled, compiled, kept_at
 from profiler.cuts import Use, cut
 from profiler.operators import Operator, OperatorGraph, operator_from_plain, operator_to_plain
 
-_VERSION = 3
+_VERSION = 4
 _CHUNK = 8
 
 Progress = Callable[[int, int], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.pieces import Shape
@@ -25,10 +25,24 @@ class Trace:
         operators: names and all arguments that are no tensors, in order; of tensors the rank and the channels, their
             second dimension.
         output: shape of what the block gives.
+        weighted: whether the block has weights.
     """
 
     operators: tuple[str, ...]
     output: Shape
+    weighted: bool
+
+
+class Gives(NamedTuple):
+    """What a block gives for inputs of some shapes.
+
+    Attributes:
+        shape: of the value.
+        weighted: the block has weights, or nobody knows, so that no other one is sure to give the same.
+    """
+
+    shape: Shape
+    weighted: bool
 
 
 @dataclass
@@ -41,7 +55,7 @@ class Shapes:
     """
 
     export: Callable[[Block, Sequence[Shape], Sequence[str]], Shape]
-    outputs: dict[tuple[str, tuple[Shape, ...]], Shape] = field(default_factory=dict)
+    outputs: dict[tuple[str, tuple[Shape, ...]], Gives] = field(default_factory=dict)
 
     def inputs(self, assembly: Assembly) -> tuple[tuple[Shape, ...], ...]:
         """Of each block of a network.
@@ -53,11 +67,11 @@ class Shapes:
         read: list[tuple[Shape, ...]] = []
         for block in assembly.blocks:
             shapes = tuple([found[name] for name in block.inputs])
-            found[block.name] = self.output(block, shapes, assembly.input_dtype)
+            found[block.name] = self.output(block, shapes, assembly.input_dtype).shape
             read.append(shapes)
         return tuple(read)
 
-    def output(self, block: Block, shapes: tuple[Shape, ...], input_dtype: str) -> Shape:
+    def output(self, block: Block, shapes: tuple[Shape, ...], input_dtype: str) -> Gives:
         """What a block gives that reads values of these shapes, in a network whose input has this dtype.
 
         Raises:
@@ -67,7 +81,7 @@ class Shapes:
         if known is None:
             dtypes = [input_dtype if name == INPUT else "float32" for name in block.inputs]
             ran = trace(block, shapes, dtypes)
-            known = self.export(block, shapes, dtypes) if ran is None else ran.output
+            known = Gives(self.export(block, shapes, dtypes), True) if ran is None else Gives(ran.output, ran.weighted)
             self.outputs[block.key, shapes] = known
         return known
 
@@ -108,7 +122,9 @@ def trace(block: Block, shapes: Sequence[Shape], dtypes: Sequence[str]) -> Trace
             output = module(*given)
     except Exception:  # of anybody's module, which may need content; then it is exported for each of its shapes
         return None
-    return Trace(tuple(seen), tuple(output.shape)) if isinstance(output, torch.Tensor) else None
+    if not isinstance(output, torch.Tensor):
+        return None
+    return Trace(tuple(seen), tuple(output.shape), weighted=bool(module.state_dict()))
 
 
 #: Modules without content by their blocks' keys, and the most that are kept.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from device_profiles.cache import cache_folder
 from device_profiles.errors import InvalidModel, SchemaMismatch
 from device_profiles.version import installed
-from profiler.assembly import INPUT, Assembly, Block
+from profiler.assembly import INPUT, Assembly, Block, Merged
 from profiler.block_traces import trace
 from profiler.derived_blocks import derive, without_weights
 from profiler.exporting import quicker
@@ -304,6 +304,7 @@ def _pieces(
     if not assembly.blocks:
         raise InvalidModel("an assembly needs at least one block")
     values: dict[str, tuple[str, Shape]] = {INPUT: ("input", assembly.input_shape)}
+    merged = Merged()
     written: set[str] = set()
     readers: dict[str, list[tuple[int, set[str]]]] = {}
     last = assembly.blocks[-1].name
@@ -316,7 +317,8 @@ def _pieces(
         owner = block.name
         if shared:
             equal = block.key.replace(" ", "_") + _shown(shapes, ("float32",) * len(shapes))
-            owner = equal + "+" * _other_weights(readers.setdefault(equal, []), set(sources))
+            read = {merged.of[name] for name in block.inputs}
+            owner = equal + "+" * _other_weights(readers.setdefault(equal, []), read)
         for name in (*graph.constants, *graph.parameters):
             if f"{owner}/{name}" in written:
                 continue
@@ -328,6 +330,8 @@ def _pieces(
         piece, output = nodes_piece(graph, block.name, owner, sources, block.name == last)
         yield piece
         values[block.name] = (output, graph.output_shape)
+        wire = graph.inputs.index(graph.output) if graph.output in graph.inputs else None
+        merged.add(block, weighted=bool(graph.parameters), wire=wire)
     output, shape = values[last]
     if output != "output":  # the last block hands its input on
         yield handed_on(output, f"{last}/output")
@@ -337,7 +341,8 @@ def _pieces(
 def _other_weights(equal: list[tuple[int, set[str]]], sources: set[str]) -> int:
     """Which of a block's sets of weights one has that reads some values.
 
-    Equal blocks share one, but not where they read the same value: a runtime would run one kernel for both.
+    Equal blocks share one, but not where they read the same value, or values that a runtime finds to be the same: it
+    would run one kernel for both, which it cannot where a trained network has other weights.
 
     Args:
         equal: the set and the values of each equal block before; this one is added.

@@ -32,7 +32,7 @@ from profiler.operators import (
     tensor_to_plain,
 )
 
-_VERSION = 4
+_VERSION = 5
 _CHUNK = 64
 
 

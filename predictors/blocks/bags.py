@@ -13,15 +13,15 @@ import numpy as np
 
 from predictors.blocks.counts import Counts
 from predictors.blocks.places import text
-from profiler.assembly import INPUT, Assembly
-from profiler.block_traces import Shapes
+from profiler.assembly import INPUT, Assembly, Merged
+from profiler.block_traces import Gives, Shapes
 from profiler.pieces import Shape
 
 Bag = Counter[tuple[str, str]]
 """How often a network has each block where, by name."""
 
-Outputs = dict[tuple[str, tuple[Shape, ...]], Shape]
-"""Shapes that blocks give, by their keys and the shapes that they read."""
+Outputs = dict[tuple[str, tuple[Shape, ...]], Gives]
+"""What blocks give, by their keys and the shapes that they read."""
 
 #: The place of a block where it does not matter.
 ALONE = ""
@@ -113,7 +113,8 @@ class Reader:
 
     shapes: Shapes
     spots: Spots = field(default_factory=Spots)
-    _known: dict[tuple[str, tuple[Shape, ...]], tuple[int, int, Shape]] = field(default_factory=dict, repr=False)
+    _known: Outputs = field(default_factory=dict, repr=False)
+    _owners: dict[tuple[str, tuple[Shape, ...], int], tuple[int, int]] = field(default_factory=dict, repr=False)
     _reads: dict[tuple[int, tuple[str, ...]], int] = field(default_factory=dict, repr=False)
     _read_by: dict[tuple[int, tuple[str, ...]], int] = field(default_factory=dict, repr=False)
 
@@ -126,25 +127,24 @@ class Reader:
         return Bags(self.spots, Counts.of([Counter(self._read(assembly)[1]) for assembly in assemblies]))
 
     def outputs(self) -> Outputs:
-        """Shapes that the blocks which were met give, by their keys and the shapes that they read."""
-        return {at: shape for at, (_, _, shape) in self._known.items()}
+        """What the blocks which were met give, by their keys and the shapes that they read."""
+        return dict(self._known)
 
     def _read(self, assembly: Assembly) -> tuple[list[int], list[int]]:
-        """Numbers of blocks, and of all spots at which they stand."""
-        given: dict[str, Shape] = {INPUT: assembly.input_shape}
+        """Numbers of blocks, and of all spots at which they stand.
+
+        Blocks that give the same value are alike: a runtime may run whichever of them for all, so each is one of so
+        many, and what reads one of them reads all.
+        """
+        given, merged = self._given(assembly)
         keys = {INPUT: INPUT}
         readers: dict[str, tuple[str, ...]] = {}
         owners: list[int] = []
         found: list[int] = []
+        alike = Counter(merged.values())
         for block in assembly.blocks:
-            key, inputs = block.key, block.inputs
-            read = tuple([given[name] for name in inputs])
-            known = self._known.get((key, read))
-            if known is None:
-                owner = self.spots.block(text(key, read))
-                shape = self.shapes.output(block, read, assembly.input_dtype)
-                known = self._known[key, read] = owner, self.spots.spot(owner, ALONE), shape
-            owner, alone, given[block.name] = known
+            key, inputs = block.key, [merged[name] for name in block.inputs]
+            owner, alone = self._owner(key, tuple([given[name] for name in inputs]), alike[merged[block.name]])
             owners.append(owner)
             found.append(alone)
             sources = tuple([keys[name] for name in inputs])
@@ -158,9 +158,30 @@ class Reader:
                 if key not in before:
                     readers[name] = (*before, key) if not before or before[-1] < key else tuple(sorted((*before, key)))
         for block, owner in zip(assembly.blocks, owners, strict=True):
-            by = readers.get(block.name, ())
+            by = readers.get(merged[block.name], ())
             spot = self._read_by.get((owner, by))
             if spot is None:
                 spot = self._read_by[owner, by] = self.spots.spot(owner, "read by " + ", ".join(by))
             found.append(spot)
         return owners, found
+
+    def _given(self, assembly: Assembly) -> tuple[dict[str, Shape], dict[str, str]]:
+        """Shapes of what blocks give, and the first block that gives it, by their names."""
+        shapes: dict[str, Shape] = {INPUT: assembly.input_shape}
+        merged = Merged()
+        for block in assembly.blocks:
+            read = tuple([shapes[name] for name in block.inputs])
+            known = self._known.get((block.key, read))
+            if known is None:
+                known = self._known[block.key, read] = self.shapes.output(block, read, assembly.input_dtype)
+            shapes[block.name] = known.shape
+            merged.add(block, weighted=known.weighted)
+        return shapes, merged.of
+
+    def _owner(self, key: str, read: tuple[Shape, ...], alike: int) -> tuple[int, int]:
+        """Numbers of a block that is one of so many, and of its spot where it does not matter where it stands."""
+        found = self._owners.get((key, read, alike))
+        if found is None:
+            number = self.spots.block(text(key if alike == 1 else f"one of {alike} {key}", read))
+            found = self._owners[key, read, alike] = number, self.spots.spot(number, ALONE)
+        return found

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from predictors.blocks.bags import Bags, Outputs, Reader, Spots
 from predictors.blocks.counts import Counts
 from predictors.blocks.places import Archs, SampledSpace
-from profiler.block_traces import Shapes
+from profiler.block_traces import Gives, Shapes
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
-#: Of what is in a file. 1: first (2026-11).
-VERSION = 1
+#: Of what is in a file. 1: first (2026-11). 2: blocks that give the same value are known to.
+VERSION = 2
 #: Networks of each kind that are taken apart anew before what is kept is believed.
 _LOOKED_AT = 32
 
@@ -43,7 +43,7 @@ class Study:
         uses: kernels that it has in all of these together, `(blocks, kernels)`.
         more: genomes of networks that were not compiled, `(m, d)`.
         walked: these, taken apart, by the same numbers.
-        outputs: shapes that blocks give, by their keys and the shapes that they read.
+        outputs: what blocks give, by their keys and the shapes that they read.
         why: no costs of kernels make a space of this kind a sum over blocks, or "".
     """
 
@@ -82,7 +82,7 @@ class Study:
             "kernels": [operator_to_plain(kernel) for kernel in self.kernels],
             "blocks": spots.blocks,
             "places": places,
-            "outputs": [[key, read, given] for (key, read), given in self.outputs.items()],
+            "outputs": [[key, read, *given] for (key, read), given in self.outputs.items()],
             "taught": self.taught,
             "why": self.why,
         }
@@ -121,7 +121,10 @@ class Study:
                     _counts(file, "uses"),
                     file["more"].astype(np.int64),
                     Bags(spots, _counts(file, "walked")),
-                    {(str(key), tuple(map(tuple, read))): tuple(given) for key, read, given in facts["outputs"]},
+                    {
+                        (str(key), tuple(map(tuple, read))): Gives(tuple(shape), bool(weighted))
+                        for key, read, shape, weighted in facts["outputs"]
+                    },
                     str(facts["why"]),
                 )
         except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error):

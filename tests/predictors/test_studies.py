@@ -60,11 +60,19 @@ class Own(ProductSpace):
 
 def plainly(assembly):
     """A bag as it is defined, by names alone."""
+    blocks = {block.name: block for block in assembly.blocks}
+    values, numbers = {INPUT: -1}, {}  # equal blocks without weights that read the same give the same
+    for block in assembly.blocks:
+        own = block.name if block.build().state_dict() else ""
+        what = (block.key, own, tuple(values[name] for name in block.inputs))
+        values[block.name] = numbers.setdefault(what, len(numbers))
+    alike = Counter(values[name] for name in blocks)
     keys = {INPUT: INPUT} | {block.name: block.key for block in assembly.blocks}
     found = Counter()
     for block, shapes in zip(assembly.blocks, block_shapes().inputs(assembly), strict=True):
-        readers = {other.key for other in assembly.blocks if block.name in other.inputs}
-        own = text(block.key, shapes)
+        readers = {other.key for other in blocks.values() if values[block.name] in map(values.get, other.inputs)}
+        many = alike[values[block.name]]
+        own = text(block.key if many == 1 else f"one of {many} {block.key}", shapes)
         found[own, ""] += 1
         found[own, "reads " + ", ".join(keys[name] for name in block.inputs)] += 1
         found[own, "read by " + ", ".join(sorted(readers))] += 1
