@@ -33,7 +33,7 @@ def elastic(options: argparse.Namespace) -> dict[str, Any]:
         alone.append(training.accuracy(network, pictures.test))
     found: dict[str, Any] = {"space": space.spec, "steps": options.steps, "networks": len(archs), "alone": alone}
     print(json.dumps({"alone": alone}), flush=True)
-    for trainer in TRAINERS:
+    for trainer in options.trainer or TRAINERS:
         start = time.monotonic()
         plan = TrainingPlan(steps=options.steps, trainer=trainer)
         supernet = training.train(space, pictures, plan, checkpoint=options.output / f"{trainer}.safetensors")

@@ -5,9 +5,9 @@ Source: Cai et al., "Once-for-all: train one network and specialize it for effic
     soft labels of equal weight.
 
 Differences: one training with one schedule of the rate, so that phases are shares of its steps, in place of one
-training each; the teacher is the largest network with the weights of the moment, in place of a copy that was trained
-alone; options of a gene enter one after the other in all phases; channels are not sorted by importance and kernels not
-transformed when they become elastic, unless the space's blocks do so.
+    training each; the teacher is the largest network with the weights of the moment, in place of a copy that was
+    trained alone; options of a gene enter one after the other in all phases, not of depths and widths alone; channels
+    are not sorted by importance and kernels not transformed when they become elastic, unless the space's blocks do so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from nas.weights.trainers.protocol import Turn
 
 #: Share of the steps in which the largest network is trained alone: 180 of 605 epochs in the paper.
 LARGEST = 0.3
+#: Of a phase in which all options of its genes are in, and in which one is not yet: 120 and 25 epochs in the paper.
+_WHOLE, _PART = 120, 25
 #: Most networks for each minibatch; draws, until one has a function.
 _NETWORKS, _TRIES = 4, 100
 #: Kinds of genes in the order in which they become elastic; those of a kind of their own come between, by number.
@@ -88,7 +90,8 @@ def admitted(space: Space, step: int, steps: int) -> list[Options]:
     """For each gene the options `(k,)` that networks of a step may have, ascending.
 
     Of a gene that is not elastic yet it is that of the largest network. In its phase the nearest one to it enters at
-    the start, then the next, at even steps; in phases after it, it has all. Genes without an order have all at once.
+    the start, then the next, and most of the phase has all, as in the paper; so have phases after it. Genes without an
+    order have all at once.
     """
     largest = extremes.of(space).largest
     groups = phases(space)
@@ -99,7 +102,8 @@ def admitted(space: Space, step: int, steps: int) -> list[Options]:
         if number == 0 or number < phase or (number == phase and not space.ordered[gene]):
             count = options
         elif number == phase:
-            count = min(2 + int(share * (options - 1)), options)
+            parts = _PART * (options - 2) + _WHOLE
+            count = min(2 + int(share * parts / _PART), options)
         else:
             count = 1
         found.append(_nearest(int(largest[gene]), options, count))
