@@ -105,7 +105,8 @@ def _images(options: argparse.Namespace, space: Any) -> Any:
 def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str = "", **how: Any) -> tuple[Any, float]:
     """Shared weights, and what their training took in s of CPU time; taken from their file where they are there."""
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
-    plan = TrainingPlan(steps=options.steps, batch=options.batch, rate=options.rate, **{**learned, **how})
+    asked = {"steps": options.steps, "batch": options.batch, "rate": options.rate}
+    plan = TrainingPlan(**(asked | learned | how))
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
     identity = hashlib.sha256(repr((options.space, space.choices, options.images, options.limit, plan)).encode())
     times = options.output / f"supernet.{name}.{options.steps}.{identity.hexdigest()[:12]}.seconds"

@@ -74,7 +74,7 @@ def once_for_all(
         return
     space = problem.space
     rng = stream(problem.seed, "once-for-all.pool")
-    feasible = drawn(space, partial(_fits, problem, np.inf), population, rng, said=_said(problem))
+    feasible = space.canonical(drawn(space, partial(_fits, problem, np.inf), population, rng, said=_said(problem)))
     judge = Judge(problem, "once-for-all", batch)
     lessons = distinct(problem, space.sample(min(scored, space.size), rng))
     loss = _predictor(problem, judge.quickly(Pool(lessons, costs_of(problem, lessons))), surrogate)
