@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from device_profiles.errors import UsageError
 from predictors.differentiable import _files
 from predictors.differentiable.network import NetworkCost
 from predictors.differentiable.protocol import Archs, Floats, check_probabilities
@@ -56,9 +57,15 @@ class EdgeCost:
 
     @staticmethod
     def fit(choices: Sequence[int], wiring: Wiring, archs: Archs, values: Floats, **how: Any) -> EdgeCost:
-        """Learn from architectures `(n, d)` and their costs `(n,)`; see `NetworkCost.fit`."""
+        """Learn from architectures `(n, d)` and their costs `(n,)`; see `NetworkCost.fit`.
+
+        Raises:
+            UsageError: the wiring names no gene, or one twice; or as there.
+            InvalidTable: as there.
+        """
         choices = tuple(int(options) for options in choices)
-        _check(choices, wiring)
+        if wrong := _wrong(choices, wiring):
+            raise UsageError(wrong, hint="Let the space's `wiring` name each gene of a state and of an operator once.")
         archs = checked(archs, choices)
         whole = choices + (2,) * sum(_facts(choices, places) for places in wiring)
         there = [_there(choices, places, archs) for places in wiring]
@@ -136,7 +143,8 @@ class EdgeCost:
         cost = NetworkCost.of_tensors(facts, tensors)
         wiring = tuple(tuple((int(a), int(b)) for a, b in places) for places in facts["wiring"])
         choices, facts_of = cost.choices[: int(facts["genes"])], cost.choices[int(facts["genes"]) :]
-        _check(choices, wiring)
+        if wrong := _wrong(choices, wiring):
+            raise ValueError(wrong)
         if facts_of != (2,) * sum(_facts(choices, places) for places in wiring):
             raise ValueError(f"a wiring of {len(wiring)} kinds of cells has other facts than {len(facts_of)}")
         return EdgeCost(choices, wiring, cost)
@@ -213,10 +221,12 @@ def _free(choices: tuple[int, ...], wiring: Wiring) -> list[int]:
     return [gene for gene in range(len(choices)) if gene not in wired]
 
 
-def _check(choices: tuple[int, ...], wiring: Wiring) -> None:
+def _wrong(choices: tuple[int, ...], wiring: Wiring) -> str:
+    """What is wrong with a wiring of genes, or ""."""
     genes = [gene for places in wiring for place in places for gene in place]
-    if len(set(genes)) < len(genes) or not all(0 <= gene < len(choices) for gene in genes):
-        raise ValueError(f"a gene wires two places, or is none of {len(choices)}: {wiring}")
+    if len(set(genes)) == len(genes) and all(0 <= gene < len(choices) for gene in genes):
+        return ""
+    return f"the wiring names a gene twice, or one that is none of the {len(choices)}: {wiring}"
 
 
 def _sizes(choices: tuple[int, ...], places: Places) -> tuple[int, int]:

@@ -99,6 +99,13 @@ def test_damaged_facts_are_refused(cost, damage):
         EdgeCost.of_tensors(facts | damage, tensors)
 
 
+@pytest.mark.parametrize("wiring", [(((0, 1), (1, 2)),), (((0, 99),),), (((-1, 1),),)])
+def test_a_wiring_of_no_genes_is_refused(wiring):
+    with pytest.raises(UsageError, match="wiring") as refused:
+        EdgeCost.fit(CHOICES, wiring, archs_of(30), np.ones(30))
+    assert "once" in refused.value.hint
+
+
 def test_a_gene_outside_of_the_space_is_refused(cost):
     with pytest.raises(UsageError):
         cost.predict(np.full((1, len(CHOICES)), 9))
