@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000, help="minibatches of shared weights")
     parser.add_argument("--batch", type=int, default=64, help="images in a minibatch of shared weights")
     parser.add_argument("--rate", type=float, default=0.05, help="learning rate of shared weights")
+    parser.add_argument("--augment", default="", help="what is done to images: flip, crop, cutout, with commas")
     parser.add_argument("--weights", action="append", help="kinds that are ranked: uniform, entangled")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=500, help="that are ranked, or trained alone")

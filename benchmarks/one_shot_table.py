@@ -24,6 +24,7 @@ from nas.objectives import Objective
 from nas.spaces.nasbench201.algebra import SKIP
 from nas.study.plan import settings_of
 from nas.weights import images, kinds, training
+from nas.weights.data import augmentation
 from nas.weights.images import Split
 from nas.weights.training import TrainingPlan
 from predictors.encoding import CostTable
@@ -105,7 +106,10 @@ def _images(options: argparse.Namespace, space: Any) -> Any:
 def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str = "", **how: Any) -> tuple[Any, float]:
     """Shared weights, and what their training took in s of CPU time; taken from their file where they are there."""
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
-    asked = {"steps": options.steps, "batch": options.batch, "rate": options.rate}
+    asked = {
+        "steps": options.steps, "batch": options.batch, "rate": options.rate,
+        "augment": augmentation.parse(options.augment),
+    }  # fmt: skip
     plan = TrainingPlan(**(asked | learned | how))
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
     identity = hashlib.sha256(repr((options.space, space.choices, options.images, options.limit, plan)).encode())
@@ -131,6 +135,7 @@ def _stated(options: argparse.Namespace, pictures: Any) -> dict[str, Any]:
     """The reduced schedule, in words."""
     return {
         "space": options.space, "steps": options.steps, "batch": options.batch, "rate": options.rate,
+        "augment": options.augment,
         "train_images": len(pictures.train), "valid_images": len(pictures.valid),
         "judged_on": min(options.judged, len(pictures.valid)),
         "schedule": "reduced: the table's trainings are 200 epochs of 50,000 images, 17 cells, 16 channels",

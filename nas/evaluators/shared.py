@@ -17,7 +17,7 @@ from nas.objectives import Objective, Values
 from nas.spaces.protocol import Space
 from nas.weights import alone, data, devices, images, kinds, precision, supernets, trainers, training
 from nas.weights.alone import Score
-from nas.weights.data import Data, Wanted
+from nas.weights.data import Data, Wanted, augmentation
 from nas.weights.data.tasks import wilson
 from nas.weights.ends import Ends
 from nas.weights.images import Images
@@ -182,7 +182,7 @@ class SharedKind:
     """`accuracy` and `perplexity`."""
 
     forms = "accuracy · perplexity"
-    settings = ("train_steps", "images", "trainer", "weights", "precision", "device")
+    settings = ("train_steps", "images", "trainer", "weights", "precision", "augment", "device")
 
     def claims(self, spec: str) -> bool:
         """The two words."""
@@ -198,7 +198,7 @@ class SharedKind:
         Raises:
             UsageError: the search has no data, networks do not read such or cannot be trained so, or a setting is not
                 one.
-            UnknownName: there is no such trainer, kind of weights, precision or device.
+            UnknownName: there is no such trainer, kind of weights, precision, augmentation or device.
         """
         read_images = len(context.space.input_shape) == _IMAGES
         if context.data is None:
@@ -224,7 +224,10 @@ class SharedKind:
         learned = kinds.plan_of(kinds.REGISTRY.get(kind))
         _require_trainer(trainer, context.space, kind)
         steps = context.settings.get("train_steps", TrainingPlan.steps)
-        plan = TrainingPlan(seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits, **learned)
+        plan = TrainingPlan(
+            seed=context.seed, steps=steps, trainer=trainer, weights=kind, precision=bits, augment=_changed(context),
+            **learned,
+        )  # fmt: skip
         identity = " ".join(filter(None, (images.listing(context.data), supernets.form(context.space, kind))))
         if spec == "accuracy":
             return SharedAccuracy(Objective(name, "fraction", True, "shared", spec), context, plan, identity=identity)
@@ -254,6 +257,23 @@ def _require_tokens(made: SharedPerplexity) -> None:
             f"networks of {made.context.space.spec} tell {wanted} tokens apart, {made.context.data} has {task.outputs}",
             hint=f"Use the space option {task.option()}.",
         )
+
+
+def _changed(context: Context) -> tuple[str, ...]:
+    """What is done to images while they train.
+
+    Raises:
+        UsageError: the setting is no text, or networks read no images.
+        UnknownName: a word is none.
+    """
+    text = context.settings.get("augment", "")
+    if not isinstance(text, str):
+        raise UsageError(f"setting augment must be text, got {text!r}")
+    if text and len(context.space.input_shape) != _IMAGES:
+        raise UsageError(
+            f"networks of {context.space.name!r} read no images to augment", hint="Leave --set augment out."
+        )
+    return augmentation.parse(text)
 
 
 def _require_trainer(name: str, space: Space, kind: str) -> None:

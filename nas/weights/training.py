@@ -17,6 +17,7 @@ from nas.spaces.protocol import Space
 from nas.streams import stream, torch_seed
 from nas.weights import precision, processes, supernets, trainers
 from nas.weights.checkpoint import Checkpoint, Progress
+from nas.weights.data.augmentation import augment
 from nas.weights.data.protocol import Data, Part
 from nas.weights.devices import device, device_of
 from nas.weights.diverged import Diverged
@@ -52,6 +53,7 @@ class TrainingPlan:
         optimiser: of the weights: SGD of images, AdamW of tokens.
         weights: where networks have their weights from; one of `nas.weights.kinds`.
         precision: in which networks are run; one of `nas.weights.precision`.
+        augment: what is done to images; names of `nas.weights.data.augmentation`.
     """
 
     steps: int = 400
@@ -66,12 +68,13 @@ class TrainingPlan:
     optimiser: Literal["sgd", "adamw"] = "sgd"
     weights: str = supernets.SHARED
     precision: str = "fp32"
+    augment: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a checkpoint says of it; what there was before there were others is not named."""
         found = asdict(self)
-        for name in ("trainer", "optimiser", "weights", "precision"):
+        for name in ("trainer", "optimiser", "weights", "precision", "augment"):
             if found[name] == getattr(TrainingPlan, name):
                 del found[name]
         return found
@@ -165,6 +168,8 @@ class _Training:
                 1 + math.cos(math.pi * step / plan.steps)
             )
         whole = minibatch(self.data.train, plan.batch, rng)
+        if plan.augment:
+            whole = (augment(whole[0], plan.augment, stream(plan.seed, "weights.images", step)), whole[1])
         inputs, targets = (tensor.to(self.place) for tensor in group.share(*whole))
         images = precision.is_channels_last(self.place, inputs)
         if images:
