@@ -154,7 +154,8 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
             continue
         supernet, seconds = _trained(options, space, pictures, **how)
         shared = _judged(options, supernet, pictures, archs)
-        found[name] = {"train_s": seconds, **_agreement(shared, true)}
+        spread = np.quantile(shared, (0.0, 0.5, 1.0)).tolist()
+        found[name] = {"train_s": seconds, "accuracy_least_median_most": spread, **_agreement(shared, true)}
         print(json.dumps({name: found[name]}), flush=True)
     for name in ("params", "macs"):
         found[name] = _agreement(
