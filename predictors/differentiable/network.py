@@ -160,10 +160,7 @@ class NetworkCost(LearnedFromArchitectures):
             UsageError: the shape or a gene is outside of the space.
         """
         check_missing(missing)
-        return self.around(self.surface.predict(archs))
-
-    def around(self, value: Floats) -> Prediction:
-        """Costs `(n,)` with the 90 % interval, where there is one."""
+        value = self.surface.predict(archs)
         low = high = None
         if self.half_width is not None:
             low, high = value * max(1.0 - self.half_width, 0.0), value * (1.0 + self.half_width)

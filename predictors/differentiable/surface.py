@@ -88,12 +88,6 @@ class Surface:
                 found[start : start + _CHUNK] = above_zero(value, self.softness).numpy()
         return found
 
-    def entered(self, linear: Tensor, entered: Tensor) -> Tensor:
-        """Cost of the sums of main effects, `(n,)`, and of the network's first layer without its bias, `(n, h)`."""
-        if self.network is not None:
-            linear = linear + self.spread * _deep(entered, self._tensors(linear.device))
-        return above_zero(linear, self.softness)
-
     def __call__(self, probabilities: Sequence[Tensor]) -> Tensor:
         """Cost of `(..., options)` for each gene: `(...)`, in the precision that was given.
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from device_profiles.profile import Target
 from predictors import intervals
 from predictors.blocks.study import Study
-from predictors.differentiable.edges import EdgeCost, wiring_of
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import (
-    MOST_MEDIAN,
-    MOST_WORST,
-    Archs,
-    Fidelity,
-    Floats,
-    Progress,
-    SearchedSpace,
-    widened,
-)
+from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
 from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
@@ -56,7 +46,7 @@ class Distilled:
     kind: ClassVar[str] = "distilled"
     file: ClassVar[str] = "distilled.safetensors"
 
-    cost: NetworkCost | EdgeCost
+    cost: NetworkCost
     half_width: float | None
     coverage: float
 
@@ -75,7 +65,7 @@ class Distilled:
         graphs = compile_all(assemblies, target, progress=progress)
         taught = model.predict_catalogue(graphs)
         rows = slice(0, max(len(archs) - HELD, 1))
-        cost = _learned(space, archs[rows], taught.value[rows], unit=unit)
+        cost = NetworkCost.fit(space.choices, archs[rows], taught.value[rows], unit=unit)
         held = archs[rows.stop :]
         told = cost.predict(held).value
         fidelity = Fidelity.of(Distilled.kind, rows.stop, told, taught.value[rows.stop :], why)
@@ -93,8 +83,8 @@ class Distilled:
         walked, walking, alone = Walked.fit(model, space, study, why)
         rows, walks = study.taught, walked.walks
         sure = widened(walks.predict(walks.walk(study.walked), model), walked.error)
-        cost = _learned(
-            space,
+        cost = NetworkCost.fit(
+            space.choices,
             np.concatenate([study.archs[:rows], study.more]),
             np.concatenate([alone[:rows], sure.value]),
             unit=unit,
@@ -114,7 +104,7 @@ class Distilled:
         low, high = intervals.around(found.value, self.half_width, np.zeros_like(found.value))
         return replace(found, low=low, high=high, coverage=np.full(len(found.value), self.coverage))
 
-    def differentiable(self) -> NetworkCost | EdgeCost:
+    def differentiable(self) -> NetworkCost:
         """The expected cost under independent choices."""
         return self.cost
 
@@ -128,8 +118,7 @@ class Distilled:
     def load(cls, folder: Path, choices: tuple[int, ...], model: GraphPredictor, unit: str) -> Distilled:
         """Read `distilled.safetensors`."""
         tensors, facts = _files.read(folder / cls.file)
-        form = EdgeCost if "wiring" in facts["cost"] else NetworkCost
-        cost = form.of_tensors(facts["cost"], tensors)
+        cost = NetworkCost.of_tensors(facts["cost"], tensors)
         if cost.choices != choices or cost.unit != unit:
             raise ValueError(f"it costs {cost.choices} in {cost.unit}, the card says {choices} in {unit}")
         width, coverage = facts["half_width"], facts["coverage"]
@@ -137,14 +126,6 @@ class Distilled:
         if coverage > 1:
             raise ValueError(f"coverage must be in 0..1, got {coverage}")
         return Distilled(cost, None if width is None else float(width), float(coverage))
-
-
-def _learned(space: SearchedSpace, archs: Archs, values: Floats, **how: Any) -> NetworkCost | EdgeCost:
-    """A cost of genes; where a space says which of them wire its cells, of edges, too."""
-    wiring = wiring_of(space)
-    if wiring:
-        return EdgeCost.fit(space.choices, wiring, archs, values, **how)
-    return NetworkCost.fit(space.choices, archs, values, **how)
 
 
 def _width(told: Prediction, own: float | None) -> float | None:

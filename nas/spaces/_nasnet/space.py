@@ -91,13 +91,6 @@ class CellSpace(ProductSpace):
         )
 
     @property
-    def wiring(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """For each kind of cell its edges: the gene of the state that is read, and that of the operator."""
-        half = len(self.choices) // len(CELLS)
-        starts = range(0, len(self.choices), half)
-        return tuple(tuple((gene, gene + 1) for gene in range(start, start + half, 2)) for start in starts)
-
-    @property
     def input_shape(self) -> tuple[int, ...]:
         """One image."""
         return (1, self.image_channels, self.resolution, self.resolution)
