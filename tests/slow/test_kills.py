@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
-from scipy.stats import binom, halfnorm
+from scipy.stats import halfnorm
 
 from profiler import Store
-from profiler.measurement import CONFIDENCE
 from profiler.runtimes.fake import node_costs_ns
 
 pytestmark = pytest.mark.slow
@@ -109,12 +108,10 @@ def test_a_campaign_that_is_killed_over_and_over_measures_everything_and_loses_n
     answer = finished(command)
     assert [row["model"] for row in answer["measurements"]] == [str(model) for model in models]
     assert answer["failed"] == []
-    held = []
     for model, row in zip(models, answer["measurements"], strict=True):
-        truth_ms, latency = MEDIAN * sum(cost for _, _, cost in node_costs_ns(model)) / 1e6, row["latency_ms"]
-        held.append(latency["low"] <= truth_ms <= latency["high"])
-        assert latency["value"] == pytest.approx(truth_ms, rel=0.005) and latency["processes"] >= 3
-    assert sum(held) >= binom.ppf(0.001, len(held), CONFIDENCE), "intervals hold as often as they say"
+        truth_ms = MEDIAN * sum(cost for _, _, cost in node_costs_ns(model)) / 1e6
+        assert row["latency_ms"]["low"] <= truth_ms <= row["latency_ms"]["high"]
+        assert row["latency_ms"]["processes"] >= 3
     assert blocks()[: len(known)] == known
     with Store(path, create=False) as store, store.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
