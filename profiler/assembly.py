@@ -115,7 +115,7 @@ class Assembly:
 class Merged:
     """Which blocks of a network give the same value: equal ones without weights that read the same values.
 
-    A runtime that eliminates common subexpressions runs the first of them alone, so their readers read one value.
+    A runtime that eliminates common subexpressions runs one of them for all, so their readers read one value.
 
     Attributes:
         of: for each block that was added, and for the input, the name of the first that gives its value.

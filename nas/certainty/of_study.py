@@ -15,7 +15,7 @@ from nas.objectives import Objective
 from nas.pareto import noise
 from nas.spaces.protocol import Space
 from nas.streams import stream
-from nas.study.as_measured import AsMeasured, timed
+from nas.study.as_measured import AsMeasured, foretold
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point, Result
 
@@ -131,7 +131,7 @@ def _told_apart(
     facts: Mapping[tuple[int, ...], Any],
 ) -> bool:
     archs = [points[pair.first].arch, points[pair.second].arch]
-    measured = timed([objective for objective in objectives if objective.source == "predicted"])
+    measured = foretold(objectives)
     by_pair = [
         in_turns.told_apart(archs, facts) if objective == measured else paired.told_apart(archs, facts, objective.name)
         for objective in objectives

@@ -266,14 +266,12 @@ def _changed(context: Context) -> tuple[str, ...]:
         UsageError: the setting is no text, or networks read no images.
         UnknownName: a word is none.
     """
-    text = context.settings.get("augment", "")
-    if not isinstance(text, str):
-        raise UsageError(f"setting augment must be text, got {text!r}")
-    if text and len(context.space.input_shape) != _IMAGES:
+    found = augmentation.parse(context.settings.get("augment", ""))
+    if found and len(context.space.input_shape) != _IMAGES:
         raise UsageError(
             f"networks of {context.space.name!r} read no images to augment", hint="Leave --set augment out."
         )
-    return augmentation.parse(text)
+    return found
 
 
 def _require_trainer(name: str, space: Space, kind: str) -> None:

@@ -201,16 +201,15 @@ def _recipe(context: Context) -> Recipe:
         UnknownName: there is no such device.
         DeviceError: there is none here.
     """
-    augment, where = (context.settings.get(key, usual) for key, usual in (("augment", ""), ("device", "cpu")))
-    for key, text in (("augment", augment), ("device", where)):
-        if not isinstance(text, str):
-            raise UsageError(f"setting {key} must be text, got {text!r}")
+    where = context.settings.get("device", "cpu")
+    if not isinstance(where, str):
+        raise UsageError(f"setting device must be text, got {where!r}")
     return Recipe(
         epochs=_whole(context, "train_epochs", Recipe.epochs) or 1,
         batch=_whole(context, "train_batch", Recipe.batch) or 1,
         rate=_number(context, "train_rate", None, "above 0 and at most 10", lambda value: 0 < value <= 10),
         smoothing=_number(context, "train_smoothing", 0.0, "in 0..1, below 1", lambda value: 0 <= value < 1) or 0.0,
-        augment=parse(augment),
+        augment=parse(context.settings.get("augment", "")),
         device=devices.device(where).type,
         seed=context.seed,
     )

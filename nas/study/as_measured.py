@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,11 @@ def timed(objectives: Sequence[Objective]) -> Objective | None:
     return next((o for o in objectives if o.unit == _UNIT and o.source != "measured"), None)
 
 
+def foretold(objectives: Iterable[Objective]) -> Objective | None:
+    """The predicted objective that measured latencies stand in for: the first in ms."""
+    return timed([objective for objective in objectives if objective.source == "predicted"])
+
+
 def latency_of(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The measured latency among the facts of a finalist: `value`, `low`, `high` in ms; None if there is none."""
     found: dict[str, Any] | None = (facts.get("measured") or {}).get("latency_ms")
@@ -95,7 +100,7 @@ def judge_again(study: Study) -> AsMeasured | None:
     """
     objectives, facts, points = study.objectives(), study.finalists(), study.points()
     before, constraints = front_of(points, objectives), study.constraints()
-    believed = timed([objective for objective in objectives if objective.source == "predicted"])
+    believed = foretold(objectives)
     measured = {arch: latency for arch, known in facts.items() if (latency := latency_of(known)) is not None}
     finalists = [point for point in before if point.arch in measured]
     if believed is None or not finalists:

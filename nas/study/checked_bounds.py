@@ -44,7 +44,7 @@ class CheckedBound:
 def checked(study: Study) -> list[CheckedBound]:
     """Each bound on each finalist, the bounds in order."""
     facts, objectives = study.finalists(), {objective.name: objective for objective in study.objectives()}
-    timed = as_measured.timed([one for one in objectives.values() if one.source == "predicted"])
+    timed = as_measured.foretold(objectives.values())
     points = [point for point in study.points() if point.arch in facts]
     found = []
     for bound in study.constraints():

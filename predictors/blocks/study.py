@@ -23,7 +23,7 @@ from predictors.blocks.places import Archs, SampledSpace
 from profiler.block_traces import Gives, Shapes
 from profiler.operators import Operator, operator_from_plain, operator_to_plain
 
-#: Of what is in a file. 1: first (2026-11). 2: blocks that give the same value are known to.
+#: Of what is in a file. 1: first (2026-11). 2: says which blocks have weights.
 VERSION = 2
 #: Networks of each kind that are taken apart anew before what is kept is believed.
 _LOOKED_AT = 32

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from device_profiles.errors import UnknownName
+from device_profiles.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,12 +17,15 @@ NAMES = ("flip", "crop", "cutout")
 _MOVED, _HOLE = 8, 2
 
 
-def parse(text: str) -> tuple[str, ...]:
+def parse(text: Any) -> tuple[str, ...]:
     """Names with commas, in the order in which they are done; "" is none.
 
     Raises:
+        UsageError: it is no text.
         UnknownName: one is none.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"setting augment must be text, got {text!r}")
     wanted = [word.strip() for word in text.split(",") if word.strip()]
     for word in wanted:
         if word not in NAMES:
