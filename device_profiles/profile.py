@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, ValidationInfo, field_validator
 
 from device_profiles import outputs
 from device_profiles.errors import InvalidData, UnknownName
@@ -39,11 +39,30 @@ class Fact(_Frozen):
 
 
 class Access(_Frozen):
-    """How a device is reached: the name of a transport, and what that transport needs."""
+    """How a device is reached: the name of a transport, and what that transport needs.
+
+    Attributes:
+        transport: a registered one.
+        address: of the device.
+        fleet: addresses of equal devices that share its campaigns.
+        options: of the transport.
+    """
 
     transport: Name = "local"
     address: str = Field(default="", pattern=r"^([A-Za-z0-9_\[][^\s\x00-\x1f\x7f]*)?$", max_length=300)
+    fleet: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_\[][^\s\x00-\x1f\x7f]*$", max_length=300)], ...] = ()
     options: dict[str, Scalar] = Field(default_factory=dict)
+
+    @field_validator("fleet")
+    @classmethod
+    def _apart(cls, fleet: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Each device once, and none without an address."""
+        address = info.data.get("address", "")
+        if fleet and not address:
+            raise ValueError("a fleet has an address of its first device, too")
+        if len({address, *fleet}) <= len(fleet):
+            raise ValueError("a fleet names each device once")
+        return fleet
 
 
 class RuntimeChoice(_Frozen):
@@ -81,6 +100,14 @@ class Target(_Frozen):
     def device_id(self) -> str:
         """The physical device, for the measuring lock: two targets on one device share it."""
         return f"{self.access.transport}:{self.access.address}" if self.access.address else self.access.transport
+
+    def each_device(self) -> tuple[Target, ...]:
+        """A target for each device of a fleet, of one device itself."""
+        if not self.access.fleet:
+            return (self,)
+        addresses = (self.access.address, *self.access.fleet)
+        apart = (self.access.model_copy(update={"address": one, "fleet": ()}) for one in addresses)
+        return tuple(self.model_copy(update={"access": access}) for access in apart)
 
 
 def names() -> tuple[str, ...]:

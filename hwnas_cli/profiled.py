@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from device_profiles.errors import HwnasError
     from device_profiles.facts import Unavailable
     from profiler import Budget, Failure, Latency, Measurement, Outcome
+    from profiler.fleet import Device
     from profiler.measurement import MeteredEnergy
     from profiler.operators import Operator
 
@@ -63,10 +64,10 @@ def answer_of(
         "failed": failed,
         "needs_attention": bool(failed or degraded),
     }
+    if outcome.devices:
+        data["devices"] = [_plain(device) for device in outcome.devices]
     if alone is not None:
-        data["kernels"] = [{"kernel": op.key, "latency_ms": x.to_plain()} for op, x in alone.measured.items()]
-        data["kernels_failed"] = [{"kernel": f.name, "type": f.kind, "reason": f.reason} for f in alone.failed]
-        data["kernels_not_replayed"] = alone.not_replayed
+        data |= _kernels_plain(alone)
     rows = [
         [
             m.arch or m.name,
@@ -96,12 +97,43 @@ def answer_of(
         lines += _of_kernels(alone)
     lines += _first([f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed])
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
+    lines += _of_devices(outcome.devices)
     lines += _remarks(measurements, limits)
     error = None
     if failed and not measurements:
         first = failed[0]
         error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
     return Answer(data, "\n".join(lines), 4 if error else 0, error)
+
+
+def _plain(device: Device) -> dict[str, Any]:
+    """One device of a fleet as data."""
+    ratio = device.ratio
+    beside = None if ratio is None else {"value": ratio.value, "low": ratio.low, "high": ratio.high}
+    return {"address": device.address, "processes": device.processes, "ratio": beside, "aside": device.aside}
+
+
+def _of_devices(devices: Sequence[Device]) -> list[str]:
+    """How far the devices of a fleet are apart, and which take no part."""
+    working = [one for one in devices if one.aside is None]
+    lines = []
+    for one in working:
+        ratio = one.ratio
+        beside = "" if ratio is None else f", {ratio.value:.3f} times the fleet ({ratio.low:.3f} to {ratio.high:.3f})"
+        lines.append(f"{one.address}: {one.processes} processes{beside}")
+    known = [one.ratio.value for one in working if one.ratio is not None]
+    if len(known) > 1:
+        lines.append(f"{len(known)} devices, {max(known) / min(known) - 1:.1%} apart")
+    return [*lines, *(f"{one.address} takes no part: {one.aside}" for one in devices if one.aside is not None)]
+
+
+def _kernels_plain(alone: Alone) -> dict[str, Any]:
+    """Kernels alone as data."""
+    return {
+        "kernels": [{"kernel": op.key, "latency_ms": x.to_plain()} for op, x in alone.measured.items()],
+        "kernels_failed": [{"kernel": f.name, "type": f.kind, "reason": f.reason} for f in alone.failed],
+        "kernels_not_replayed": alone.not_replayed,
+    }
 
 
 def _of_kernels(alone: Alone) -> list[str]:

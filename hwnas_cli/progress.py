@@ -80,5 +80,7 @@ class Live:
             self._slow(event)
         elif isinstance(event, events.LinkLost):
             say(visible(f"{event.reason}; trying again in {event.seconds:.0f} s", keep=""))
+        elif isinstance(event, events.DeviceLeft):
+            say(visible(f"{event.address} takes no part: {event.reason}", keep=""))
         elif isinstance(event, events.ModelFailed):
             say(visible(f"cannot measure {event.name}: {event.reason}", keep=""))

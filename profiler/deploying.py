@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from device_profiles.errors import DeviceError, InvalidData
+from device_profiles.errors import DeviceError, InvalidData, UsageError
 from device_profiles.profile import Target
 from profiler import runtimes, transports
 from profiler.agent.job import Candidate, Job, JobPlan
@@ -30,6 +30,8 @@ from profiler.transports.remote import RemoteTransport
 PATIENCE_S = 1800.0
 #: What every agent needs besides its runtime.
 ALWAYS = ("numpy",)
+#: Facts that equal devices share.
+_KIND = ("board", "cpu_model", "machine", "cpus")
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -76,6 +78,27 @@ def detect(transport: RemoteTransport) -> dict[str, Any]:
     """
     told = transport.describe()
     return dict(_sent(transport, "detect", [], _bundle(None))["facts"]) if told is None else told
+
+
+def detect_alike(target: Target) -> dict[str, Any]:
+    """Facts of the devices of a target: of a fleet those of the first, if the others are of its kind.
+
+    Raises:
+        UsageError: one is of another.
+        DeviceError: see `detect`.
+    """
+    first: dict[str, Any] = {}
+    for one in target.each_device():
+        facts = detect(transports.elsewhere_or_refuse(one))
+        first = first or facts
+        other = [name for name in _KIND if facts.get(name) != first.get(name)]
+        if other:
+            told = ", ".join(f"{name} is {facts.get(name)}, not {first.get(name)}" for name in other)
+            raise UsageError(
+                f"{one.access.address} and {target.access.address} are no equal devices: {told}",
+                hint="Devices that differ are targets of their own: add each under a name of its own.",
+            )
+    return first
 
 
 def try_out(target: Target) -> float:

@@ -85,6 +85,14 @@ class LinkLost:
     seconds: float
 
 
+@dataclass(frozen=True)
+class DeviceLeft:
+    """A device of a fleet takes no part, or no more."""
+
+    address: str
+    reason: str
+
+
 Event = (
     CampaignStarted
     | ModelsConverted
@@ -95,6 +103,7 @@ Event = (
     | ModelFailed
     | ProcessFinished
     | LinkLost
+    | DeviceLeft
 )
 Listener = Callable[[Event], None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from device_profiles.conditions import Conditions
 from device_profiles.profile import Target
@@ -13,14 +14,16 @@ from profiler.conditions import conditions_of
 from profiler.reader import BrokenProtocol
 from profiler.transports.protocol import AgentEnded, DeviceFull, LinkLost, TimedOut, Transport
 
+T = TypeVar("T")
+
 #: Longest wait before a lost link is taken up again: a board has rebooted in a minute or two.
 LONGEST_WAIT_S = 30.0
 
 
 def lasting(
     work: Callable[[], None],
-    before: tuple[int, int],
-    progress: Callable[[], tuple[int, int]],
+    before: T,
+    progress: Callable[[], T],
     transport: Transport,
     target: Target,
     conditions: Conditions,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ class Reader:
         spent_s: device time spent before this worker.
         facts: what the host knows of the machine, kept with what the worker says of it.
         metered: told of windows of the energy meter.
+        number: of the worker in its campaign.
+        turn: held while something is committed; workers of several devices take turns.
+        taken: called after each block.
         load_s: a model may take this long to load and to run for the first time.
 
     Attributes:
@@ -90,8 +94,15 @@ class Reader:
         spent_s: float,
         facts: list[dict[str, Any]],
         metered: Wanted,
+        number: int = 1,
+        turn: AbstractContextManager[Any] | None = None,
+        taken: Callable[[], None] = lambda: None,
         load_s: float = LOAD_S,
     ) -> None:
+        self.number = number
+        self._turn = turn or contextlib.nullcontext()
+        self._taken = taken
+
         self.silence_s = START_S
         self._load_s = load_s
         self._what = ""
@@ -126,7 +137,8 @@ class Reader:
         try:
             with contextlib.closing(lines):
                 for line in lines:
-                    self._take(self._parsed(line))
+                    with self._turn:
+                        self._take(self._parsed(line))
             if not self._finished:
                 raise BrokenProtocol("the agent ended before it was finished", hint="Run the command again.")
         except (BrokenProtocol, LinkLost):  # no model is to blame
@@ -134,7 +146,8 @@ class Reader:
         except DeviceError as error:
             if not self._busy:
                 raise
-            self._blame(error)
+            with self._turn:
+                self._blame(error)
         finally:
             self._store.end_process(
                 self._process,
@@ -163,6 +176,7 @@ class Reader:
             block = Block(**line)
             self._idle()
             self._store.add_block(self._process, block)
+            self._taken()
             self.sentinels_ns.append(min(block.sentinel_before_ns, block.sentinel_after_ns))
             self._listener(events.BlockTaken(block.candidate, block.round, self.spent_s))
         elif event == "loading":

@@ -7,15 +7,19 @@ History of the version:
        columns `seal`, and `graph_seal` of models: checksums of rows (`profiler.row_checks`).
     4 (2026-11): table `invocations`; column `number` of `energy`, empty in rows of before; blocks are unique by
        process, model, round and retry, windows of energy by process, model and number.
+    5 (2026-11): the state `aside` of processes: what they measured is kept, and counts for nothing.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 METADATA = sa.MetaData()
+
+#: State of a process that counts for nothing.
+ASIDE = "aside"
 
 #: What the file is: `schema_version`, `written_by`.
 META = sa.Table(
@@ -80,7 +84,7 @@ INVOCATIONS = sa.Table(
 )
 
 #: One fresh worker process each; `invocation` is the row of who started it, in rows since version 4. `state` is
-#: `running`, `finished` or `stopped`.
+#: `running`, `finished`, `stopped`; or `aside`, where its device of a fleet turned out to differ from the others.
 PROCESSES = sa.Table(
     "processes",
     METADATA,

@@ -71,7 +71,7 @@ def ratios(
         ]
         logs = np.array([log for log in shared if log is not None])
         if len(logs) >= FEWEST_PROCESSES:
-            found[first, second] = _combined(logs, confidence)
+            found[first, second] = combined(logs, confidence)
     return found
 
 
@@ -83,8 +83,8 @@ def _in_turns(first: list[float], second: list[float]) -> float | None:
     return float(np.median(np.log(second[:rounds]) - np.log(first[:rounds])))
 
 
-def _combined(logs: NDArray[np.float64], confidence: float) -> Ratio:
-    """Student's t across processes.
+def combined(logs: NDArray[np.float64], confidence: float) -> Ratio:
+    """One ratio from its logarithms in fresh processes, `(n,)`, by Student's t across them.
 
     Where models lie in memory stays for a process, so its variance is pooled with a floor, as that of one latency is;
     that of a ratio is the floor of two.

@@ -50,7 +50,7 @@ def campaigns(store: Store) -> list[CampaignState]:
                     p.conditions,
                     count,
                     sa.func.coalesce(sa.func.sum(p.device_s), 0.0),
-                    count.filter(p.state != "finished"),
+                    count.filter(p.state.not_in(("finished", schema.ASIDE))),
                 ).group_by(p.conditions)
             )
         }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hwnas_cli.answer import Answer, Json, answers, say, table
+
+if TYPE_CHECKING:
+    from device_profiles.profile import Target
 
 devices = typer.Typer(no_args_is_help=True, help="Targets: a device plus the way it runs models.")
 
@@ -86,8 +89,8 @@ def detect(
 @answers("devices")
 def add(
     name: Annotated[str, typer.Argument(help="How commands shall call the device.")],
-    ssh: Annotated[str | None, typer.Option(help="A Linux board: HOST or USER@HOST.")] = None,
-    adb: Annotated[str | None, typer.Option(help="An Android phone: its serial number, see `adb devices`.")] = None,
+    ssh: Annotated[list[str] | None, typer.Option(help="A Linux board: HOST or USER@HOST; or several.")] = None,
+    adb: Annotated[list[str] | None, typer.Option(help="An Android phone: its serial number; or several.")] = None,
     port: Annotated[int | None, typer.Option(help="Of ssh, if it is not that of ~/.ssh/config.")] = None,
     runtime: Annotated[str, typer.Option(help="What runs the models there.")] = "onnxruntime",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The TOML file; else NAME.toml.")] = None,
@@ -95,28 +98,34 @@ def add(
 ) -> Answer:
     """Describe another device as a target: it is asked what it is, and nothing is left on it.
 
+    Equal devices are a fleet: they share campaigns, side by side, and one that turns out to differ is set aside.
+
     Examples:
 
         hwnas devices add pi --ssh pi@raspberry.local
+
+        hwnas devices add pis --ssh pi@one.local --ssh pi@two.local
 
         hwnas devices add phone --adb 9A251FFAZ00A --json
     """
     from device_profiles.errors import UsageError
     from device_profiles.profile import Fact, from_plain, save, to_plain, to_toml
-    from profiler import deploying, runtimes, transports
+    from profiler import deploying, runtimes
 
-    if (ssh is None) == (adb is None):
+    if bool(ssh) == bool(adb):
         raise UsageError("a device is behind --ssh or behind --adb", hint="hwnas devices add pi --ssh pi@HOST")
-    if port is not None and ssh is None:
+    if port is not None and not ssh:
         raise UsageError("--port is of --ssh", hint="Leave it out.")
     runtimes.REGISTRY.get(runtime)
-    kind, address = ("ssh", ssh) if ssh is not None else ("adb", adb)
-    access = {"transport": kind, "address": address or "", "options": {} if port is None else {"port": port}}
+    kind, (address, *fleet) = ("ssh", ssh) if ssh else ("adb", adb or [""])
+    access = {"transport": kind, "address": address, "options": {} if port is None else {"port": port}}
+    access |= {"fleet": fleet} if fleet else {}
     made = from_plain({"name": name, "access": access, "runtime": {"name": runtime}})
-    facts = deploying.detect(transports.elsewhere_or_refuse(made))
+    facts = deploying.detect_alike(made)
     known = {fact: Fact(value=value, source=f"the device, over {kind}") for fact, value in facts.items()}
+    number = f"{1 + len(fleet)} times " if fleet else ""
     board = facts.get("board") or facts.get("cpu_model") or facts.get("machine")
-    made = made.model_copy(update={"hardware": known, "description": f"{board}, {runtime} on one thread"})
+    made = made.model_copy(update={"hardware": known, "description": f"{number}{board}, {runtime} on one thread"})
     path = output or Path(f"{name}.toml")
     save(made, path)
     data = {"target": to_plain(made), "path": str(path)}
@@ -147,21 +156,25 @@ def deploy(
     from profiler.transports.adb import AdbTransport
 
     found = device_profiles.load(target)
-    device = transports.elsewhere_or_refuse(found)
-    if python is not None:
-        if not isinstance(device, AdbTransport):
-            raise UsageError("--python is for phones: a board has its own", hint="Leave it out.")
-        say(f"pushing {python}")
-        device.push(python)
-    made = deploying.deploy(device, found.runtime.name, wheels=wheels)
-    one_ms = deploying.try_out(found)
-    new = ", ".join(made.installed) or "nothing"
-    data = {"target": found.name, **asdict(made), "kernel_ms": one_ms}
-    text = (
-        f"{found.name}: Python {made.python} on {made.machine}; installed {new}; a convolution took {one_ms:.3g} ms\n"
-        f"next: hwnas devices check {target}"
-    )
-    return Answer(data, text)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for one in found.each_device():
+        device = transports.elsewhere_or_refuse(one)
+        if python is not None:
+            if not isinstance(device, AdbTransport):
+                raise UsageError("--python is for phones: a board has its own", hint="Leave it out.")
+            say(f"pushing {python}")
+            device.push(python)
+        made = deploying.deploy(device, found.runtime.name, wheels=wheels)
+        one_ms = deploying.try_out(one)
+        rows.append({"address": device.address, **asdict(made), "kernel_ms": one_ms})
+        lines.append(
+            f"{_called(one, found)}: Python {made.python} on {made.machine}; installed "
+            f"{', '.join(made.installed) or 'nothing'}; a convolution took {one_ms:.3g} ms"
+        )
+    first = {name: value for name, value in rows[0].items() if name != "address"}
+    data = {"target": found.name, **first, **({"fleet": rows} if found.access.fleet else {})}
+    return Answer(data, "\n".join([*lines, f"next: hwnas devices check {target}"]))
 
 
 @devices.command()
@@ -184,23 +197,35 @@ def check(
     from profiler import steadiness, transports
 
     found, watched_s = device_profiles.load(target), parse_duration_s(seconds)
-    say(f"watching {found.name} for {watched_s:.0f} s")
-    said = dict(transports.of(found).check(watched_s, found.runtime.name))
-    judged = steadiness.judge(said)
-    data = {
-        "target": found.name,
-        "steady": not judged.disturbances,
-        "sentinel_ms": judged.sentinel_ms,
-        "slow_share": judged.slow_share,
-        "spread": judged.spread,
-        "temperatures_c": said["after_c"],
-        "runtime": said.get("runtime"),
-        "disturbances": [{"what": what, "remedy": remedy} for what, remedy in judged.disturbances],
-    }
-    lines = [
-        f"{found.name}: sentinel {judged.sentinel_ms:.3g} ms, deciles {judged.spread:.0%} apart, "
-        f"slow {judged.slow_share:.0%} of the time"
-    ]
-    lines += [f"{what}: {remedy}" for what, remedy in judged.disturbances]
-    lines += [] if judged.disturbances else ["nothing would disturb a campaign"]
-    return Answer(data, "\n".join(lines), 1 if judged.disturbances else 0)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for one in found.each_device():
+        say(f"watching {_called(one, found)} for {watched_s:.0f} s")
+        said = dict(transports.of(one).check(watched_s, found.runtime.name))
+        judged = steadiness.judge(said)
+        row = {
+            "address": one.access.address,
+            "steady": not judged.disturbances,
+            "sentinel_ms": judged.sentinel_ms,
+            "slow_share": judged.slow_share,
+            "spread": judged.spread,
+            "temperatures_c": said["after_c"],
+            "runtime": said.get("runtime"),
+            "disturbances": [{"what": what, "remedy": remedy} for what, remedy in judged.disturbances],
+        }
+        rows.append(row)
+        lines.append(
+            f"{_called(one, found)}: sentinel {judged.sentinel_ms:.3g} ms, deciles {judged.spread:.0%} apart, "
+            f"slow {judged.slow_share:.0%} of the time"
+        )
+        lines += [f"{what}: {remedy}" for what, remedy in judged.disturbances]
+    steady = all(row["steady"] for row in rows)
+    lines += ["nothing would disturb a campaign"] if steady else []
+    first = {name: value for name, value in rows[0].items() if name != "address"}
+    data = {"target": found.name, **first, "steady": steady, **({"fleet": rows} if found.access.fleet else {})}
+    return Answer(data, "\n".join(lines), 0 if steady else 1)
+
+
+def _called(device: Target, target: Target) -> str:
+    """What people call a target, or one device of a fleet."""
+    return device.access.address if target.access.fleet else target.name

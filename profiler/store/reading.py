@@ -107,23 +107,27 @@ class ReadStore(OpenStore):
         self._fused[key] = self._graph(schema.FUSED, rows[0])
         return self._fused[key]
 
-    def _processes(self, conditions: Conditions) -> list[dict[str, Any]]:
-        """Worker processes under conditions, in the order they were started."""
-        columns = schema.PROCESSES.c
-        query = sa.select(schema.PROCESSES).where(columns.conditions == conditions.id).order_by(columns.id)
+    def _processes(self, conditions: Conditions, *, aside: bool = False) -> list[dict[str, Any]]:
+        """Worker processes under conditions, in the order they were started; with those that count for nothing."""
+        query = sa.select(schema.PROCESSES).where(*_of(conditions, aside)).order_by(schema.PROCESSES.c.id)
         return self.rows(schema.PROCESSES, query)
 
     def _of_processes(
-        self, table: sa.Table, conditions: Conditions, order: sa.Column[Any] | None = None
+        self, table: sa.Table, conditions: Conditions, order: sa.Column[Any] | None = None, *, aside: bool = False
     ) -> list[dict[str, Any]]:
         """Rows of a table that processes under conditions wrote, in their order."""
         p = schema.PROCESSES.c
-        query = sa.select(table).join(schema.PROCESSES, p.id == table.c.process).where(p.conditions == conditions.id)
+        query = sa.select(table).join(schema.PROCESSES, p.id == table.c.process).where(*_of(conditions, aside))
         return self.rows(table, query.order_by(table.c.process if order is None else order))
 
-    def blocks(self, conditions: Conditions) -> list[BlockRow]:
-        """All blocks taken under conditions, in the order they were taken."""
-        invocations = {row["id"]: row["invocation"] for row in self._processes(conditions)}
+    def blocks(self, conditions: Conditions, *, aside: bool = False) -> list[BlockRow]:
+        """All blocks taken under conditions, in the order they were taken.
+
+        Args:
+            conditions: which.
+            aside: with those of devices that were set aside.
+        """
+        invocations = {row["id"]: row["invocation"] for row in self._processes(conditions, aside=aside)}
         return [
             BlockRow(
                 row["process"],
@@ -135,7 +139,7 @@ class ReadStore(OpenStore):
                 row["cpu_ns"],
                 row["switches"],
             )
-            for row in self._of_processes(schema.BLOCKS, conditions, schema.BLOCKS.c.id)
+            for row in self._of_processes(schema.BLOCKS, conditions, schema.BLOCKS.c.id, aside=aside)
             if row["process"] in invocations  # another campaign may have begun one in between
         ]
 
@@ -177,16 +181,33 @@ class ReadStore(OpenStore):
 
     def device_s(self, conditions: Conditions) -> float:
         """Seconds of device time spent under conditions."""
-        return math.fsum(row["device_s"] or 0.0 for row in self._processes(conditions))
+        return math.fsum(row["device_s"] or 0.0 for row in self._processes(conditions, aside=True))
 
     def process_facts(self, conditions: Conditions) -> list[Mapping[str, Any]]:
         """What the processes said of the machine, in their order: sentinels, frequency, the reference known."""
-        found: list[Mapping[str, Any]] = []
-        for row in self._processes(conditions):
-            facts = self._json(schema.PROCESSES, row, "facts")
-            if not isinstance(facts, list) or not all(map(_is_fact, facts)):
-                raise row_checks.damaged(schema.PROCESSES, row, self.url, "its facts are none of a machine")
-            found.extend(facts)
+        return [fact for row in self._processes(conditions) for fact in self._facts(row)]
+
+    def _facts(self, row: dict[str, Any]) -> list[Mapping[str, Any]]:
+        facts = self._json(schema.PROCESSES, row, "facts")
+        if not isinstance(facts, list) or not all(map(_is_fact, facts)):
+            raise row_checks.damaged(schema.PROCESSES, row, self.url, "its facts are none of a machine")
+        return facts
+
+    def processes_started(self, conditions: Conditions) -> int:
+        """How many worker processes were ever started under conditions."""
+        query = sa.select(sa.func.count()).select_from(schema.PROCESSES).where(*_of(conditions, aside=True))
+        with self.reading() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def devices(self, conditions: Conditions) -> dict[int, tuple[str, str | None, list[Mapping[str, Any]]]]:
+        """Of each process of a fleet: address of its device, why that was set aside or None, and all its facts."""
+        found = {}
+        for row in self._processes(conditions, aside=True):
+            facts = self._facts(row)
+            address = next((str(fact["address"]) for fact in facts if fact.get("event") == "device"), None)
+            if address is not None:
+                reasons = [str(fact["reason"]) for fact in facts if fact.get("event") == "aside"]
+                found[int(row["id"])] = (address, reasons[-1] if row["state"] == schema.ASIDE else None, facts)
         return found
 
     def recording(self, conditions: Conditions) -> dict[str, Any]:
@@ -236,8 +257,14 @@ class ReadStore(OpenStore):
 
 
 def _process_ids(conditions: Conditions) -> sa.Select[tuple[int]]:
-    """Ids of the worker processes under conditions."""
-    return sa.select(schema.PROCESSES.c.id).where(schema.PROCESSES.c.conditions == conditions.id)
+    """Ids of the worker processes under conditions that count."""
+    return sa.select(schema.PROCESSES.c.id).where(*_of(conditions))
+
+
+def _of(conditions: Conditions, aside: bool = False) -> list[sa.ColumnElement[bool]]:
+    """Where a process is one under conditions; with those that count for nothing."""
+    columns = schema.PROCESSES.c
+    return [columns.conditions == conditions.id, *([] if aside else [columns.state != schema.ASIDE])]
 
 
 def _is_kernel_time(kernel: Any) -> bool:
@@ -257,6 +284,8 @@ def _is_fact(fact: Any) -> bool:
     if fact.get("event") in ("energy", "meter"):
         about = "id" if fact["event"] == "energy" else "name"
         return all(isinstance(fact.get(name), str) for name in (about, "unavailable"))
+    if fact.get("event") in ("device", "aside"):
+        return isinstance(fact.get({"device": "address", "aside": "reason"}[fact["event"]]), str)
     times = {"reference": ("sentinel_ns",), "state": ("gemm_ns", "memory_ns")}.get(str(fact.get("event")), ())
     return all(_is_number(fact[name], 1e-9) for name in times if name in fact)
 

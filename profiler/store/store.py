@@ -93,9 +93,12 @@ class Store(ReadStore):
             with self.transaction() as connection:
                 self.insert_once(connection, schema.FUSED, **row)
 
-    def start_process(self, conditions: Conditions, invocation: str, seed: int) -> int:
-        """A new worker process; its number."""
-        row = {"conditions": conditions.id, "invocation": invocation, "seed": seed, "state": "running", "facts": "[]"}
+    def start_process(
+        self, conditions: Conditions, invocation: str, seed: int, facts: Sequence[Mapping[str, Any]] = ()
+    ) -> int:
+        """A new worker process, with what is known of it from its start; its number."""
+        row = {"conditions": conditions.id, "invocation": invocation, "seed": seed, "state": "running"}
+        row["facts"] = json.dumps(list(facts))
         with self.transaction() as connection:
             return self.insert(connection, schema.PROCESSES, **row)
 
@@ -172,6 +175,15 @@ class Store(ReadStore):
         row = {"state": state, "device_s": device_s, "facts": json.dumps(facts)}
         with self.transaction() as connection:
             self.rewrite(connection, schema.PROCESSES, schema.PROCESSES.c.id == process, **row)
+
+    def set_aside(self, conditions: Conditions, address: str, reason: str) -> None:
+        """What a device of a fleet measured under conditions is kept, and counts for nothing from now on."""
+        for process, (of, aside, facts) in self.devices(conditions).items():
+            if of == address and aside is None:
+                told = json.dumps([*facts, {"event": "aside", "reason": reason}])
+                with self.transaction() as connection:
+                    where = schema.PROCESSES.c.id == process
+                    self.rewrite(connection, schema.PROCESSES, where, state=schema.ASIDE, facts=told)
 
     def forget_failures(
         self, conditions: Conditions, models: Iterable[str] | None = None, *, only_transient: bool = True

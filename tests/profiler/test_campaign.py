@@ -23,7 +23,7 @@ import pytest
 from device_profiles.errors import ConditionMismatch, DeviceBusy, DeviceError
 from device_profiles.facts import Unavailable
 from device_profiles.profile import Target, load
-from profiler import Budget, Store, campaign, events, measure, reader
+from profiler import Budget, Store, events, measure, reader, workers
 from profiler.conditions import conditions_of
 from profiler.lock import device_lock
 from profiler.measurement import Measurement
@@ -164,7 +164,7 @@ def test_equal_models_are_measured_once_and_each_has_an_entry(store: Store, fake
 def test_more_models_than_one_worker_holds_are_measured_in_groups(
     store: Store, fake: Make, subject: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "GROUP_SIZE", 2)
+    monkeypatch.setattr(workers, "GROUP_SIZE", 2)
     log = Log()
     subjects = [subject(channels) for channels in (4, 8, 16)]
     outcome = measure(subjects, target=fake(), store=store, budget=QUICK, listener=log)
@@ -339,7 +339,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers may be silent for seconds, not minutes."""
     monkeypatch.setattr(reader, "START_S", 5.0)
     monkeypatch.setattr(reader, "LEAST_S", 1.0)
-    monkeypatch.setattr(campaign, "LOAD_S", 5.0)
+    monkeypatch.setattr(workers, "LOAD_S", 5.0)
 
 
 def test_a_runtime_that_crashes_names_the_model_and_the_others_are_measured(

@@ -168,7 +168,7 @@ def test_what_is_no_database_is_refused_unchanged(tmp_path: Path, content: bytes
     refused_unchanged(path)
 
 
-@pytest.mark.parametrize("version", ["5", "99", "0", "x"])
+@pytest.mark.parametrize("version", ["6", "99", "0", "x"])
 def test_another_schema_is_refused_unchanged(tmp_path: Path, fill: Callable[..., int], version: str) -> None:
     path = tmp_path / "a.db"
     with Store(path) as store:
@@ -177,7 +177,7 @@ def test_another_schema_is_refused_unchanged(tmp_path: Path, fill: Callable[...,
         database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
     database.close()
     message = refused_unchanged(path)
-    assert f"schema version {version}" in message and "reads 4" in message
+    assert f"schema version {version}" in message and "reads 5" in message
 
 
 def contents(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -217,10 +217,26 @@ def test_a_store_of_an_older_version_is_taken_along_and_keeps_all_it_holds(
         assert len(store.blocks(known)) == 12 and len(store.profiles(known)) == 2
     after = contents(path)
     assert kept(before, after)
-    assert {row["key"]: row["value"] for row in after["meta"]}["schema_version"] == "4"
+    assert {row["key"]: row["value"] for row in after["meta"]}["schema_version"] == "5"
     with Store(path) as store:
         store.add_energy(1, "m0", Energy(4.0, 4.0, "made up", 1.0))
         assert store.energy(known) == {"m0": [4.0] if version == 1 else [2.0, 3.0, 4.0]}
+
+
+def test_a_store_of_version_4_is_taken_along(tmp_path: Path, fill: Callable[..., int]) -> None:
+    """Its tables are those of today; what is new is what a column may say."""
+    path = tmp_path / "a.db"
+    with Store(path) as store:
+        fill(store)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE meta SET value = '4' WHERE key = 'schema_version'")
+        database.commit()
+    before = contents(path)
+    with Store(path):
+        pass
+    after = contents(path)
+    assert kept(before, after)
+    assert {row["key"]: row["value"] for row in after["meta"]}["schema_version"] == "5"
 
 
 def test_blocks_of_one_key_in_an_older_store_are_told_apart(older: Callable[..., Path], tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ def registered(monkeypatch):
     monkeypatch.setattr("profiler.lasting.LONGEST_WAIT_S", 0.05)
     monkeypatch.setattr("profiler.reader.START_S", 8.0)
     monkeypatch.setattr("profiler.reader.LEAST_S", 8.0)
-    monkeypatch.setattr("profiler.campaign.LOAD_S", 8.0)
+    monkeypatch.setattr("profiler.workers.LOAD_S", 8.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
 
 
 def campaign(tmp_path, jobs, share, seed, monkeypatch, relu):
     """One model a job; counts of what became of them."""
-    monkeypatch.setattr("profiler.campaign.GROUP_SIZE", 1)
+    monkeypatch.setattr("profiler.workers.GROUP_SIZE", 1)
     place = tmp_path / "board"
     place.mkdir()
     options = {"place": str(place), "seed": seed, "share": share}
