@@ -108,7 +108,7 @@ def _trained(options: argparse.Namespace, space: Any, pictures: Any, label: str 
     learned = kinds.plan_of(kinds.REGISTRY.get(how.get("weights", "shared")))
     asked = {
         "steps": options.steps, "batch": options.batch, "rate": options.rate,
-        "augment": augmentation.parse(options.augment),
+        "augment": augmentation.parse(options.augment), "trainer": (options.trainer or ["uniform"])[0],
     }  # fmt: skip
     plan = TrainingPlan(**(asked | learned | how))
     name = "-".join([*([label] if label else []), *map(str, how.values())]) or "uniform"
@@ -135,7 +135,7 @@ def _stated(options: argparse.Namespace, pictures: Any) -> dict[str, Any]:
     """The reduced schedule, in words."""
     return {
         "space": options.space, "steps": options.steps, "batch": options.batch, "rate": options.rate,
-        "augment": options.augment,
+        "augment": options.augment, "trainer": (options.trainer or ["uniform"])[0],
         "train_images": len(pictures.train), "valid_images": len(pictures.valid),
         "judged_on": min(options.judged, len(pictures.valid)),
         "schedule": "reduced: the table's trainings are 200 epochs of 50,000 images, 17 cells, 16 channels",
@@ -153,9 +153,10 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
         if options.weights and name not in options.weights:
             continue
         supernet, seconds = _trained(options, space, pictures, **how)
-        shared = _judged(options, supernet, pictures, archs)
+        shared, losses = zip(*_judged(options, supernet, pictures, archs), strict=True)
         spread = np.quantile(shared, (0.0, 0.5, 1.0)).tolist()
         found[name] = {"train_s": seconds, "accuracy_least_median_most": spread, **_agreement(shared, true)}
+        found[name]["by_loss"] = _agreement([-loss for loss in losses], true)
         print(json.dumps({name: found[name]}), flush=True)
     for name in ("params", "macs"):
         found[name] = _agreement(
@@ -164,10 +165,19 @@ def ranks(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _judged(options: argparse.Namespace, supernet: Any, pictures: Any, archs: Any) -> list[float]:
-    """Accuracy of each of `(n, d)` genomes by shared weights, on the first `--judged` images of validation."""
+def _judged(options: argparse.Namespace, supernet: Any, pictures: Any, archs: Any) -> list[tuple[float, float]]:
+    """Accuracy and loss of `(n, d)` genomes by shared weights, on the first `--judged` images of validation."""
+    import torch
+
     some = Split(pictures.valid.images[: options.judged], pictures.valid.labels[: options.judged])
-    return [training.accuracy(training.inherit(supernet, arch, pictures), some) for arch in archs]
+    found = []
+    for arch in archs:
+        network = training.inherit(supernet, arch, pictures)
+        with torch.no_grad():
+            outputs = torch.cat([network(images) for images in some.images.split(250)])
+        right = (outputs.argmax(dim=1) == some.labels).double().mean()
+        found.append((float(right), float(torch.nn.functional.cross_entropy(outputs, some.labels))))
+    return found
 
 
 def _agreement(one: Any, other: Any) -> dict[str, float]:

@@ -16,6 +16,7 @@ from nas.streams import stream, torch_seed
 from nas.weights import going
 from nas.weights.data.augmentation import augment
 from nas.weights.data.protocol import Data, Part, Task
+from nas.weights.devices import laid_out
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,7 +131,7 @@ def train(
     require_batch(data, recipe)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if recipe.device == "cuda" else []):
         torch.manual_seed(torch_seed(recipe.seed, "alone.weights", recipe.replicate))
-        network = build().to(recipe.device)
+        network = laid_out(build()).to(recipe.device)
         optimiser = _optimiser(network, data.task, recipe)
         best = _steps(network, optimiser, data, recipe, going.Files(checkpoint, identity), progress)
     return Trained(Score(*best.score), best.epoch, checkpoint)

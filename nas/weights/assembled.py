@@ -24,6 +24,7 @@ from nas.spaces.protocol import Space
 from nas.streams import torch_seed
 from nas.weights import mixing
 from nas.weights.cuts import CutBlock
+from nas.weights.devices import laid_out
 from nas.weights.first_weights import fade_in
 from profiler.assembly import INPUT, Assembly, Block
 
@@ -203,7 +204,8 @@ class AssembledSupernet(nn.Module):
             torch.default_generator.manual_seed(
                 torch_seed(self.seed, "weights.blocks", int.from_bytes(place[:8], "little"))
             )
-            return fade_in(block.build()).train(self.training).to(self.here.device)
+            made: nn.Module = laid_out(fade_in(block.build())).train(self.training).to(self.here.device)
+            return made
 
     def _summed(
         self, place: Place, found: list[tuple[Term, Tensor]], gates: Sequence[Tensor], numbers: Sequence[Floats]

@@ -80,8 +80,3 @@ class Cast:
         if factor is not None and outputs.requires_grad:
             outputs.register_hook(lambda slope: slope * factor)  # type: ignore[no-untyped-call]
         return outputs
-
-
-def is_channels_last(place: torch.device, inputs: Tensor) -> bool:
-    """Whether inputs are images `(batch, channels, height, width)` on a GPU, which are faster with channels last."""
-    return place.type == "cuda" and inputs.ndim == 4 and inputs.is_floating_point()

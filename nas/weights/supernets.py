@@ -8,6 +8,7 @@ from device_profiles.errors import UsageError
 from nas.spaces.protocol import Mixes, SharesWeights, Space
 from nas.spaces.restricted import Restricted
 from nas.weights import kinds, mixing
+from nas.weights.devices import laid_out
 
 #: The kind where none is named.
 SHARED = "shared"
@@ -25,7 +26,7 @@ def of(space: Space, *, seed: int = 0, kind: str = SHARED) -> Any:
         UsageError: networks of the space cannot have such weights.
         UnknownName: there is no such kind.
     """
-    return kinds.REGISTRY.get(kind)(space, seed=seed)
+    return laid_out(kinds.REGISTRY.get(kind)(space, seed=seed))
 
 
 def form(space: Space, kind: str = SHARED) -> str:

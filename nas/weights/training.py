@@ -171,9 +171,6 @@ class _Training:
         if plan.augment:
             whole = (augment(whole[0], plan.augment, stream(plan.seed, "weights.images", step)), whole[1])
         inputs, targets = (tensor.to(self.place) for tensor in group.share(*whole))
-        images = precision.is_channels_last(self.place, inputs)
-        if images:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
         wrong: list[Tensor] = [torch.zeros((), dtype=torch.bool, device=self.place)]
 
         def loss(outputs: Tensor) -> Tensor:
@@ -185,8 +182,7 @@ class _Training:
         self.supernet.zero_grad(set_to_none=True)
         run = self._run(group.factor(len(inputs), len(whole[0])))
         self.trainer(Turn(run, self.space, inputs, loss, step, plan.steps, rng))
-        if adopt(self.optimiser, self.supernet) and images:
-            self.supernet.to(memory_format=torch.channels_last)
+        adopt(self.optimiser, self.supernet)
         group.average(list(self.supernet.parameters()))
         self._apply(group.any(torch.stack(wrong).any()), step)
 

@@ -8,14 +8,16 @@ import nas
 from device_profiles.errors import UsageError
 from nas.evaluators.protocol import Context
 from nas.evaluators.shared import EVALUATOR
+from nas.spaces.nasbench201.algebra import NONE
 from nas.weights import extremes, training
 from nas.weights import images as data
 from nas.weights.data.tasks import IGNORED, Tokens
 from nas.weights.distillation import distillation, taught
-from nas.weights.trainers import path_dropout, shrinking
+from nas.weights.trainers import distinct, path_dropout, shrinking
 from nas.weights.trainers.protocol import Turn
 from nas.weights.trainers.sandwich import sandwich
 from nas.weights.training import TrainingPlan
+from predictors.genes import numbered
 from profiler.assembly import INPUT, Assembly, Block
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -283,3 +285,36 @@ def test_transformers_are_taught_too(trainer, tmp_path):
     plan = TrainingPlan(steps=4, batch=8, trainer=trainer, optimiser="adamw", rate=0.001)
     learned = training.train(space, pairs, plan, checkpoint=tmp_path / "w.safetensors")
     assert all(bool(torch.isfinite(weight).all()) for weight in learned.parameters())
+
+
+# -- distinct networks
+
+
+def test_each_distinct_network_of_a_small_space_is_as_likely():
+    space = nas.spaces.load("nasbench201")
+    rng = np.random.default_rng(0)
+    drawn = np.array([distinct.drawn(space, rng) for _ in range(4000)])
+    assert (space.canonical(drawn) == drawn).all() and space.is_valid(drawn).all()
+    every = space.canonical(numbered(np.arange(5**6), space.choices))
+    every = np.unique(every[space.is_valid(every)], axis=0)
+    for option in range(5):  # 4,000 draws have a standard error of 1 to 2 % of these means
+        assert (drawn == option).sum(axis=1).mean() == pytest.approx((every == option).sum(axis=1).mean(), rel=0.08)
+
+
+def test_copies_are_the_genomes_of_a_network_whose_depth_leaves_genes_open():
+    space = nas.spaces.load("mobilenetv3:stages=1,layers=3,resolution=32,smallest=32")
+    every = space.canonical(numbered(np.arange(int(np.prod(space.choices))), space.choices))
+    networks, genomes = np.unique(every, axis=0, return_counts=True)
+    assert (distinct.copies(space, networks) == genomes).all() and set(genomes) == {1, 9}
+
+
+def test_networks_of_a_large_space_are_drawn_by_what_they_are(monkeypatch):
+    """Of a listed space both ways are known: the way of large ones is close to uniform, and uniform genomes are not."""
+    space, rng = nas.spaces.load("nasbench201"), np.random.default_rng(0)
+    exact = np.array([distinct.drawn(space, rng) for _ in range(1500)])
+    monkeypatch.setattr(distinct, "MOST_LISTED", 1)
+    nearly = np.array([distinct.drawn(space, rng) for _ in range(1500)])
+    genomes = space.canonical(numbered(rng.integers(5**6, size=1500), space.choices))
+    genomes = genomes[space.is_valid(genomes)]
+    absent = [float((archs == NONE).sum(axis=1).mean()) for archs in (exact, nearly, genomes)]
+    assert abs(absent[1] - absent[0]) < 0.4 * abs(absent[2] - absent[0])

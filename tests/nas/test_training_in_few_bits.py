@@ -15,8 +15,6 @@ from nas.weights import going, precision, supernets, training
 from nas.weights import images as pictures
 from nas.weights.data.protocol import Part
 from nas.weights.diverged import Diverged
-from nas.weights.trainers import Turn
-from nas.weights.trainers.uniform import uniform
 from nas.weights.training import TrainingPlan
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -169,28 +167,27 @@ def test_fp16_scales_gradients_and_halves_the_scale_where_they_overflow(tmp_path
     assert equal(weights(cut), weights(whole)), "the scale is in the checkpoint"
 
 
-def test_images_have_their_channels_last_on_a_gpu_alone(images, tmp_path, monkeypatch):
-    assert not precision.is_channels_last(CPU, torch.zeros(1, 3, 4, 4))
-    gpu = torch.device("cuda")
-    assert precision.is_channels_last(gpu, torch.zeros(1, 3, 4, 4))
-    assert not precision.is_channels_last(gpu, torch.zeros(1, 4)) and not precision.is_channels_last(
-        gpu, torch.zeros(1, 2, 3, 4, dtype=torch.int64)
-    )
+@pytest.mark.parametrize(
+    "space", [CHAIN, nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")], ids=["chain", "nasbench201"]
+)
+def test_kernels_of_shared_weights_have_their_channels_last(space, tmp_path, monkeypatch):
+    """As they are made, after each step, and when a training is taken up again; so a step takes half the time."""
+    few = pictures.load("digits", space.input_shape, seed=0, limit=100)
+    monkeypatch.setattr(training, "CHECKPOINT_STEPS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(few, tmp_path / "cut", space, steps=3, progress=stop_at(2))
+    cut, whole = (train(few, tmp_path / name, space, steps=3) for name in ("cut", "whole"))
+    kernels = [one for one in cut.parameters() if one.ndim == 4 and min(one.shape[1:3]) > 1]
+    assert kernels and all(one.is_contiguous(memory_format=torch.channels_last) for one in kernels)
+    assert equal(weights(cut), weights(whole))
+
+
+def test_how_kernels_lie_in_memory_changes_no_value(images, tmp_path, monkeypatch):
+    last = weights(train(images, tmp_path / "last", CHAIN, steps=1))  # later steps grow what is rounded otherwise
+    for module in ("assembled", "supernets"):
+        monkeypatch.setattr(f"nas.weights.{module}.laid_out", lambda module: module)
     plain = weights(train(images, tmp_path / "plain", CHAIN, steps=1))
-    monkeypatch.setattr(precision, "is_channels_last", lambda place, inputs: True)
-    seen = []
-
-    def watched(turn: Turn) -> None:
-        seen.append(turn.inputs.is_contiguous(memory_format=torch.channels_last) and not turn.inputs.is_contiguous())
-        uniform(turn)
-
-    monkeypatch.setattr(training.trainers.REGISTRY, "get", lambda name: watched)
-    last = train(images, tmp_path / "last", CHAIN, steps=3)
-    kernels = [one for one in last.parameters() if one.ndim == 4 and min(one.shape[1:3]) > 1]
-    assert all(seen) and kernels
-    assert all(one.is_contiguous(memory_format=torch.channels_last) for one in kernels)
-    once = weights(train(images, tmp_path / "once", CHAIN, steps=1))  # later steps grow what is rounded otherwise
-    for name, tensor in once.items():
+    for name, tensor in last.items():
         np.testing.assert_allclose(tensor.numpy(), plain[name].numpy(), rtol=1e-3, atol=1e-5)
 
 

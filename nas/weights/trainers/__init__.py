@@ -3,7 +3,7 @@
 Example:
     >>> from nas.weights import trainers
     >>> trainers.names()
-    ('fair', 'path-dropout', 'sandwich', 'shrinking', 'uniform')
+    ('distinct', 'fair', 'path-dropout', 'sandwich', 'shrinking', 'uniform')
 """
 
 from __future__ import annotations
