@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from device_profiles import measured
 from device_profiles.errors import UsageError
 from predictors import predictor
 from predictors.architectures import EncodingPredictor
@@ -19,7 +20,7 @@ def load(folder: str | Path, *, features: Features | None = None) -> EncodingPre
     """Read a folder that a predictor, a learned cost, or a transfer predictor was saved in.
 
     Args:
-        folder: what `hwnas fit` wrote, or `save` of any of them.
+        folder: what `hwnas fit` wrote, or `save` of any of them; or the name of a measured device that ships.
         features: what a transfer predictor with structural features was made with, such as `space.features`.
 
     Returns:
@@ -29,9 +30,15 @@ def load(folder: str | Path, *, features: Features | None = None) -> EncodingPre
         SchemaMismatch: it is none, of another schema, a file is not as it was written, or they contradict each other.
         UsageError: it is a cost of many devices, and no device is given; or features are missing.
     """
-    place = Path(folder)
+    place = place_of(folder)
     schema = next((found for head in _HEADS if (found := schema_of(place, head)) is not None), None)
     return _READERS.get(schema, _of_kernels)(place, features)
+
+
+def place_of(folder: str | Path) -> Path:
+    """The folder of a predictor: one that is there, else the one that ships under that name."""
+    place = Path(folder)
+    return place if place.exists() else measured.folder(place) or place
 
 
 def _of_kernels(place: Path, _: Features | None) -> EncodingPredictor:

@@ -18,7 +18,7 @@ devices = typer.Typer(no_args_is_help=True, help="Targets: a device plus the way
 @devices.command("list")
 @answers("devices")
 def list_targets(as_json: Json = False) -> Answer:
-    """List the targets that ship with the toolkit.
+    """List the targets that ship with the toolkit, and the devices that were measured for it.
 
     Examples:
 
@@ -27,6 +27,7 @@ def list_targets(as_json: Json = False) -> Answer:
         hwnas devices list --json
     """
     import device_profiles
+    from device_profiles import measured
 
     targets = [device_profiles.load(name) for name in device_profiles.names()]
     data = [
@@ -34,7 +35,11 @@ def list_targets(as_json: Json = False) -> Answer:
         for t in targets
     ]
     rows = [[t.name, t.runtime.name, str(t.runtime.threads), t.description] for t in targets]
-    return Answer({"devices": data}, table(["name", "runtime", "threads", "description"], rows))
+    text = table(["name", "runtime", "threads", "description"], rows)
+    shipped = measured.names()
+    if shipped:
+        text += f"\nmeasured, for hwnas predict NAME --model FILE: {', '.join(shipped)}"
+    return Answer({"devices": data, "measured": list(shipped)}, text)
 
 
 @devices.command()

@@ -13,6 +13,7 @@ from nas.evaluators.protocol import Context, Traits, digest
 from nas.objectives import Objective, Values
 from predictors import searched
 from predictors.architectures import EncodingPredictor
+from predictors.loading import place_of
 
 _COSTS = ("latency", "energy", "memory")
 
@@ -81,7 +82,7 @@ class PredictedKind:
         searched.remember(context.space.spec, context.space)
         if context.target is not None:
             predictor.require_target(context.target.name)
-        return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor, digest(Path(folder)))
+        return Predicted(Objective(name, card.unit, False, "predicted", spec), predictor, digest(place_of(folder)))
 
 
 EVALUATOR = PredictedKind()

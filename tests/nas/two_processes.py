@@ -79,7 +79,8 @@ def main(folder: Path) -> None:
 
     trainers.REGISTRY.register("apart", apart)
     for name in cases():
-        save_file(trained(name, folder), folder / f"{name}.{rank}.end")
+        ends = {key: tensor.contiguous() for key, tensor in trained(name, folder).items()}
+        save_file(ends, folder / f"{name}.{rank}.end")
     nothing = Rows()
     nothing.loss = lambda outputs, targets: outputs.sum() * float("nan" if rank else 1)  # type: ignore[method-assign]
     said = [
