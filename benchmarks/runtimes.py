@@ -298,7 +298,7 @@ def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="*", default=[t for t in device_profiles.names() if _is_here(t)])
+    parser.add_argument("--targets", nargs="*", default=[t for t in device_profiles.names() if is_here(t)])
     parser.add_argument("--spaces", nargs="*", default=SPACES)
     parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models", "probes"])
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
@@ -320,7 +320,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
 
 
-def _is_here(target: str) -> bool:
+def is_here(target: str) -> bool:
     """Whether a target of one thread has all that it needs on this machine."""
     name = device_profiles.load(target).runtime.name
     if runtimes.REGISTRY.get(name).traits.simulated or target.endswith("-2t"):

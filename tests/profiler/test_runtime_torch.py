@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from device_profiles.errors import InvalidModel, UnsupportedOperator, UsageError
+from device_profiles.errors import HwnasError, InvalidModel, UnsupportedOperator, UsageError
 from profiler import runtimes
 from profiler.capture import capture_module
 from profiler.onnx_graph import read_graph
@@ -346,6 +346,31 @@ class Net(nn.Module):
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     return saved(capture_module(Net(), (1, 3, 16, 16)), tmp_path_factory.mktemp("network"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_attributes_that_a_node_writes_out_are_heeded_or_do_not_matter(name: str, tmp_path: Path):
+    """Each attribute that it leaves out, as its default and as another whole number: exporters write what they like."""
+    model = CASES[name]()
+    node = model.graph.node[-1]
+    try:
+        known = onnx.defs.get_schema(node.op_type, model.opset_import[0].version).attributes
+    except onnx.defs.SchemaError:
+        return
+    given = {attribute.name for attribute in node.attribute}
+    for attribute, schema in known.items():
+        usual = onnx.helper.get_attribute_value(schema.default_value) if schema.default_value.type else None
+        values = {0, 1} if schema.type == onnx.defs.OpSchema.AttrType.INT else {usual} - {None}
+        for value in values if attribute not in given and not isinstance(usual, list) else ():
+            changed = type(model)()
+            changed.CopyFrom(model)
+            changed.graph.node[-1].attribute.append(helper.make_attribute(attribute, value))
+            path = saved(changed, tmp_path, f"{attribute}.{value}.onnx")
+            try:
+                runtimes.load("onnxruntime").load(path, RuntimeOptions(optimisation="none")).outputs()
+            except HwnasError:  # another rank, no groups at all: not of this case
+                continue
+            assert_same_outputs(path)
 
 
 def test_exported_network(network: Path):

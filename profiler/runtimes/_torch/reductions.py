@@ -25,7 +25,8 @@ def _reduction(function: Call, lone: Call = first, *, empty: bool = False) -> Bu
 
     def build(node: Node) -> Call:
         axes, keep = node.integers(1, "axes"), bool(node.get("keepdims", 1))
-        if not axes and (node.get("noop_with_empty_axes", 0) or not node.rank):
+        none_if_empty = bool(node.get("noop_with_empty_axes", 0))  # of no effect where there are axes
+        if not axes and (none_if_empty or not node.rank):
             return lambda data, *_: lone(data)
         axes = axes or list(range(node.rank))
         if not empty and any(node.shape[axis] == 0 for axis in axes):
