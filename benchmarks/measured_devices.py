@@ -1,16 +1,17 @@
-"""Measure this machine under each runtime, and write what `hwnas predict` takes by name.
+"""Measure this machine under each runtime, and write what `hwnas predict` and `hwnas fit --from` take by name.
 
     python -m benchmarks.measured_devices NAME [--targets TARGET ...] [--probes 60] [--budget 120s] [-o FOLDER]
     python -m benchmarks.measured_devices --table     the rows of docs/reference/measured-devices.md
 
-For each target these commands, and no other hand:
+For each target a profile `NAME-RUNTIME.toml` is written, which is that target with the facts of this machine; then
+these commands, and no other hand:
 
-    hwnas profile TARGET --probes 60 --budget 120s --store STORE
-    hwnas fit TARGET --predictor lightgbm --store STORE -o FOLDER/NAME/TARGET
-    hwnas evaluate FOLDER/NAME/TARGET --store STORE
+    hwnas profile NAME-RUNTIME.toml --probes 60 --budget 120s --store STORE
+    hwnas fit NAME-RUNTIME.toml --predictor lightgbm --store STORE -o FOLDER/NAME-RUNTIME
+    hwnas evaluate FOLDER/NAME-RUNTIME --store STORE
 
-The last one cross-validates: networks of the store are predicted by fits that have not seen them. It is kept beside
-the predictor as `evaluation.json`. On a machine that does nothing else; about 4 minutes for a target, more where models
+The last one cross-validates: networks of the store are predicted by fits that have not seen them. It is kept beside the
+predictors, as `NAME-RUNTIME.json`. On a machine that does nothing else; about 4 minutes for a target, more where models
 are converted first, which is kept in the cache.
 """
 
@@ -31,28 +32,39 @@ from device_profiles import measured
 
 SHIPPED = Path(device_profiles.__file__).parent / "data" / "measured"
 PREDICTOR = "lightgbm"
-EVALUATION = "evaluation.json"
 
 
-def measure(name: str, target: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(device: str, target: str, options: argparse.Namespace) -> dict[str, Any]:
     """One target: its row, or why there is none."""
-    store, folder = options.stores / f"{target}.db", options.output / name / target
+    profile = _profile(device, target, options.stores)
+    store, folder = options.stores / f"{profile.stem}.db", options.output / profile.stem
     began = time.monotonic()
     said = command(
-        "profile", target, "--probes", str(options.probes), "--budget", options.budget, "--store", str(store)
+        "profile", str(profile), "--probes", str(options.probes), "--budget", options.budget, "--store", str(store)
     )
     if not said.get("measurements"):
         return {"target": target, "reason": said.get("error", {}).get("message") or said["failed"][0]["reason"]}
     degraded = sum(one["latency_ms"]["state"] != "stable" for one in said["measurements"])
     row: dict[str, Any] = {"target": target, "probes": len(said["measurements"]), "degraded": degraded}
-    fitted = command("fit", target, "--predictor", PREDICTOR, "--store", str(store), "-o", str(folder))
+    fitted = command("fit", str(profile), "--predictor", PREDICTOR, "--store", str(store), "-o", str(folder))
     if "error" in fitted:
         return row | {"reason": fitted["error"]["message"]}
     found = command("evaluate", str(folder), "--store", str(store))
     row |= {name: found[name] for name in ("n", "mape", "within_10", "spearman", "interval_coverage", "noise_mape")}
     row |= {"failed": len(said["failed"]), "seconds": time.monotonic() - began, "machine": machine()}
-    (folder / EVALUATION).write_text(json.dumps(row, indent=1) + "\n")
+    folder.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
     return row
+
+
+def _profile(device: str, target: str, folder: Path) -> Path:
+    """The profile of this machine under the runtime of a target, written into a folder."""
+    base, here = device_profiles.load(target), device_profiles.detect()
+    name = f"{device}-{target.removeprefix('local-')}"
+    about = f"{here.hardware['cpu_model'].value}, measured: {base.description.removeprefix('This machine, ')}"
+    path = folder / f"{name}.toml"
+    made = base.model_copy(update={"name": name, "description": about, "hardware": here.hardware})
+    device_profiles.save(made, path)
+    return path
 
 
 def table() -> str:
@@ -62,13 +74,12 @@ def table() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in measured.names():
-        folder = measured.folder(name)
-        assert folder is not None
-        card, row = (json.loads((folder / file).read_text()) for file in ("card.json", EVALUATION))
+        card, row = (json.loads((SHIPPED / file).read_text()) for file in (f"{name}/card.json", f"{name}.json"))
         where = card["conditions"]
+        noise = "unknown" if row["noise_mape"] is None else f"{row['noise_mape']:.1%}"
         lines.append(
             f"| `{name}` | {where['device']} | {where['runtime']} {where['runtime_version']} | {where['precision']} | "
-            f"{row['probes']} | {row['mape']:.1%} | {row['spearman']:.3f} | {row['noise_mape']:.1%} |"
+            f"{row['probes']} | {row['mape']:.1%} | {row['spearman']:.3f} | {noise} |"
         )
     return "\n".join(lines)
 

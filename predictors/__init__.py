@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from predictors.evaluation import Evaluation, evaluate
     from predictors.loading import load
     from predictors.prediction import Prediction
-    from predictors.predictor import Predictor, fit, sign
+    from predictors.predictor import Predictor, fit, for_space, sign
 
 __all__ = [
-    "EncodingPredictor", "Evaluation", "Prediction", "Predictor", "evaluate", "fit", "load", "names", "sign", "testing",
-    "transfer",
+    "EncodingPredictor", "Evaluation", "Prediction", "Predictor", "evaluate", "fit", "for_space", "load", "names",
+    "sign", "testing", "transfer",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,7 +33,7 @@ _HOMES = {
     "architectures": ("EncodingPredictor",),
     "loading": ("load",),
     "prediction": ("Prediction",),
-    "predictor": ("Predictor", "fit", "sign"),
+    "predictor": ("Predictor", "fit", "for_space", "sign"),
 }
 
 

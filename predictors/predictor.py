@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +238,23 @@ def fit(
         sensor=_sensor(store, conditions) if cost == "energy" else None,
     )
     return Predictor(card, fitted, encoding)
+
+
+def for_space(known: Predictor, space: SearchedSpace, *, progress: Progress = lambda done, total: None) -> Predictor:
+    """What is known of a device, told of the architectures of another space: nothing is measured or learned again.
+
+    Args:
+        known: fitted on what was measured on the device, such as probes.
+        space: whose networks the runtime compiles here, or on the device where the predictor's target has a way there.
+        progress: told how many networks of the space are compiled, and of how many.
+
+    Raises:
+        UsageError: nothing serves the space, see `predictors.encodings.choose`.
+    """
+    card = known.card
+    encoding, fidelity = encodings.choose(known.model, space, from_plain(card.profile), card.unit, progress=progress)
+    told = replace(card, space=space.spec, choices=space.choices, encoding=asdict(fidelity))
+    return Predictor(told, known.model, encoding)
 
 
 def _sensor(store: Store, conditions: Conditions) -> str | None:

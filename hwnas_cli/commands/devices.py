@@ -38,7 +38,7 @@ def list_targets(as_json: Json = False) -> Answer:
     text = table(["name", "runtime", "threads", "description"], rows)
     shipped = measured.names()
     if shipped:
-        text += f"\nmeasured, for hwnas predict NAME --model FILE: {', '.join(shipped)}"
+        text += f"\nmeasured, for hwnas predict NAME --model FILE and hwnas fit --from NAME: {', '.join(shipped)}"
     return Answer({"devices": data, "measured": list(shipped)}, text)
 
 
@@ -56,9 +56,10 @@ def show(
         hwnas devices show my-board.toml
     """
     import device_profiles
+    from device_profiles import measured
     from device_profiles.profile import to_plain, to_toml
 
-    found = device_profiles.load(target)
+    found = measured.target(target) or device_profiles.load(target)
     return Answer({"target": to_plain(found)}, to_toml(found).rstrip())
 
 

@@ -1,4 +1,4 @@
-"""Devices that ship: each is what it says, predicts a model by its name, and is in the page."""
+"""Devices that ship: each is what it says, predicts a model by its name, serves any space, and is in the page."""
 
 from __future__ import annotations
 
@@ -8,61 +8,76 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import device_profiles
+import nas
 import predictors
 from benchmarks import measured_devices
 from device_profiles import measured
 from device_profiles.conditions import Conditions
 from device_profiles.errors import DeviceError, HwnasError
 from predictors.loading import place_of
-from profiler import runtimes
+from profiler import compilers, runtimes
 from profiler.testing import convolution
 
 NAMES = measured.names()
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "measured-devices.md"
 
 
+def compiled_here(name: str) -> None:
+    """Skip where the runtime of a device, or what converts for it, is not installed."""
+    runtime = predictors.load(name).card.conditions["runtime"]
+    try:
+        runtimes.load(runtime)
+    except DeviceError as error:
+        pytest.skip(error.message)
+    converter = getattr(compilers.load(runtime), "converter", None)
+    if converter is not None and not converter.installed:
+        pytest.skip(f"no converter: {converter.command}")
+
+
 def test_some_ship() -> None:
     assert NAMES and all(measured.folder(name) for name in NAMES)
-    assert measured.folder("nobody/local-onnxruntime") is None and measured.folder("../../etc") is None
+    assert measured.folder("nobody") is None and measured.folder("../../etc") is None and measured.target("a") is None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_what_it_is(name: str) -> None:
-    card = predictors.load(name).card
+    card, target = predictors.load(name).card, measured.target(name)
+    assert target is not None and target.name == card.target == name and target.hardware["cpu_model"].source
     conditions = Conditions.from_plain(card.conditions)
-    _, target = name.split("/")
-    assert card.target == target and target in device_profiles.names()
-    runtime = device_profiles.load(target).runtime
-    assert (conditions.runtime, conditions.precision) == (runtime.name, runtime.precision)
+    assert (conditions.runtime, conditions.precision) == (target.runtime.name, target.runtime.precision)
+    assert conditions.device == target.hardware["cpu_model"].value
     assert card.cost == "latency" and card.unit == "ms" and len(card.trained_on) >= 40
-    found = json.loads((place_of(name) / measured_devices.EVALUATION).read_text())
-    assert 0 < found["mape"] < 1 and found["probes"] == len(card.trained_on)
+    found = json.loads((measured_devices.SHIPPED / f"{name}.json").read_text())
+    assert 0 < found["mape"] < 1 and found["probes"] >= len(card.trained_on)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_predicts_a_model(name: str, tmp_path: Path) -> None:
-    loaded = predictors.load(name)
-    try:
-        runtimes.load(loaded.card.conditions["runtime"])
-    except DeviceError as error:
-        pytest.skip(error.message)
+    compiled_here(name)
     path = tmp_path / "model.onnx"
     path.write_bytes(convolution())
-    try:
-        found = loaded.predict(path)
-    except HwnasError as error:
-        if "converter" not in error.message:
-            raise
-        pytest.skip(error.message)
+    found = predictors.load(name).predict(path)
     assert found.unit == "ms" and np.isfinite(found.value).all() and (found.value > 0).all()
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
 
 
+def test_one_serves_any_space(tmp_path: Path) -> None:
+    known, space = predictors.load("xeon-amx-onnxruntime"), nas.spaces.load("chain:layers=1,resolution=16")
+    predictors.for_space(known, space).save(tmp_path / "chain")
+    told = predictors.load(tmp_path / "chain")
+    assert told.card.space == space.spec and told.card.target == known.card.target
+    archs = space.canonical(space.sample(3, np.random.default_rng(0)))
+    graphs = [nas.spaces.export.onnx_bytes(space, arch) for arch in archs]
+    for number, content in enumerate(graphs):
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(content)
+        alone = known.predict(path).value[0]
+        assert told.predict(archs[number : number + 1]).value[0] == pytest.approx(alone, rel=0.05)
+
+
 def test_a_folder_that_is_there_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    place = tmp_path / NAMES[0]
-    place.mkdir(parents=True)
+    (tmp_path / NAMES[0]).mkdir()
     assert place_of(NAMES[0]) == Path(NAMES[0])
     with pytest.raises(HwnasError, match="predictor's folder"):
         predictors.load(NAMES[0])
