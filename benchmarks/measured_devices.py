@@ -70,7 +70,7 @@ def _profile(device: str, target: str, folder: Path) -> Path:
 def table() -> str:
     """What ships, as Markdown."""
     lines = [
-        "| name | device | runtime | precision | probes | error, cross-validated | rank correlation | noise |",
+        "| name | runtime | precision | probes | degraded | error, cross-validated | rank correlation | noise |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in measured.names():
@@ -78,8 +78,8 @@ def table() -> str:
         where = card["conditions"]
         noise = "unknown" if row["noise_mape"] is None else f"{row['noise_mape']:.1%}"
         lines.append(
-            f"| `{name}` | {where['device']} | {where['runtime']} {where['runtime_version']} | {where['precision']} | "
-            f"{row['probes']} | {row['mape']:.1%} | {row['spearman']:.3f} | {noise} |"
+            f"| `{name}` | {where['runtime_version']} | {where['precision']} | {row['probes']} | "
+            f"{row['degraded']} | {row['mape']:.0%} | {row['spearman']:.3f} | {noise} |"
         )
     return "\n".join(lines)
 

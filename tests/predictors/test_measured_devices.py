@@ -19,6 +19,8 @@ from profiler import compilers, runtimes
 from profiler.testing import convolution
 
 NAMES = measured.names()
+#: 81 networks.
+SMALL = "mobilenetv3:stages=1,layers=2,resolution=32,smallest=32"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "measured-devices.md"
 
 
@@ -46,7 +48,7 @@ def test_each_says_what_it_is(name: str) -> None:
     conditions = Conditions.from_plain(card.conditions)
     assert (conditions.runtime, conditions.precision) == (target.runtime.name, target.runtime.precision)
     assert conditions.device == target.hardware["cpu_model"].value
-    assert card.cost == "latency" and card.unit == "ms" and len(card.trained_on) >= 40
+    assert card.cost == "latency" and card.unit == "ms" and len(card.trained_on) >= 30
     found = json.loads((measured_devices.SHIPPED / f"{name}.json").read_text())
     assert 0 < found["mape"] < 1 and found["probes"] >= len(card.trained_on)
 
@@ -62,17 +64,14 @@ def test_each_predicts_a_model(name: str, tmp_path: Path) -> None:
 
 
 def test_one_serves_any_space(tmp_path: Path) -> None:
-    known, space = predictors.load("xeon-amx-onnxruntime"), nas.spaces.load("chain:layers=1,resolution=16")
-    predictors.for_space(known, space).save(tmp_path / "chain")
-    told = predictors.load(tmp_path / "chain")
+    known, space = predictors.load("xeon-amx-onnxruntime"), nas.spaces.load(SMALL)
+    predictors.for_space(known, space).save(tmp_path / "told")
+    told = predictors.load(tmp_path / "told")
     assert told.card.space == space.spec and told.card.target == known.card.target
-    archs = space.canonical(space.sample(3, np.random.default_rng(0)))
-    graphs = [nas.spaces.export.onnx_bytes(space, arch) for arch in archs]
-    for number, content in enumerate(graphs):
-        path = tmp_path / f"{number}.onnx"
-        path.write_bytes(content)
-        alone = known.predict(path).value[0]
-        assert told.predict(archs[number : number + 1]).value[0] == pytest.approx(alone, rel=0.05)
+    archs = space.canonical(space.sample(1, np.random.default_rng(0)))
+    path = tmp_path / "network.onnx"
+    path.write_bytes(nas.spaces.export.onnx_bytes(space, archs[0]))
+    assert told.predict(archs).value[0] == pytest.approx(known.predict(path).value[0])
 
 
 def test_a_folder_that_is_there_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
