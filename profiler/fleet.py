@@ -137,7 +137,7 @@ def _reason(error: HwnasError) -> str:
 
 def _aside(store: Store, conditions: Conditions) -> dict[str, str]:
     """Why devices were set aside, by address; not of those that were given another chance since."""
-    found = {address: aside for address, aside, _ in store.devices(conditions).values()}
+    found = {of.address: of.aside for of in store.devices(conditions).values()}  # the last process of each
     return {address: aside for address, aside in found.items() if aside is not None}
 
 
@@ -178,22 +178,18 @@ def compared(store: Store, conditions: Conditions, order: Sequence[str]) -> tupl
         order: addresses, in the order of the profile; of two devices the first one counts.
     """
     known = store.devices(conditions)
-    chosen: dict[str, list[int]] = {}
-    aside: dict[str, str] = {}
-    for process, (address, reason, _) in known.items():
-        if reason is not None:
-            aside[address] = reason
-        chosen.setdefault(address, []).append(process)
-    standing = {address for address, reason, _ in known.values() if reason is None}
-    aside = {address: reason for address, reason in aside.items() if address not in standing}
-    for address in standing:
-        chosen[address] = [process for process in chosen[address] if known[process][1] is None]
+    each: dict[str, list[int]] = {}
+    for process, of in known.items():
+        each.setdefault(of.address, []).append(process)
+    # One that was set aside and then given another chance is what it was since.
+    chosen = {one: [process for process in them if known[process].aside is None] or them for one, them in each.items()}
+    aside = {address: known[processes[-1]].aside for address, processes in chosen.items()}
     place = {address: number for number, address in enumerate(order)}
-    addresses = sorted(chosen, key=lambda address: (address in aside, place.get(address, len(place)), address))
+    addresses = sorted(chosen, key=lambda one: (aside[one] is not None, place.get(one, len(place)), one))
     logs = _logs(store, conditions, {process: address for address, them in chosen.items() for process in them})
-    centres = _centres(logs, [address for address in addresses if address in standing and logs.get(address)])
+    centres = _centres(logs, [address for address in addresses if aside[address] is None and address in logs])
     return tuple(
-        Device(address, len(chosen[address]), _ratio(logs.get(address, {}), centres), aside.get(address))
+        Device(address, len(chosen[address]), _ratio(logs.get(address, {}), centres), aside[address])
         for address in addresses
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +46,14 @@ class BlockRow(NamedTuple):
     sentinel_ns: int
     cpu_ns: int | None = None
     switches: int | None = None
+
+
+class OfDevice(NamedTuple):
+    """A process of a fleet: address of its device, why that was set aside or None, and all facts of the process."""
+
+    address: str
+    aside: str | None
+    facts: list[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

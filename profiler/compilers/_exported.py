@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import HwnasError, InvalidModel
-from profiler.operators import Node, Operator, OperatorGraph, operator_to_plain
+from profiler.operators import Node, Operator, OperatorGraph, Tensor, operator_to_plain
 
 #: The JSON file inside of an archive, and the mark of a call.
 BESIDE, MARK = "hwnas.json", "hwnas"
@@ -47,7 +47,7 @@ def of_onnx(
     program = export(module, example, model.name, precision)
     key = hashlib.sha256(model.read_bytes() + _shapes(example).encode()).hexdigest()
     more = {"graph": graph} if graph else {}
-    return write(program, made, key, module.input_names, _operators(model, module.nodes), **more)
+    return write(program, made, key, module.input_names, _operators(model, module), **more)
 
 
 def export(module: Any, example: Sequence[Any], name: str, precision: str = "fp32") -> Any:
@@ -153,11 +153,13 @@ def lowered(archive: Path, precision: str) -> Path:
     return archive
 
 
-def _operators(model: Path, nodes: Sequence[tuple[str, str]]) -> list[tuple[str, Operator, Sequence[str]]]:
-    """The operators of an ONNX file, as far as they run."""
+def _operators(model: Path, module: Any) -> list[tuple[str, Operator, Sequence[str]]]:
+    """The operators of an ONNX file, as far as they run; shapes that it does not tell are those of the trace."""
     from profiler.onnx_graph import read_graph
 
-    graph = read_graph(model)
+    nodes = module.nodes
+    seen = {name: Tensor(shape, dtype) for name, (shape, dtype) in module.seen.items()}
+    graph = read_graph(model, shapes=seen, unknown=[])  # of constants that are computed, nobody needs any
     known: dict[str, Node] = {node.name or node.outputs[0]: node for node in graph.nodes}
     found: list[tuple[str, Operator, Sequence[str]]] = []
     for number, (name, kind) in enumerate(nodes):

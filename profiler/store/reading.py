@@ -13,7 +13,7 @@ from device_profiles.errors import InvalidData, SchemaMismatch
 from profiler import row_checks, schema
 from profiler.meters.protocol import Energy
 from profiler.operators import Operator, OperatorGraph, operator_from_plain
-from profiler.records import BlockRow, ModelRow, ProfileRow
+from profiler.records import BlockRow, ModelRow, OfDevice, ProfileRow
 from profiler.store.opened import OpenStore
 
 
@@ -199,15 +199,16 @@ class ReadStore(OpenStore):
         with self.reading() as connection:
             return int(connection.scalar(query) or 0)
 
-    def devices(self, conditions: Conditions) -> dict[int, tuple[str, str | None, list[Mapping[str, Any]]]]:
-        """Of each process of a fleet: address of its device, why that was set aside or None, and all its facts."""
+    def devices(self, conditions: Conditions) -> dict[int, OfDevice]:
+        """Processes of a fleet under conditions by their numbers, in the order they were started."""
         found = {}
         for row in self._processes(conditions, aside=True):
             facts = self._facts(row)
             address = next((str(fact["address"]) for fact in facts if fact.get("event") == "device"), None)
             if address is not None:
                 reasons = [str(fact["reason"]) for fact in facts if fact.get("event") == "aside"]
-                found[int(row["id"])] = (address, reasons[-1] if row["state"] == schema.ASIDE else None, facts)
+                aside = reasons[-1] if row["state"] == schema.ASIDE else None
+                found[int(row["id"])] = OfDevice(address, aside, facts)
         return found
 
     def recording(self, conditions: Conditions) -> dict[str, Any]:

@@ -178,9 +178,9 @@ class Store(ReadStore):
 
     def set_aside(self, conditions: Conditions, address: str, reason: str) -> None:
         """What a device of a fleet measured under conditions is kept, and counts for nothing from now on."""
-        for process, (of, aside, facts) in self.devices(conditions).items():
-            if of == address and aside is None:
-                told = json.dumps([*facts, {"event": "aside", "reason": reason}])
+        for process, of in self.devices(conditions).items():
+            if of.address == address and of.aside is None:
+                told = json.dumps([*of.facts, {"event": "aside", "reason": reason}])
                 with self.transaction() as connection:
                     where = schema.PROCESSES.c.id == process
                     self.rewrite(connection, schema.PROCESSES, where, state=schema.ASIDE, facts=told)

@@ -69,7 +69,7 @@ def target(boards, tmp_path_factory):
 def test_two_boards_share_a_campaign(target, relu, tmp_path):
     with profiler.Store(tmp_path / "a.db") as store:
         outcome = profiler.measure([relu(64), relu(4096)], target=target, store=store, budget=BUDGET)
-        counts = [address for address, _, _ in store.devices(conditions_of(target)).values()]
+        counts = [of.address for of in store.devices(conditions_of(target)).values()]
     assert len(outcome.measurements) == 2 and not outcome.failures
     assert counts.count("one") >= 2 and counts.count("two") >= 2
     assert [one.address for one in outcome.devices] == ["one", "two"]
