@@ -158,7 +158,7 @@ def _operators(model: Path, module: Any) -> list[tuple[str, Operator, Sequence[s
     from profiler.onnx_graph import read_graph
 
     nodes = module.nodes
-    seen = {name: Tensor(shape, dtype) for name, (shape, dtype) in module.seen.items()}
+    seen = {name: Tensor(shape, dtype) for name, (shape, dtype) in module.seen().items()}
     graph = read_graph(model, shapes=seen, unknown=[])  # of constants that are computed, nobody needs any
     known: dict[str, Node] = {node.name or node.outputs[0]: node for node in graph.nodes}
     found: list[tuple[str, Operator, Sequence[str]]] = []

@@ -22,7 +22,7 @@ def module_of(
         The module, in eval mode, and one tensor for each input, in order. Each node is a submodule of the class
         `OnnxNode` under the node's name, with `:` for `.`: converters that name things after modules name them so.
         `node_types` has their operators; `nodes` the names of the file with these; `input_names` and `output_names` are
-        those of the file; `seen`, once it ran or was traced, has shape and type of each value.
+        those of the file.
 
     Raises:
         InvalidModel: the file cannot be read.
@@ -34,6 +34,7 @@ def module_of(
 
     with torch.no_grad():
         compiled, feed = program(model, inputs)
+    seen: dict[str, tuple[tuple[int, ...], str]] = {}  # a tracer puts attributes of modules back
     around = mark or (lambda number: contextlib.nullcontext())
 
     class OnnxNode(torch.nn.Module):
@@ -54,7 +55,6 @@ def module_of(
         def __init__(self) -> None:
             super().__init__()
             self.nodes: Sequence[tuple[str, str]] = tuple(compiled.nodes)
-            self.seen: dict[str, tuple[tuple[int, ...], str]] = {}
             self.steps: list[Any] = []
             self.node_types: dict[str, str] = {}
             self.input_names, self.output_names = tuple(feed), tuple(compiled.outputs)
@@ -65,6 +65,10 @@ def module_of(
                 self.node_types[own] = op_type
                 self.steps.append(self._modules[own])
 
+        def seen(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+            """Shape and type of each value, by name, once it ran or was traced."""
+            return seen
+
         def forward(self, *inputs: Any) -> tuple[Any, ...]:
             """One inference."""
             values = compiled.values
@@ -73,9 +77,9 @@ def module_of(
                 values.update(zip(feed, inputs, strict=True))
                 for step in self.steps:
                     step()
-                    for name in values.keys() - self.seen.keys():
+                    for name in values.keys() - seen.keys():
                         if isinstance(value := values[name], torch.Tensor):
-                            self.seen[name] = tuple(value.shape), str(value.dtype).removeprefix("torch.")
+                            seen[name] = tuple(value.shape), str(value.dtype).removeprefix("torch.")
                 return tuple(values[name] for name in compiled.outputs)
             finally:
                 values.clear()
