@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,12 @@ LOWER = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 def of_onnx(
-    model: Path, made: Path, precision: str, inputs: Mapping[str, Any] | None = None, *, graph: str = ""
+    model: Path,
+    made: Path,
+    precision: str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    what_runs: Callable[[OperatorGraph], OperatorGraph] | None = None,
 ) -> Path:
     """Write what torch runs of an ONNX file.
 
@@ -33,7 +38,7 @@ def of_onnx(
         made: where the archive goes.
         precision: fp32 leaves values as they are; another brings all floating values to it.
         inputs: arrays by name for dimensions that the file leaves open.
-        graph: JSON of an operator graph that lies beside the program, if what runs is other than the file says.
+        what_runs: makes the operator graph that lies beside the program of that of the file, if it is another one.
 
     Raises:
         InvalidModel: the file cannot be read, or torch cannot export it.
@@ -46,8 +51,9 @@ def of_onnx(
     module, example = module_of(model, inputs, lambda number: annotate({MARK: number}))
     program = export(module, example, model.name, precision)
     key = hashlib.sha256(model.read_bytes() + _shapes(example).encode()).hexdigest()
-    more = {"graph": graph} if graph else {}
-    return write(program, made, key, module.input_names, _operators(model, module), **more)
+    graph = _graph(model, module)
+    more = {} if what_runs is None else {"graph": what_runs(graph).to_json()}
+    return write(program, made, key, module.input_names, _operators(graph, module.nodes), **more)
 
 
 def export(module: Any, example: Sequence[Any], name: str, precision: str = "fp32") -> Any:
@@ -153,13 +159,16 @@ def lowered(archive: Path, precision: str) -> Path:
     return archive
 
 
-def _operators(model: Path, module: Any) -> list[tuple[str, Operator, Sequence[str]]]:
-    """The operators of an ONNX file, as far as they run; shapes that it does not tell are those of the trace."""
+def _graph(model: Path, module: Any) -> OperatorGraph:
+    """The operators of an ONNX file; shapes that it does not tell are those of the trace."""
     from profiler.onnx_graph import read_graph
 
-    nodes = module.nodes
     seen = {name: Tensor(shape, dtype) for name, (shape, dtype) in module.seen().items()}
-    graph = read_graph(model, shapes=seen, unknown=[])  # of constants that are computed, nobody needs any
+    return read_graph(model, shapes=seen, unknown=[])  # of constants that are computed, nobody needs any
+
+
+def _operators(graph: OperatorGraph, nodes: Sequence[tuple[str, str]]) -> list[tuple[str, Operator, Sequence[str]]]:
+    """The operators of an ONNX file, as far as they run."""
     known: dict[str, Node] = {node.name or node.outputs[0]: node for node in graph.nodes}
     found: list[tuple[str, Operator, Sequence[str]]] = []
     for number, (name, kind) in enumerate(nodes):

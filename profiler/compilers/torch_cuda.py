@@ -17,13 +17,13 @@ class TorchCudaCompiler(Plain):
     def compile(self, model: Path, options: RuntimeOptions, calibration: Calibration | None = None) -> Path:
         """The nodes of the file as torch functions, exported, all in fp16 or bf16 if asked; modules are exported."""
         from profiler.compilers import _exported
-        from profiler.onnx_graph import read_graph
 
         if model.suffix == ".pt2":
             return _exported.lowered(model, options.precision)
         made, inputs = model.with_suffix(".pt2"), calibration[0] if calibration else None
-        graph = in_precision(read_graph(model), options.precision).to_json()
-        return _exported.of_onnx(model, made, options.precision, inputs, graph=graph)
+        return _exported.of_onnx(
+            model, made, options.precision, inputs, what_runs=lambda graph: in_precision(graph, options.precision)
+        )
 
 
 COMPILER = TorchCudaCompiler

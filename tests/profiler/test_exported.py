@@ -11,8 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from device_profiles.errors import InvalidModel
 from profiler.compilers import _exported
+from profiler.compilers.torch_cuda import COMPILER
 from profiler.onnx_graph import read_graph
-from profiler.operators import operator_from_plain
+from profiler.operators import OperatorGraph, operator_from_plain
+from profiler.runtimes.protocol import RuntimeOptions
 
 
 @pytest.fixture
@@ -49,3 +51,14 @@ def test_shapes_that_a_file_does_not_tell_are_those_of_the_trace(model: Path, tm
     nodes = {name: operator_from_plain(plain) for name, plain, _ in json.loads(beside[_exported.BESIDE])["nodes"]}
     assert [tensor.shape for tensor in nodes["relu"].outputs] == [(2, 2)]
     assert [tensor.shape for tensor in nodes["product"].inputs if tensor is not None] == [(2, 2), (2, 2)]
+
+
+def test_what_runs_on_a_gpu_has_them_too(model: Path) -> None:
+    import torch
+
+    made = COMPILER().compile(model, RuntimeOptions(precision="fp16"))
+    beside = {_exported.BESIDE: ""}
+    torch.export.load(made, extra_files=beside)
+    graph = OperatorGraph.from_json(json.loads(beside[_exported.BESIDE])["graph"])
+    assert [tensor.shape for node in graph.nodes for tensor in node.operator.outputs] == [(2, 2)] * 3
+    assert {tensor.dtype for node in graph.nodes for tensor in node.operator.outputs} == {"float16"}
