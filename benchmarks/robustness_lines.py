@@ -29,7 +29,7 @@ LIMIT_S = 10.0
 PATIENCE_S = 300.0
 CODES = frozenset({0, 1, 2, 3, 4, 130})
 #: Commands whose answer can be no.
-CAN_SAY_NO = frozenset({"compare", "lint", "search", "profile"})
+CAN_SAY_NO = frozenset({"check", "compare", "lint", "search", "profile"})
 
 SPACE = "nasbench201:cells=1,channels=4,resolution=8"
 ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_1x1~2|"

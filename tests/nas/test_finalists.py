@@ -128,7 +128,7 @@ def test_an_export_computes_what_the_network_with_shared_weights_does(result, sm
 def test_finalists_are_settled_once(result, search, monkeypatch):
     before = result.study.finalists(), blocks(result.study)
     times = {path: path.stat().st_mtime_ns for path in result.folder.glob("onnx/*")}
-    assert len(times) == 3
+    assert len(times) == len(before[0]) == min(3, len(result.front)) > 1
     monkeypatch.setattr(finalists.campaign, "measure", None)
     monkeypatch.setattr(finalists, "export", None)
     result.measure_finalists(3)

@@ -229,7 +229,7 @@ def test_a_damaged_comparison_is_named(model, tmp_path):
 def test_outputs_that_are_not_of_the_precision_are_a_failure(model, tmp_path, monkeypatch):
     """Where nothing else tells in which precision a runtime computes."""
     asked = deviations.asked
-    monkeypatch.setattr("profiler.campaign.deviations.asked", lambda *given: asked(*given) | {"allowed": 1e-6})
+    monkeypatch.setattr("profiler.workers.deviations.asked", lambda *given: asked(*given) | {"allowed": 1e-6})
     with profiler.Store(tmp_path / "a.db") as store:
         outcome = profiler.measure([from_file(model)], target=INT8, store=store, budget=QUICK)
     (failed,) = outcome.failures
