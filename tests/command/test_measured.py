@@ -46,6 +46,7 @@ def test_what_fit_refuses(hwnas: Any, tmp_path: Any, words: tuple[str, ...], mes
     assert code in (2, 4) and message in said and not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_search_for_another_device_has_no_finalists_here(hwnas: Any, tmp_path: Any) -> None:
     known = tmp_path / "known"
     code, *_ = hwnas("fit", "--from", NAME, "--space", SMALL, "-o", known)

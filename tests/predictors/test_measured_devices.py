@@ -63,6 +63,7 @@ def test_each_predicts_a_model(name: str, tmp_path: Path) -> None:
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
 
 
+@pytest.mark.slow
 def test_one_serves_any_space(tmp_path: Path) -> None:
     known, space = predictors.load("xeon-amx-onnxruntime"), nas.spaces.load(SMALL)
     predictors.for_space(known, space).save(tmp_path / "told")

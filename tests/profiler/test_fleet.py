@@ -172,6 +172,7 @@ def test_of_two_devices_the_first_counts(store: Store, devices: Make, subject: M
     assert "as long as a (" in str(outcome.devices[1].aside)
 
 
+@pytest.mark.slow
 def test_another_chance_is_given_when_it_is_asked_for(store: Store, devices: Make, subject: Make) -> None:
     target = devices("a", "odd")
     measure([subject(4)], target=target, store=store, budget=QUICK)
