@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -154,6 +155,7 @@ class Workers:
             self.store,
             partial(self._end, members),
         )
+        self.doubted = False
         if len(self.members) > 1:
             working = [member.address for member in self.members]
             aside, self.doubted = fleet.judge(self.store, self.conditions, working)
@@ -168,7 +170,7 @@ class Workers:
 
     def _place(self, folder: Path, member: Member) -> Path:
         """A folder for the jobs of a device, with all that they may name."""
-        place = folder / f"device-{member.address.encode().hex()}"
+        place = folder / f"device-{hashlib.sha256(member.address.encode()).hexdigest()[:16]}"
         place.mkdir(exist_ok=True)
         for path in folder.iterdir():
             if path.is_file() and not (place / path.name).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,14 +174,12 @@ def deploy(
             device.push(python)
         made = deploying.deploy(device, found.runtime.name, wheels=wheels)
         one_ms = deploying.try_out(one)
-        rows.append({"address": device.address, **asdict(made), "kernel_ms": one_ms})
+        rows.append({**asdict(made), "kernel_ms": one_ms})
         lines.append(
             f"{_called(one, found)}: Python {made.python} on {made.machine}; installed "
             f"{', '.join(made.installed) or 'nothing'}; a convolution took {one_ms:.3g} ms"
         )
-    first = {name: value for name, value in rows[0].items() if name != "address"}
-    data = {"target": found.name, **first, **({"fleet": rows} if found.access.fleet else {})}
-    return Answer(data, "\n".join([*lines, f"next: hwnas devices check {target}"]))
+    return Answer(_of_each(found, rows), "\n".join([*lines, f"next: hwnas devices check {target}"]))
 
 
 @devices.command()
@@ -210,7 +209,6 @@ def check(
         said = dict(transports.of(one).check(watched_s, found.runtime.name))
         judged = steadiness.judge(said)
         row = {
-            "address": one.access.address,
             "steady": not judged.disturbances,
             "sentinel_ms": judged.sentinel_ms,
             "slow_share": judged.slow_share,
@@ -227,9 +225,14 @@ def check(
         lines += [f"{what}: {remedy}" for what, remedy in judged.disturbances]
     steady = all(row["steady"] for row in rows)
     lines += ["nothing would disturb a campaign"] if steady else []
-    first = {name: value for name, value in rows[0].items() if name != "address"}
-    data = {"target": found.name, **first, "steady": steady, **({"fleet": rows} if found.access.fleet else {})}
-    return Answer(data, "\n".join(lines), 0 if steady else 1)
+    return Answer({**_of_each(found, rows), "steady": steady}, "\n".join(lines), 0 if steady else 1)
+
+
+def _of_each(target: Target, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What was found of a device; of a fleet what was found of the first, and of each."""
+    each = zip(target.each_device(), rows, strict=True)
+    fleet = [{"address": one.access.address, **row} for one, row in each]
+    return {"target": target.name, **rows[0], **({"fleet": fleet} if target.access.fleet else {})}
 
 
 def _called(device: Target, target: Target) -> str:

@@ -115,6 +115,12 @@ def test_workers_are_spread_over_all_devices_at_once(store: Store, devices: Make
         assert one.aside is None and one.ratio is not None and one.ratio.low < 1.0 < one.ratio.high
 
 
+def test_addresses_may_be_as_long_as_profiles_allow(store: Store, devices: Make, subject: Make) -> None:
+    target = devices("a", "b" * 300)
+    measure([subject(4)], target=target, store=store, budget=QUICK)
+    assert of_device(store, target).keys() == {"a", "b" * 300}
+
+
 def test_the_blocks_of_a_model_come_from_all_devices(
     store: Store, devices: Make, subject: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
