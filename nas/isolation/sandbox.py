@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -68,6 +69,7 @@ class Sandbox:
         parent = os.getpid()
         self._keeper = os.fork()
         if self._keeper == 0:
+            gc.freeze()  # a session of a runtime that is collected here waits for its threads, which are not here
             mine.close()
             for other in _OPEN:  # their keepers must see the search end, and not this process hold on
                 other._forget()
@@ -137,7 +139,8 @@ class Sandbox:
             assert self._control is not None
             self._control.sendall(b"s")
             self._told(b"s")
-            assert self._channel is not None
+        if self._channel is None:
+            raise Lost("no process could be started for it")
         return self._channel
 
     def _told(self, wanted: bytes) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -302,6 +303,7 @@ def _process_peak(run: Callable[[], None]) -> dict[str, Any]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        gc.freeze()  # a session that is collected here waits for its threads, which are not here
         status = 1
         try:
             Path("/proc/self/clear_refs").write_text("5")
