@@ -25,5 +25,11 @@ class NsganetMicro(CellSpace):
     operators = ("max3", "avg3", "skip", "sep3", "sep5", "dil3", "dil5", "sep7", "rec7")
     gives_all = False
 
+    @property
+    def wiring(self) -> tuple[tuple[tuple[tuple[int, int], tuple[int, int]], ...], ...]:
+        """For each kind of cell its nodes: of both places the gene of the state that is read, and of the operator."""
+        nodes = tuple(((gene, gene + 1), (gene + 2, gene + 3)) for gene in range(0, len(self.choices), 4))
+        return nodes[: self.nodes], nodes[self.nodes :]
+
 
 SPACE = NsganetMicro

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.differentiable._main_effects import counted
+
 Single = NDArray[np.float32]
 
 #: Of AdamW, as in torch; and the largest norm of a gradient.
@@ -23,7 +25,7 @@ class Batch:
     """Rows to learn from.
 
     Attributes:
-        rows: `(b, d)`, options counted through all genes.
+        rows: `(b, each)`, facts of each architecture.
         side: `(b, q)`, what is known beside the architecture.
         target: `(b,)`, standardised.
         weight: `(b,)`, of the absolute error.
@@ -87,8 +89,7 @@ class Descent:
         """Gradient of the mean loss, `(k,)`."""
         rows, side = batch.rows, batch.side
         entry, beside, first, layer, second, last, bias = self.parameters
-        hot = np.zeros((len(rows), len(entry)), dtype=np.float32)
-        hot[np.arange(len(rows))[:, None], rows] = 1.0
+        hot = counted(rows, len(entry)).astype(np.float32)
         one, one_slope = _silu(hot @ entry + side @ beside + first)
         two, two_slope = _silu(one @ layer + second)
         wrong = (two @ last + bias - batch.target) * batch.weight

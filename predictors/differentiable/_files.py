@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.differentiable import _features as features
 from predictors.differentiable.surface import Network, Surface
 from predictors.folders import replacing
 from predictors.sealed import Kind, is_own, read_head, read_tensors, understood, write_head
@@ -129,6 +130,8 @@ def of_surface(surface: Surface) -> tuple[Facts, Tensors]:
     """A surface as plain data."""
     facts, tensors = of_network(surface.network)
     facts |= {"choices": list(surface.choices), "softness": surface.softness, "spread": surface.spread}
+    if surface.wiring:
+        facts["wiring"] = surface.wiring
     if len(surface.pairs):
         tensors |= {"anchors": surface.anchors, "pairs": surface.pairs}
     return facts, tensors | {"effects": surface.effects}
@@ -147,12 +150,17 @@ def to_surface(facts: Facts, tensors: Tensors) -> Surface:
         anchors = shaped(tensors, "anchors", (len(pairs), len(choices)))
         if anchors.dtype.kind != "i" or (anchors < 0).any() or (anchors >= np.array(choices)).any():
             raise ValueError("anchors are no architectures of the space")
+    wiring = tuple(
+        tuple(((int(a), int(b)), (int(c), int(d))) for (a, b), (c, d) in cell) for cell in facts.get("wiring", ())
+    )
+    size = features.of(choices, wiring).size
     return Surface(
         choices,
-        shaped(tensors, "effects", (1 + sum(choices),)),
+        shaped(tensors, "effects", (1 + size,)),
         number(facts, "softness", 1e-300),
         anchors,
         pairs,
-        to_network(facts, tensors, sum(choices)),
+        to_network(facts, tensors, size),
         number(facts, "spread", 1e-300),
+        wiring,
     )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from predictors.differentiable.protocol import Archs, Floats
 from predictors.encoding import CostTable
+
+if TYPE_CHECKING:
+    from predictors.differentiable._features import Features
 
 #: Strengths of the ridge penalty that are tried, relative to the mean eigenvalue of the design.
 PENALTIES = tuple(10.0**exponent for exponent in (-8, -6, -5, -4, -3, -2, -1, 0, 1))
@@ -25,35 +30,41 @@ def one_hot(choices: tuple[int, ...], archs: Archs) -> Floats:
     return found
 
 
+def counted(rows: Archs, size: int) -> Floats:
+    """`(n, size)`: how often each row of a table is among those of an architecture, `(n, each)`."""
+    flat = (rows + size * np.arange(len(rows))[:, None]).reshape(-1)
+    return np.bincount(flat, minlength=len(rows) * size).reshape(len(rows), size).astype(np.float64)
+
+
 def level(choices: tuple[int, ...]) -> Floats:
     """`(options of all genes,)`: the one-hot row of the average architecture."""
     return np.repeat(1.0 / np.array(choices), choices)
 
 
-def fit(choices: tuple[int, ...], archs: Archs, values: Floats, floor: float, power: float = 1.0) -> Floats:
+def fit(features: Features, archs: Archs, values: Floats, floor: float, power: float = 1.0) -> Floats:
     """Main effects by ridge regression on the error relative to a power of the value; the intercept is not penalised.
 
     Source: Hoerl and Kennard, "Ridge regression", Technometrics 12(1), 1970; the penalty by generalised
     cross-validation, Golub, Heath and Wahba, Technometrics 21(2), 1979, equation 2.3.
 
     Args:
-        choices: options per gene.
+        features: what is known of an architecture.
         archs: `(n, d)`, n >= 2.
         values: `(n,)`, above 0.
         floor: the least value that a relative error is taken of.
         power: 1 for the relative error, 0 for the absolute one.
 
     Returns:
-        `(1 + options of all genes,)`: the mean over all architectures, then effects that add up to 0 for each gene.
+        `(1 + facts,)`: a constant, then what each fact adds. Of genes, the mean over all architectures, then effects
+        that add up to 0 for each gene.
     """
     weights = np.maximum(values, floor) ** (-2.0 * power)
     weights /= weights.mean()
-    count, width = len(values), sum(choices)
+    count, width = len(values), features.size
     total = weights.sum()
-    center = level(choices)
     sums, gram, moment = np.zeros(width), np.zeros((width, width)), np.zeros(width)
     for start in range(0, count, _CHUNK):
-        rows = one_hot(choices, archs[start : start + _CHUNK]) - center
+        rows = counted(features.rows(archs[start : start + _CHUNK]), width)
         weighted = rows * weights[start : start + _CHUNK, None]
         sums += weighted.sum(axis=0)
         gram += weighted.T @ rows
@@ -76,9 +87,7 @@ def fit(choices: tuple[int, ...], archs: Archs, values: Floats, floor: float, po
         if score < best * (1 - 1e-9):
             best, coefficients = score, vectors @ (along / shrunk)
     intercept = mean - float(sums @ coefficients) / total
-    for start, options in zip(offsets(choices), choices, strict=True):
-        coefficients[start : start + options] -= coefficients[start : start + options].mean()
-    return np.concatenate([[intercept], coefficients])
+    return features.centred(np.concatenate([[intercept], coefficients]))
 
 
 def table(choices: tuple[int, ...], effects: Floats) -> CostTable:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidTable, UsageError
-from predictors.differentiable import _main_effects
+from predictors.differentiable import _features, _main_effects
 from predictors.differentiable._prior import Prior, draw_scales
 from predictors.differentiable.protocol import Archs, Floats, check_values, floor_of
 
@@ -66,7 +66,7 @@ def read(choices: tuple[int, ...], sources: Mapping[str, tuple[Archs, Floats]]) 
             )
         sums = np.bincount(index, weights=np.maximum(values, floor), minlength=len(archs))
         row[counts > 0] = sums[counts > 0] / counts[counts > 0]
-        surfaces.append(_main_effects.fit(choices, own, values, floor, 0.5))
+        surfaces.append(_main_effects.fit(_features.Genes(choices), own, values, floor, 0.5))
         floors.append(floor)
     return Sources(tuple(tables), archs, latency, np.array(surfaces), np.array(floors))
 

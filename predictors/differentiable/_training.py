@@ -23,7 +23,8 @@ LEAST_GAIN = 0.02
 #: Steps after which a training may be given up: what it then has learned is at most halved by all others.
 HOPE = 500
 _RATE = 4e-3
-_DECAY = 1e-4
+#: Of weights, for each unit of the rate.
+DECAY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def raw(parameters: list[Tensor], rows: Tensor, side: Tensor) -> Tensor:
 
 def train(
     shape: tuple[int, int, int],
-    genes: int,
+    each: int,
     draw: Callable[[np.random.Generator], Batch],
     score: Callable[[list[Tensor]], float] | None,
     *,
@@ -67,6 +68,7 @@ def train(
     steps: int,
     seed: int,
     give_up: float = np.inf,
+    decay: float = DECAY,
 ) -> Learned:
     """Fit by AdamW on the Huber loss of the relative error, the rate falling along a cosine.
 
@@ -76,14 +78,15 @@ def train(
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
 
     Args:
-        shape: options of all genes, values beside the architecture, hidden units.
-        genes: number of genes.
+        shape: facts, values beside the architecture, hidden units.
+        each: facts that an architecture has.
         draw: gives the next batch.
         score: held-out error of parameters; None to go through all steps and keep the last.
         start: held-out error without a network.
         steps: most steps.
         seed: of weights and batches.
         give_up: held-out error above which nothing is hoped for after `HOPE` steps.
+        decay: of weights, for each unit of the rate.
     """
     import torch
 
@@ -91,7 +94,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     sizes = ((width, hidden), (beside, hidden), (hidden,), (hidden, hidden), (hidden,), (hidden,), (1,))
-    scales = (genes**-0.5, max(beside, 1) ** -0.5, 0.0, hidden**-0.5, 0.0, 0.0, 0.0)
+    scales = (each**-0.5, max(beside, 1) ** -0.5, 0.0, hidden**-0.5, 0.0, 0.0, 0.0)
     descent = Descent.of(
         [(torch.randn(size, generator=generator) * scale).numpy() for size, scale in zip(sizes, scales, strict=True)]
     )
@@ -101,7 +104,7 @@ def train(
     for step in range(1, steps + 1):
         batch = draw(rng)
         rate = _RATE * 0.5 * (1.0 + np.cos(np.pi * (step - 1) / steps))
-        descent.step(batch, rate, _DECAY)
+        descent.step(batch, rate, decay)
         if score is None or (step % EVERY and step != steps):
             continue
         with torch.inference_mode():

@@ -12,10 +12,11 @@ import numpy as np
 from device_profiles.errors import InvalidTable
 from predictors import intervals
 from predictors.architectures import Learned, LearnedFromArchitectures
-from predictors.differentiable import _files, _main_effects, _training
+from predictors.differentiable import _features, _files, _main_effects, _training
 from predictors.differentiable._descent import Batch
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values, floor_of
 from predictors.differentiable.surface import Surface, above_zero
+from predictors.genes import checked
 from predictors.prediction import Prediction, check_missing
 from predictors.sealed import heard, said
 
@@ -34,6 +35,8 @@ MOST_HELD = 2000
 SOFT_SHARE = 0.1
 #: Powers of the value that the error of the main effects is taken relative to; the held-out rows choose.
 POWERS = (1.0, 0.5, 0.0)
+#: Decay of weights where cells are known: there are many facts, and most are of few architectures.
+DECAY_OF_CELLS = 0.6
 _BATCH = 256
 
 
@@ -88,6 +91,7 @@ class NetworkCost(LearnedFromArchitectures):
         hidden: int = 64,
         steps: int = 6000,
         give_up: float = np.inf,
+        wiring: _features.Wiring = (),
         target: str | None = None,
         space: str | None = None,
     ) -> NetworkCost:
@@ -106,6 +110,8 @@ class NetworkCost(LearnedFromArchitectures):
             hidden: units of each of the two hidden layers.
             steps: most steps of training, of 256 rows each.
             give_up: mean relative error on held-out rows above which nothing is hoped for after 500 steps.
+            wiring: for each kind of cell its nodes, each two places, each the gene of the state that is read and that
+                of the operator: the cost is learned from what cells are made of, not from single genes.
             target: name of the target that was measured, if a search is to hold it against its own.
             space: spec of the space, likewise.
 
@@ -114,8 +120,7 @@ class NetworkCost(LearnedFromArchitectures):
             InvalidTable: a value is not positive and finite, all are equal, or there are too few rows.
         """
         choices = check_choices(choices)
-        checker = _main_effects.table(choices, np.zeros(1 + sum(choices)))
-        archs = checker.checked(archs)
+        archs, features = checked(archs, choices), _features.of(choices, wiring)
         values = check_values(values, len(archs), "values")
         distinct, group = np.unique(archs, axis=0, return_inverse=True)
         if len(distinct) < LEAST_ROWS:
@@ -138,10 +143,11 @@ class NetworkCost(LearnedFromArchitectures):
         surfaces = [
             Surface(
                 choices,
-                _main_effects.fit(choices, archs[fitted], values[fitted], floor, power),
+                _main_effects.fit(features, archs[fitted], values[fitted], floor, power),
                 SOFT_SHARE * floor,
                 anchors,
                 pairs,
+                wiring=wiring,
             )
             for power in POWERS
         ]
@@ -244,12 +250,13 @@ def _with_network(
     import torch
 
     fitted, stopping = parts
-    plain = surface.linear.predict(archs)
+    features = surface.features
+    rows = features.rows(archs)
+    plain = surface.linear(archs)
     residual = values - plain
     spread = float(residual[fitted].std())
     if spread <= 1e-9 * values.mean():
         return surface
-    rows = archs + _main_effects.offsets(surface.choices)
     target = (residual / spread).astype(np.float32)
     inverse = 1.0 / np.maximum(values, floor)
     weight = (inverse / inverse[fitted].mean()).astype(np.float32)
@@ -270,8 +277,17 @@ def _with_network(
         return _error(found, values[stopping], floor)
 
     start = _error(surface.predict(archs[stopping]), values[stopping], floor)
-    shape, genes = (sum(surface.choices), 0, hidden), len(surface.choices)
-    learned = _training.train(shape, genes, draw, score, start=start, steps=steps, seed=seed, give_up=give_up)
+    learned = _training.train(
+        (features.size, 0, hidden),
+        features.each,
+        draw,
+        score,
+        start=start,
+        steps=steps,
+        seed=seed,
+        give_up=give_up,
+        decay=DECAY_OF_CELLS if surface.wiring else _training.DECAY,
+    )
     if learned.error > (1 - _training.LEAST_GAIN) * start:
         return surface
     return replace(surface, network=learned.network, spread=spread)

@@ -1,7 +1,7 @@
 """A smooth positive function of probabilities: main effects, pairs of genes, and a small network on what they leave.
 
-The main effects and the pairs are multilinear, so they are exact expectations under independent choices. The network
-takes probabilities where it learned one-hot rows: exact at the corners, smooth in between, and no expectation there.
+The main effects of genes and the pairs are multilinear, so they are exact expectations under independent choices. The
+network takes probabilities where it learned facts: exact at the corners, smooth in between, and no expectation there.
 All is computed in double precision, whatever was given, so that prediction and differentiable cost cannot part.
 """
 
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from predictors.differentiable import _main_effects
+import numpy as np
+
+from predictors.differentiable import _features, _main_effects
 from predictors.differentiable.protocol import Archs, Floats, check_probabilities
-from predictors.encoding import CostTable
+from predictors.genes import checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +32,7 @@ class Network:
     Source: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", Neural Networks 107, 2018: smooth everywhere.
 
     Attributes:
-        entry: `(options of all genes, h)`, of the first layer.
+        entry: `(facts, h)`, of the first layer.
         weights: the rest: `(h,)`, `(h, h)`, `(h,)`, `(h,)`, `(1,)`: bias, layer, bias, layer, bias.
     """
 
@@ -43,13 +45,14 @@ class Surface:
     """Cost of architectures and of probabilities, above 0.
 
     Attributes:
-        effects: `(1 + options of all genes,)`, see `_main_effects.fit`, in the cost's unit.
+        effects: `(1 + facts,)`, see `_main_effects.fit`, in the cost's unit.
         softness: below about ten times this the cost bends away from 0, in the cost's unit.
         choices: options per gene.
         anchors: `(k, d)`, architectures that pairs of genes are compared with.
         pairs: `(k,)`, cost for each agreeing pair of genes, in the cost's unit.
         network: what is learned beyond these, or None.
         spread: unit of the network's output, in the cost's unit.
+        wiring: of cells, where their facts are known and not those of genes; see `_features`.
     """
 
     choices: tuple[int, ...]
@@ -59,11 +62,16 @@ class Surface:
     pairs: Floats
     network: Network | None = None
     spread: float = 1.0
+    wiring: _features.Wiring = ()
 
     @cached_property
-    def linear(self) -> CostTable:
-        """The main effects."""
-        return _main_effects.table(self.choices, self.effects)
+    def features(self) -> _features.Features:
+        """What is known of an architecture."""
+        return _features.of(self.choices, self.wiring)
+
+    def linear(self, archs: Archs) -> Floats:
+        """The main effects of `(n, d)` architectures alone, `(n,)`; they may be below 0."""
+        return np.asarray(self.effects[0] + self.effects[1:][self.features.rows(archs)].sum(axis=1))
 
     def predict(self, archs: Archs) -> Floats:
         """Cost of `(n, d)` architectures, `(n,)`.
@@ -73,18 +81,20 @@ class Surface:
         """
         import torch
 
-        archs = self.linear.checked(archs)
-        found = self.linear.predict(archs)
+        archs = checked(archs, self.choices)
+        found = np.empty(len(archs))
         with torch.inference_mode():
             tensors = self._tensors(torch.device("cpu"))
             for start in range(0, len(archs), _CHUNK):
-                rows = torch.from_numpy(archs[start : start + _CHUNK] + self._offsets)
-                value = torch.from_numpy(found[start : start + _CHUNK])
+                some = archs[start : start + _CHUNK]
+                entered = _summed(torch.from_numpy(self.features.few(some)), tensors["folded"])
+                value = entered[:, 0] + self.effects[0]
                 if len(self.pairs):
+                    rows = torch.from_numpy(self.features.rows(some))
                     first, second = _summed(rows, tensors["contrasts"]), _summed(rows, tensors["contrasts"] ** 2)
                     value = value + (first**2 - second) / 2 @ tensors["pairs"]
                 if self.network is not None:
-                    value = value + self.spread * _deep(_summed(rows, tensors["entry"]), tensors)
+                    value = value + self.spread * _deep(entered[:, 1:], tensors)
                 found[start : start + _CHUNK] = above_zero(value, self.softness).numpy()
         return found
 
@@ -100,22 +110,16 @@ class Surface:
         dtype = probabilities[0].dtype
         doubles = [p.double() for p in probabilities]
         tensors = self._tensors(doubles[0].device)
-        value = self._linear(doubles)
+        facts = self.features.expected(doubles)
+        entered = facts @ tensors["facts"]
+        value = entered[..., 0] + self.effects[0]
         if len(self.pairs):
             blocks = torch.split(tensors["contrasts"], list(self.choices))
             each = torch.stack([p @ block for p, block in zip(doubles, blocks, strict=True)])
             value = value + (each.sum(dim=0) ** 2 - (each**2).sum(dim=0)) / 2 @ tensors["pairs"]
         if self.network is not None:
-            value = value + self.spread * _deep(torch.cat(doubles, dim=-1) @ tensors["entry"], tensors)
+            value = value + self.spread * _deep(entered[..., 1:], tensors)
         return above_zero(value, self.softness).to(dtype)
-
-    @cached_property
-    def _linear(self) -> Any:
-        return self.linear.differentiable()
-
-    @cached_property
-    def _offsets(self) -> Archs:
-        return _main_effects.offsets(self.choices)
 
     @cached_property
     def _places(self) -> dict[Any, dict[str, Tensor]]:
@@ -126,9 +130,12 @@ class Surface:
         import torch
 
         if device not in self._places:
-            arrays = {"contrasts": contrasts(self.choices, self.anchors).T, "pairs": self.pairs}
+            hidden = np.zeros((self.features.size, 0)) if self.network is None else self.network.entry
+            adds = np.concatenate([self.effects[1:, None], hidden], axis=1)
+            arrays = {"facts": adds, "folded": self.features.folded(adds)}
+            if len(self.pairs):
+                arrays |= {"contrasts": contrasts(self.choices, self.anchors).T, "pairs": self.pairs}
             if self.network is not None:
-                arrays["entry"] = self.network.entry
                 arrays |= {f"weight{i}": weight for i, weight in enumerate(self.network.weights)}
             with torch.inference_mode(False):
                 self._places[device] = {

@@ -8,9 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from device_profiles.errors import UsageError
 from device_profiles.profile import Target
 from predictors import intervals
 from predictors.blocks.study import Study
+from predictors.differentiable._features import Cells, Wiring
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
 from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
@@ -65,7 +67,7 @@ class Distilled:
         graphs = compile_all(assemblies, target, progress=progress)
         taught = model.predict_catalogue(graphs)
         rows = slice(0, max(len(archs) - HELD, 1))
-        cost = NetworkCost.fit(space.choices, archs[rows], taught.value[rows], unit=unit)
+        cost = NetworkCost.fit(space.choices, archs[rows], taught.value[rows], unit=unit, wiring=wiring_of(space))
         held = archs[rows.stop :]
         told = cost.predict(held).value
         fidelity = Fidelity.of(Distilled.kind, rows.stop, told, taught.value[rows.stop :], why)
@@ -89,6 +91,7 @@ class Distilled:
             np.concatenate([alone[:rows], sure.value]),
             unit=unit,
             give_up=HOPELESS * max(MOST_MEDIAN, MOST_TIMES * walking.median),
+            wiring=wiring_of(space),
         )
         found = cost.predict(study.archs[rows:]).value
         fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
@@ -126,6 +129,23 @@ class Distilled:
         if coverage > 1:
             raise ValueError(f"coverage must be in 0..1, got {coverage}")
         return Distilled(cost, None if width is None else float(width), float(coverage))
+
+
+def wiring_of(space: SearchedSpace) -> Wiring:
+    """How the genes of a space wire its cells, where it says so; see `NetworkCost.fit`.
+
+    Raises:
+        UsageError: what it says is not so.
+    """
+    wiring = getattr(space, "wiring", ())
+    try:
+        return Cells(tuple(space.choices), wiring).wiring if wiring else ()
+    except (ValueError, TypeError, LookupError) as error:
+        raise UsageError(
+            f"the wiring of {space.spec} is not that of its genes: {error}",
+            hint="For each kind of cell its nodes, each ((source gene, operator gene), (source gene, operator gene)); "
+            "or leave `wiring` away.",
+        ) from error
 
 
 def _width(told: Prediction, own: float | None) -> float | None:
