@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=500, help="that are ranked, or trained alone")
     parser.add_argument("--strategy", action="append", help="only these")
     parser.add_argument("--trainer", action="append", help="of shared weights; only these of --part elastic")
+    parser.add_argument(
+        "--same", action="store_true", help="all strategies on the weights of --trainer, but hypernetworks"
+    )
     parser.add_argument("--only", default="", help="spaces of --part constraint whose spec begins so")
     parser.add_argument("--device", default="1080ti_1", help="of the table, for the second objective")
     parser.add_argument("--descent", type=int, default=200, help="most steps of each run by gradients")

@@ -209,9 +209,8 @@ def strategies_part(options: argparse.Namespace) -> dict[str, Any]:
     for name in strategies_of(options):
         wanted = wanted_by(gradient.REGISTRY.get(name))
         try:
-            supernet, seconds = _trained(
-                options, space, pictures, **{k: v for k, v in wanted.items() if v != "uniform"}
-            )
+            own = {k: v for k, v in wanted.items() if v != "uniform" and not (options.same and k == "trainer")}
+            supernet, seconds = _trained(options, space, pictures, **own)
             shares, times = [], []
             for seed in range(options.seeds):
                 start = time.process_time()
@@ -271,8 +270,8 @@ def _evolved(options: argparse.Namespace, space: Any, supernet: Any, pictures: A
     archs, costs = np.empty((0, 6), dtype=np.int64), np.empty((0, 2))
     while len(archs) < EVALUATIONS:
         asked = told.ask(min(40, EVALUATIONS - len(archs)))
-        shared = _judged(options, supernet, pictures, asked)
-        mine = np.stack([1 - np.array(shared), table.latency[table.rows(asked)]], axis=1)
+        shared = np.array([accuracy for accuracy, _ in _judged(options, supernet, pictures, asked)])
+        mine = np.stack([1 - shared, table.latency[table.rows(asked)]], axis=1)
         told.tell(asked, mine)
         archs, costs = np.concatenate([archs, asked]), np.concatenate([costs, mine])
     return archs[indicators.nondominated(costs)]
