@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: What the ratio of two latencies is known to, about, that are measured in turns.
+RESOLUTION = 0.05
+
 
 def told_apart(archs: Sequence[tuple[int, ...]], facts: Mapping[tuple[int, ...], Mapping[str, Any]]) -> bool | None:
     """Whether two finalists are told apart in latency; None where they did not take turns.

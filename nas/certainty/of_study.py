@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.arrays import Flags
+from nas.arrays import Flags, Floats
 from nas.certainty import dependence, in_turns, paired, replication
 from nas.objectives import Objective
 from nas.pareto import noise
@@ -78,30 +78,40 @@ def of_study(study: Study, front: list[Point], *, recommended: int = 0) -> Certa
     )
 
 
-def apart(
-    points: Sequence[Point], objectives: tuple[Objective, ...], rights: Mapping[str, Sequence[Flags]] | None = None
-) -> NDArray[np.bool_]:
-    """Which points are told apart in every objective, by the 90 % intervals of their differences, `(n, n)`.
+def separation(
+    points: Sequence[Point],
+    objectives: tuple[Objective, ...],
+    rights: Mapping[str, Sequence[Flags]] | None = None,
+    turned: Objective | None = None,
+) -> Floats:
+    """How far points are apart in the objective in which they are least so, in half-widths, `(n, n)`.
 
-    Errors count as independent, and values without an interval as exact.
+    Above 1 they are told apart in every objective, by the 90 % intervals of their differences. Errors count as
+    independent, and values without an interval as exact.
 
     Args:
         points: of a front.
         objectives: of the search.
         rights: by objective which examples each point gets right, `(n,)` of `(examples,)`; those are compared example
             by example.
+        turned: an objective in which they will be measured in turns: ratios of what is predicted count, by what such
+            measurements tell apart.
     """
     known = _from_intervals(list(points), objectives)
     first, second = (grid.ravel() for grid in np.indices((len(points), len(points))))
-    _, low, high = noise.differences(known, first, second)
-    told = noise.resolved(low, high)
-    for column, objective in enumerate(objectives):
-        if rights and objective.name in rights:
-            mine = rights[objective.name]
-            told[:, column] = [
-                paired.differ(mine[i], mine[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)
-            ]
-    return np.asarray(told.all(axis=1).reshape(len(points), len(points)))
+    value, low, high = noise.differences(known, first, second)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far = np.where(low == high, np.inf, np.abs(value) / ((high - low) / 2))
+        for column, objective in enumerate(objectives):
+            if rights and objective.name in rights:
+                mine = rights[objective.name]
+                far[:, column] = [
+                    paired.separation(mine[i], mine[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)
+                ]
+            elif objective == turned:
+                ratio = known.mean[second, column] / known.mean[first, column]
+                far[:, column] = np.nan_to_num(np.abs(np.log(ratio)) / in_turns.RESOLUTION, nan=0.0)
+    return np.asarray(far.min(axis=1, initial=np.inf).reshape(len(points), len(points)))
 
 
 def sentence(

@@ -38,16 +38,25 @@ def read(plain: Any) -> Flags | None:
     return np.unpackbits(packed, count=count).astype(np.bool_)
 
 
-def differ(first: Flags, second: Flags) -> bool:
-    """Whether two classifiers are told apart on the same examples, `(n,)` each.
+def separation(first: Flags, second: Flags) -> float:
+    """How far two classifiers are apart on the same examples, `(n,)` each: they are told apart above 1.
+
+    It is the normal quantile of the test's probability, in half-widths of an interval of the level.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
         Psychometrika 12(2), 1947; exact, by the binomial of the examples on which they disagree.
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest, norm
 
     one, other = int((first & ~second).sum()), int((~first & second).sum())
-    return one + other > 0 and float(binomtest(one, one + other).pvalue) < LEVEL
+    if one + other == 0:
+        return 0.0
+    return float(norm.isf(binomtest(one, one + other).pvalue / 2) / norm.isf(LEVEL / 2))
+
+
+def differ(first: Flags, second: Flags) -> bool:
+    """Whether two classifiers are told apart on the same examples, `(n,)` each; see `separation`."""
+    return separation(first, second) > 1.0
 
 
 def told_apart(

@@ -18,6 +18,7 @@ from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
 from nas.spaces.export import onnx_bytes
 from nas.study import checked_bounds
+from nas.study.as_measured import foretold
 from nas.study.study import Study, costs_of
 from nas.study.trial import Point
 from profiler import campaign, subjects, turns
@@ -45,7 +46,8 @@ def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], co
     """
     owner = require(context, evaluators)
     front = study.front()
-    chosen = choose(study, front, count, rights_of(owner, front, context) if len(front) > count else None)
+    rights = rights_of(owner, front, context) if len(front) > count else None
+    chosen = choose(study, front, count, rights, measured=context.target is not None)
     wanted = []
     for done, point in enumerate(chosen):
         context.progress("exporting finalists", done, len(chosen))
@@ -142,31 +144,41 @@ def require(context: Context, evaluators: tuple[Evaluator, ...]) -> OwnsNetworks
 
 
 def choose(
-    study: Study, front: Sequence[Point], count: int, rights: Mapping[str, Sequence[Flags]] | None = None
+    study: Study,
+    front: Sequence[Point],
+    count: int,
+    rights: Mapping[str, Sequence[Flags]] | None = None,
+    *,
+    measured: bool = False,
 ) -> list[Point]:
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
     Those come first whose intervals are within the bounds of the search: others may break one on the device. Among
     these, those that are told apart from all that were chosen: of two that are not, one may well dominate the other,
-    and measuring both teaches less.
+    and measuring both teaches less. Where none is, the one that is farthest from all that were chosen.
 
-    Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
+    Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016; the farthest
+        first, Gonzalez, Theoretical Computer Science 38, 1985.
 
     Args:
         study: of the search.
         front: its points.
         count: how many, at most.
         rights: by objective which examples each point of the front gets right, as far as that is known.
+        measured: whether finalists are measured, in turns: their predicted latencies need not tell them apart.
     """
     reference = np.array(study.fact("reference"), dtype=np.float64)
     objectives, bounds = study.objectives(), study.constraints()
-    costs, apart = costs_of([p.result for p in front], objectives), of_study.apart(front, objectives, rights)
+    costs = costs_of([p.result for p in front], objectives)
+    apart = of_study.separation(front, objectives, rights, foretold(objectives) if measured else None)
     sure = [checked_bounds.surely_met(bounds, point) for point in front]
     kept: list[int] = []
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
         rest = [i for i in rest if sure[i]] or rest
-        rest = [i for i in rest if apart[i, kept].all()] or rest
+        nearest = apart[:, kept].min(axis=1, initial=np.inf)
+        farthest = nearest[rest].max()
+        rest = [i for i in rest if nearest[i] > 1.0 or nearest[i] == farthest]
         gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
         kept.append(rest[int(np.argmax(gains))])
     return [front[i] for i in sorted(kept)]

@@ -10,7 +10,7 @@ import torch
 
 import nas
 from device_profiles.errors import HwnasError, UsageError
-from nas.certainty import paired
+from nas.certainty import of_study, paired
 from nas.loop import finalists
 from nas.loop.finalists import choose
 from nas.study.study import open_study
@@ -227,6 +227,33 @@ def test_those_that_get_other_examples_right_come_first():
     rights = {name: [halves, ~halves, ~halves, halves]}
     chosen = [point.arch[0] for point in choose(study, study.front(), 2, rights)]
     assert len({bool(rights[name][place][0]) for place in chosen}) == 2
+
+
+def test_where_none_is_told_apart_the_farthest_comes_next():
+    """Its neighbour in the middle would add more hypervolume."""
+    costs = np.array([[0.1, 0.5], [0.45, 0.2], [0.6, 0.15], [0.65, 0.14]])
+    study = pretended(costs, (1.0, 1.0))
+    name = study.objectives()[0].name
+    wrong = [set(range(4)), set(range(3)), set(range(2)), set()]
+    rights = {name: [np.array([place not in some for place in range(50)]) for some in wrong]}
+    assert [point.arch[0] for point in choose(study, study.front(), 2)] == [0, 1]
+    assert [point.arch[0] for point in choose(study, study.front(), 2, rights)] != [0, 1]
+
+
+def test_latencies_that_will_be_measured_need_not_be_told_apart_by_what_is_predicted():
+    objectives = (
+        nas.objectives.Objective("error", "", False, "table", ""),
+        nas.objectives.Objective("latency", "ms", False, "predicted", ""),
+    )
+    points = [
+        SimpleNamespace(arch=(i,), result={"error": (error, None, None), "latency": (ms, 0.8 * ms, 1.2 * ms)})
+        for i, (error, ms) in enumerate([(0.1, 1.0), (0.2, 0.97), (0.3, 0.9)])
+    ]
+    by_intervals = of_study.separation(points, objectives)
+    in_turns = of_study.separation(points, objectives, turned=objectives[1])
+    assert (by_intervals < 1).all() and (by_intervals == by_intervals.T).all()
+    assert (in_turns[0, 2], in_turns[0, 1]) == pytest.approx((np.log(1 / 0.9) / 0.05, np.log(1 / 0.97) / 0.05))
+    assert in_turns[0, 2] > 1 > in_turns[0, 1] and (in_turns.diagonal() == 0).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 9])
