@@ -153,12 +153,11 @@ def choose(
 ) -> list[Point]:
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
-    Those come first whose intervals are within the bounds of the search: others may break one on the device. Among
-    these, those that are told apart from all that were chosen: of two that are not, one may well dominate the other,
-    and measuring both teaches less. Where none is, the one that is farthest from all that were chosen.
+    Those come first whose intervals are within the bounds of the search: others may break one on the device. What a
+    point adds counts for less where it is not told apart from all that were chosen, by how far it is from that: of two
+    that are not told apart, one may well dominate the other, and measuring both teaches less.
 
-    Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016; the farthest
-        first, Gonzalez, Theoretical Computer Science 38, 1985.
+    Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
 
     Args:
         study: of the search.
@@ -176,10 +175,9 @@ def choose(
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
         rest = [i for i in rest if sure[i]] or rest
-        nearest = apart[:, kept].min(axis=1, initial=np.inf)
-        farthest = nearest[rest].max()
-        rest = [i for i in rest if nearest[i] > 1.0 or nearest[i] == farthest]
-        gains = [indicators.hypervolume(costs[[*kept, i]], reference) for i in rest]
+        told = apart[:, kept].min(axis=1, initial=1.0)
+        before = indicators.hypervolume(costs[kept], reference)
+        gains = [(indicators.hypervolume(costs[[*kept, i]], reference) - before) * told[i] for i in rest]
         kept.append(rest[int(np.argmax(gains))])
     return [front[i] for i in sorted(kept)]
 

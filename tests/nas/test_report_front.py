@@ -17,6 +17,7 @@ from nas.certainty import of_study
 from nas.loop import guard
 from nas.loop.finalists import choose
 from nas.objectives import Objective, Values
+from nas.pareto.indicators import hypervolume
 from nas.report import front
 from nas.report.pages import COLOURS
 from nas.study import as_measured, groups
@@ -224,7 +225,7 @@ def test_a_finalist_that_breaks_a_constraint_as_measured_leaves(run):
 
 
 @pytest.mark.parametrize("error", [0.05, 3.0, 60.0])
-def test_finalists_are_told_apart_from_all_others_while_there_are_such(run, error):
+def test_what_a_finalist_adds_counts_by_how_far_it_is_told_apart_from_the_others(run, error):
     study = run(error=error).study
     points, objectives = study.front(), study.objectives()
     separation = of_study.separation(points, objectives)
@@ -234,18 +235,17 @@ def test_finalists_are_told_apart_from_all_others_while_there_are_such(run, erro
         for j, other in enumerate(points):
             gaps = [abs(one.result[o][0] - other.result[o][0]) for o in ("error", "latency")]
             assert apart[i, j] == (gaps[0] > 2**0.5 * error and gaps[1] > 2**0.5 * 0.2)
-    before, sets = set(), []
+    before, reference = [], np.array(study.fact("reference"))
+    costs = np.array([[one.result[o][0] for o in ("error", "latency")] for one in points])
     for count in range(1, len(points) + 1):
-        now = {points.index(point) for point in choose(study, study.front(), count)}
-        (new,) = now - before
-        rest = [i for i in range(len(points)) if i not in before]
-        free = [i for i in rest if apart[i, sorted(before)].all()]
-        nearest = separation[:, sorted(before)].min(axis=1, initial=np.inf)
-        assert new in (free or [i for i in rest if nearest[i] == max(nearest[rest])])
+        now = [points.index(point) for point in choose(study, study.front(), count)]
+        (new,) = set(now) - set(before)
+        worth = {}
+        for i in set(range(len(points))) - set(before):
+            gain = hypervolume(costs[[*before, i]], reference) - hypervolume(costs[before], reference)
+            worth[i] = gain * separation[i, before].min(initial=1.0)
+        assert worth[new] == pytest.approx(max(worth.values()))
         before = now
-        sets.append(bool(free))
-    assert sets == sorted(sets, reverse=True) and sum(sets) == (1 if error == 60.0 else sum(sets))
-    assert error == 60.0 or sum(sets) > 2
 
 
 def test_of_measured_finalists_that_stay_it_is_said_how_many_are_told_apart(run):
