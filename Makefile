@@ -39,11 +39,11 @@ test: $(STAMP)
 		$(MAKE) --no-print-directory --output-sync=recurse -j2 test-search test-others
 
 test-search: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout=$(LONGEST) tests/nas tests/docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout=$(LONGEST) tests/nas tests/docs tests/predictors
 
 # Those of the profiler first: by the time that networks of spaces are needed, the other half has most of them.
 test-others: converters packages
-	$(BIN)/python -m pytest --timeout=$(LONGEST) tests/profiler tests --ignore=tests/nas --ignore=tests/docs
+	$(BIN)/python -m pytest --timeout=$(LONGEST) tests/profiler tests --ignore=tests/nas --ignore=tests/docs --ignore=tests/predictors
 
 # All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
 test-slow: $(STAMP)
