@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from device_profiles.errors import UsageError
 from predictors.differentiable import _main_effects
 from predictors.differentiable.protocol import Archs, Floats
 
@@ -290,5 +291,16 @@ class Cells:
 
 
 def of(choices: tuple[int, ...], wiring: Wiring = ()) -> Features:
-    """The features of a space."""
-    return Cells(choices, wiring) if wiring else Genes(choices)
+    """The features of a space.
+
+    Raises:
+        UsageError: the wiring is not of these genes.
+    """
+    try:
+        return Cells(choices, wiring) if wiring else Genes(choices)
+    except (ValueError, TypeError, LookupError) as error:
+        raise UsageError(
+            f"the wiring is not that of genes with options {choices}: {error}",
+            hint="Give for each kind of cell its nodes, each ((source gene, operator gene), (source gene, operator "
+            "gene)); or no wiring.",
+        ) from error

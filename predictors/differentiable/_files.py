@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.errors import UsageError
 from predictors.differentiable import _features as features
 from predictors.differentiable.surface import Network, Surface
 from predictors.folders import replacing
@@ -153,7 +154,7 @@ def to_surface(facts: Facts, tensors: Tensors) -> Surface:
     wiring = tuple(
         tuple(((int(a), int(b)), (int(c), int(d))) for (a, b), (c, d) in cell) for cell in facts.get("wiring", ())
     )
-    size = features.of(choices, wiring).size
+    size = _size(choices, wiring)
     return Surface(
         choices,
         shaped(tensors, "effects", (1 + size,)),
@@ -164,3 +165,15 @@ def to_surface(facts: Facts, tensors: Tensors) -> Surface:
         number(facts, "spread", 1e-300),
         wiring,
     )
+
+
+def _size(choices: tuple[int, ...], wiring: features.Wiring) -> int:
+    """Number of facts.
+
+    Raises:
+        ValueError: the wiring is not of these genes.
+    """
+    try:
+        return features.of(choices, wiring).size
+    except UsageError as error:
+        raise ValueError(error.message) from error

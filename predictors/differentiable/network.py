@@ -116,7 +116,7 @@ class NetworkCost(LearnedFromArchitectures):
             space: spec of the space, likewise.
 
         Raises:
-            UsageError: a gene is outside of the space.
+            UsageError: a gene is outside of the space, or the wiring is not of its genes.
             InvalidTable: a value is not positive and finite, all are equal, or there are too few rows.
         """
         choices = check_choices(choices)

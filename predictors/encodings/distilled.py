@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from device_profiles.errors import UsageError
 from device_profiles.profile import Target
 from predictors import intervals
 from predictors.blocks.study import Study
-from predictors.differentiable._features import Cells, Wiring
+from predictors.differentiable._features import Wiring
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
 from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
@@ -132,20 +131,9 @@ class Distilled:
 
 
 def wiring_of(space: SearchedSpace) -> Wiring:
-    """How the genes of a space wire its cells, where it says so; see `NetworkCost.fit`.
-
-    Raises:
-        UsageError: what it says is not so.
-    """
-    wiring = getattr(space, "wiring", ())
-    try:
-        return Cells(tuple(space.choices), wiring).wiring if wiring else ()
-    except (ValueError, TypeError, LookupError) as error:
-        raise UsageError(
-            f"the wiring of {space.spec} is not that of its genes: {error}",
-            hint="For each kind of cell its nodes, each ((source gene, operator gene), (source gene, operator gene)); "
-            "or leave `wiring` away.",
-        ) from error
+    """How the genes of a space wire its cells, where it says so; see `NetworkCost.fit`."""
+    found: Wiring = getattr(space, "wiring", ())
+    return found
 
 
 def _width(told: Prediction, own: float | None) -> float | None:

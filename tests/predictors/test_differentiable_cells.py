@@ -131,12 +131,10 @@ def test_a_damaged_wiring_is_refused(cost, damage):
         NetworkCost.of_tensors(facts | {"wiring": damage}, tensors)
 
 
-def test_a_space_that_says_what_is_not_so_is_told():
-    class Odd:
-        spec, choices, wiring = "odd", CHOICES, WIRING[:1]
-
-    with pytest.raises(UsageError, match="wiring of odd"):
-        wiring_of(Odd())
+@pytest.mark.parametrize("wiring", [WIRING[:1], (WIRING[0], WIRING[0]), 3, "nodes", ((((0, 1), (2, 99)),),)])
+def test_a_wiring_of_other_genes_is_told(wiring):
+    with pytest.raises(UsageError, match="the wiring is not that of genes"):
+        NetworkCost.fit(CHOICES, archs_of(60), truth(archs_of(60)), wiring=wiring)
 
 
 @pytest.mark.parametrize("name", nas.spaces.names())
