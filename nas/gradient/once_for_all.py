@@ -10,7 +10,7 @@ are a grid of the first predicted objective; evolution ends when it finds nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ from nas.streams import stream
 from nas.surrogates import choice
 from nas.surrogates.columns import Columns
 
-#: Finds of each budget that are scored again for each that is wanted, and at least.
+#: Networks that are scored again for each that is wanted, and the fewest of each budget.
 _AGAIN, _LEAST = 2, 4
 
 
@@ -77,22 +77,34 @@ def once_for_all(
     feasible = space.canonical(drawn(space, partial(_fits, problem, np.inf), population, rng, said=_said(problem)))
     judge = Judge(problem, "once-for-all", batch)
     lessons = distinct(problem, space.sample(min(scored, space.size), rng))
-    loss = _predictor(problem, judge.quickly(Pool(lessons, costs_of(problem, lessons))), surrogate)
+    taught = judge.quickly(Pool(lessons, costs_of(problem, lessons)))
+    loss = _predictor(problem, taught, surrogate)
     grid = limits.grid(costs_of(problem, feasible), min(budgets, problem.budget))
     settings = Evolution(population=population, generations=generations)
-    take = max(_AGAIN * -(-problem.budget // len(grid)), _LEAST)
     ends = []
     for number, budget in enumerate(grid):
         fits = partial(_fits, problem, float(budget))
         rng = stream(problem.seed, "once-for-all.evolution", number)
         start = np.concatenate([feasible[fits(feasible)], space.sample(min(population, space.size), rng)])
-        ends.append(evolve(space, loss, fits, start[fits(start)][:population], rng, settings)[:take])
+        ends.append(evolve(space, loss, fits, start[fits(start)][:population], rng, settings))
         problem.progress("once-for-all", number + 1, len(grid))
-    archs = distinct(problem, np.concatenate(ends))
+    archs = _best(problem, ends, taught)
     again = judge.fully(Pool(archs, costs_of(problem, archs)))
     rows, chosen = limits.by_budget(problem, again, grid, problem.budget)
     notes = [f"budget {b:.4g}, loss {again.losses[row]:.4g}" for row, b in zip(rows, chosen, strict=True)]
     yield from judge.found(again.archs[rows], notes)
+
+
+def _best(problem: GradientProblem, ends: Sequence[Archs], taught: Scored) -> Archs:
+    """The first of what each evolution ended with, and where that are too few networks, the best of those scored."""
+    enough, take = _AGAIN * problem.budget, _LEAST
+    archs = distinct(problem, np.concatenate([end[:take] for end in ends]))
+    while len(archs) < enough and take < max(map(len, ends)):
+        take *= 2
+        archs = distinct(problem, np.concatenate([end[:take] for end in ends]))
+    inside = limits.within(problem, taught.costs, np.inf)
+    order = [row for row in np.argsort(taught.losses, kind="stable") if inside[row]]
+    return distinct(problem, np.concatenate([archs, taught.archs[order][: max(enough - len(archs), 0)]]))
 
 
 def _fits(problem: GradientProblem, budget: float, archs: Archs) -> Flags:

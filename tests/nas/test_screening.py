@@ -114,6 +114,14 @@ def test_once_for_all_takes_its_budgets_from_networks_as_they_are_judged(problem
     assert runs and (canonical(None, archs_of(runs)) == archs_of(runs)).all()
 
 
+def test_once_for_all_finds_as_many_networks_as_are_wanted_where_many_genomes_are_one(problem, monkeypatch):
+    """The best of an evolution may all be one network, by its genomes."""
+    monkeypatch.setattr(type(problem.space), "canonical", lambda self, archs: archs * np.array([1, 1, 0]))
+    settings = QUICK["once-for-all"] | {"budgets": 2, "population": 27, "generations": 5}
+    for seed in range(5):
+        assert len(list(once_for_all(replace(problem, seed=seed, budget=6), **settings))) == 6
+
+
 def test_once_for_all_says_that_no_network_is_within_the_bounds(problem):
     with pytest.raises(InfeasibleBudget, match=r"cost 1 <= 0\.1 in 2700 draws") as refused:
         list(once_for_all(replace(problem, bound=0.1)))
