@@ -6,6 +6,7 @@ made of the graphs comes back.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -179,7 +180,8 @@ def forked(work: Callable[[int], Made], count: int, workers: int | None = None) 
         return
     _INHERITED.work = work
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+        gc.collect()  # a session of a runtime that a forked process collects waits there for threads that it has not
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=gc.freeze) as pool:
             yield from pool.map(_run, range(count))
     finally:
         _INHERITED.work = None
