@@ -5,8 +5,8 @@ Source: Cai et al., "Once-for-all: train one network and specialize it for effic
 
 Differences: some hundreds of networks are scored on one validation batch in place of 16,000 on 10,000 images, and the
 predictor is one of `nas.surrogates` on genes and features of the space, in place of three layers of 400 units; budgets
-are a grid of the first predicted objective; evolution ends when it finds nothing better; its finds are scored again, and
-where they are few, so are the best of the networks that the predictor learned from.
+are a grid of the first predicted objective; evolution ends when it finds nothing better; its finds are scored again,
+and where they are few, so are the best of the networks that the predictor learned from.
 """
 
 from __future__ import annotations
