@@ -38,11 +38,11 @@ test: $(STAMP)
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && HWNAS_TEST_CACHE=$$cache \
 		$(MAKE) --no-print-directory --output-sync=recurse -j2 test-search test-others
 
-test-search: check
+test-search: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout=$(LONGEST) tests/nas tests/docs tests/predictors
 
 # Those of the profiler first: by the time that networks of spaces are needed, the other half has most of them.
-test-others: converters packages
+test-others: check converters packages
 	$(BIN)/python -m pytest --timeout=$(LONGEST) tests/profiler tests --ignore=tests/nas --ignore=tests/docs --ignore=tests/predictors
 
 # All tests, the slow ones as well, and what of `nas` and `predictors` none of them ran: hours.
