@@ -61,7 +61,7 @@ def test_each_strategy(name, place, tmp_path):
 
 @pytest.mark.parametrize("trainer", trainers.REGISTRY.names())
 def test_each_trainer(trainer, place, tmp_path):
-    result = searched(place, tmp_path, ["nsga2"], {"trainer": trainer, "train_steps": 800})
+    result = searched(place, tmp_path, ["nsga2"], {"trainer": trainer, "train_steps": 600})
     assert max(trial.value("accuracy") for trial in result.study.trials()) > 0.3, "it learned more than chance"
 
 
