@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -104,10 +105,10 @@ def separation(
         far = np.where(low == high, np.inf, np.abs(value) / ((high - low) / 2))
         for column, objective in enumerate(objectives):
             if rights and objective.name in rights:
-                mine = rights[objective.name]
-                far[:, column] = [
-                    paired.separation(mine[i], mine[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)
-                ]
+                mine, pairs = rights[objective.name], np.zeros((len(points), len(points)))
+                for i, j in combinations(range(len(points)), 2):
+                    pairs[i, j] = pairs[j, i] = paired.separation(mine[i], mine[j])
+                far[:, column] = pairs.ravel()
             elif objective == turned:
                 ratio = known.mean[second, column] / known.mean[first, column]
                 far[:, column] = np.nan_to_num(np.abs(np.log(ratio)) / in_turns.RESOLUTION, nan=0.0)

@@ -7,14 +7,16 @@ wider. Bits are kept as text, with the finalists of a study.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from nas.arrays import Flags
 
-#: Error of one comparison.
+#: Error of one comparison, and the normal quantile of its two sides.
 LEVEL = 0.1
+_QUANTILE = NormalDist().inv_cdf(1 - LEVEL / 2)
 
 
 def kept(rights: Flags) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def separation(first: Flags, second: Flags) -> float:
     one, other = int((first & ~second).sum()), int((~first & second).sum())
     if one + other == 0:
         return 0.0
-    return float(norm.isf(binomtest(one, one + other).pvalue / 2) / norm.isf(LEVEL / 2))
+    return float(norm.isf(binomtest(one, one + other).pvalue / 2) / _QUANTILE)
 
 
 def differ(first: Flags, second: Flags) -> bool:

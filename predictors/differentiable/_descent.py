@@ -89,7 +89,7 @@ class Descent:
         """Gradient of the mean loss, `(k,)`."""
         rows, side = batch.rows, batch.side
         entry, beside, first, layer, second, last, bias = self.parameters
-        hot = counted(rows, len(entry)).astype(np.float32)
+        hot = counted(rows, len(entry), np.float32)
         one, one_slope = _silu(hot @ entry + side @ beside + first)
         two, two_slope = _silu(one @ layer + second)
         wrong = (two @ last + bias - batch.target) * batch.weight

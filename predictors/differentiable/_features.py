@@ -138,15 +138,15 @@ class _Cell:
         """Where each sort of facts begins, and where all end."""
         return tuple(np.cumsum([0, self.edges, self.options**2, 2 * self.states, self.nodes]).tolist())
 
-    def rows(self, archs: Archs) -> list[Archs]:
+    def rows(self, archs: Archs, read: Archs) -> list[Archs]:
         source, operator = archs[:, self.sources], archs[:, self.operators]
         of_edges, of_nodes, of_states, of_loose, _ = self.parts
         first, second = operator[:, ::2], operator[:, 1::2]
         pairs = np.minimum(first, second) * self.options + np.maximum(first, second)
-        read = (self.read(archs)[:, None] >> np.arange(self.states)) & 1
-        loose = (1 - read[:, self.outer :]).sum(axis=1, keepdims=True)
+        bits = (read[:, None] >> np.arange(self.states)) & 1
+        loose = (1 - bits[:, self.outer :]).sum(axis=1, keepdims=True)
         found = [of_edges + source * self.options + operator, of_nodes + pairs]
-        return [*found, of_states + 2 * np.arange(self.states) + read, of_loose + loose]
+        return [*found, of_states + 2 * np.arange(self.states) + bits, of_loose + loose]
 
     def read(self, archs: Archs) -> Archs:
         """The states that are read, as the bits of a number, `(n,)`."""
@@ -228,11 +228,12 @@ class Cells:
 
     def rows(self, archs: Archs) -> Archs:
         """See `Features`."""
+        read = [cell.read(archs) for cell in self._cells]
         found, before = [], 0
-        for cell in self._cells:
-            found += [before + rows for rows in cell.rows(archs)]
+        for cell, bits in zip(self._cells, read, strict=True):
+            found += [before + rows for rows in cell.rows(archs, bits)]
             before += cell.parts[-1]
-        return np.concatenate([*found, before + self._reading([cell.read(archs) for cell in self._cells])], axis=1)
+        return np.concatenate([*found, before + self._reading(read)], axis=1)
 
     def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
         """See `Features`; exact of places, pairs and states, as if states were read independently for the rest."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import UsageError
-from predictors.differentiable import _features as features
+from predictors.differentiable import _features
 from predictors.differentiable.surface import Network, Surface
 from predictors.folders import replacing
 from predictors.sealed import Kind, is_own, read_head, read_tensors, understood, write_head
@@ -167,13 +167,13 @@ def to_surface(facts: Facts, tensors: Tensors) -> Surface:
     )
 
 
-def _size(choices: tuple[int, ...], wiring: features.Wiring) -> int:
+def _size(choices: tuple[int, ...], wiring: _features.Wiring) -> int:
     """Number of facts.
 
     Raises:
         ValueError: the wiring is not of these genes.
     """
     try:
-        return features.of(choices, wiring).size
+        return _features.of(choices, wiring).size
     except UsageError as error:
         raise ValueError(error.message) from error

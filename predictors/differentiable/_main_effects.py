@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from predictors.differentiable.protocol import Archs, Floats
 from predictors.encoding import CostTable
@@ -30,10 +31,10 @@ def one_hot(choices: tuple[int, ...], archs: Archs) -> Floats:
     return found
 
 
-def counted(rows: Archs, size: int) -> Floats:
+def counted(rows: Archs, size: int, dtype: Any = np.float64) -> NDArray[Any]:
     """`(n, size)`: how often each row of a table is among those of an architecture, `(n, each)`."""
     flat = (rows + size * np.arange(len(rows))[:, None]).reshape(-1)
-    return np.bincount(flat, minlength=len(rows) * size).reshape(len(rows), size).astype(np.float64)
+    return np.bincount(flat, minlength=len(rows) * size).reshape(len(rows), size).astype(dtype)
 
 
 def level(choices: tuple[int, ...]) -> Floats:

@@ -12,6 +12,7 @@ from device_profiles.errors import InvalidTable, UsageError
 from predictors.differentiable import _features, _main_effects
 from predictors.differentiable._prior import Prior, draw_scales
 from predictors.differentiable.protocol import Archs, Floats, check_values, floor_of
+from predictors.genes import checked
 
 #: Fewest distinct architectures of a source.
 LEAST_ROWS = 20
@@ -47,8 +48,7 @@ def read(choices: tuple[int, ...], sources: Mapping[str, tuple[Archs, Floats]]) 
     """
     if not sources:
         raise UsageError("there are no source devices", hint="Give at least one table: {device: (archs, latency_ms)}.")
-    checker = _main_effects.table(choices, np.zeros(1 + sum(choices)))
-    tables = {device: _read_one(device, checker.checked(pair[0]), pair[1]) for device, pair in sources.items()}
+    tables = {device: _read_one(device, checked(pair[0], choices), pair[1]) for device, pair in sources.items()}
     archs, group = np.unique(np.concatenate([rows for rows, _ in tables.values()]), axis=0, return_inverse=True)
     group, start = group.reshape(-1), 0
     latency = np.full((len(tables), len(archs)), np.nan)

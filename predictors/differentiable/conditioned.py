@@ -11,10 +11,11 @@ import numpy as np
 
 from device_profiles.errors import UsageError
 from predictors.architectures import Learned, LearnedFromArchitectures
-from predictors.differentiable import _files, _joint, _main_effects, _sources, _training
+from predictors.differentiable import _files, _joint, _sources, _training
 from predictors.differentiable._prior import Prior, draw_scales
 from predictors.differentiable.protocol import Archs, Floats, check_choices, check_values
 from predictors.differentiable.surface import Surface
+from predictors.genes import checked
 from predictors.prediction import Prediction, check_missing
 from predictors.sealed import heard, said
 
@@ -267,7 +268,7 @@ class ConditionedCost:
 
 
 def _checked_references(choices: tuple[int, ...], references: Any) -> Archs:
-    found = _main_effects.table(choices, np.zeros(1 + sum(choices))).checked(references)
+    found = checked(references, choices)
     distinct = len(np.unique(found, axis=0))
     if not distinct or distinct < len(found):
         raise UsageError(

@@ -12,7 +12,7 @@ from profiler.compiling import forked
 class Session:
     """As a runtime's: when it is collected it waits for its threads, and a forked process has none of them."""
 
-    def __init__(self, number):
+    def __init__(self):
         self.itself, self.home = self, os.getpid()
 
     def __del__(self):
@@ -29,7 +29,7 @@ def work(number):
 def test_a_session_of_the_parent_is_not_collected_in_workers(kept):
     gc.disable()
     try:
-        sessions = [Session(number) for number in range(3)]
+        sessions = [Session() for _ in range(3)]
         if not kept:
             sessions.clear()
         assert list(forked(work, 4, workers=2)) == [0, 1, 2, 3]
