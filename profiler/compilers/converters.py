@@ -2,7 +2,8 @@
 
 Nothing is installed by itself: `install` is what `hwnas doctor --install NAME` calls. A converter is a script of
 `profiler/compilers/_converters`, which runs in its environment as one process for many models: it reads a line of JSON
-for each, and answers with one. Results are kept by the content of the model, the options and the script.
+for each, and answers with one. Results are kept by the content of the model, the options, the script, and what lies
+beside it under `_NAME_*.py`.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ class Converter:
             name: hashlib.sha256(value.read_bytes()).hexdigest() if isinstance(value, Path) else value
             for name, value in options.items()
         }
-        stamp = json.dumps([self.requirements, self.script.read_text(), hashed], sort_keys=True)
+        beside = [path.read_text() for path in sorted(_SCRIPTS.glob(f"_{self.name}_*.py"))]
+        stamp = json.dumps([self.requirements, self.script.read_text(), hashed, *beside], sort_keys=True)
         key = hashlib.sha256(content + stamp.encode()).hexdigest()[:32]
         kept = cache_folder() / "converted" / self.name / key
         if not (kept / "done").exists():

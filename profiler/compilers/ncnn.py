@@ -32,7 +32,7 @@ class NcnnCompiler(Plain):
     converter = Converter("ncnn", REQUIREMENTS)
 
     def compile(self, model: Path, options: RuntimeOptions, calibration: Calibration | None = None) -> Path:
-        """Convert a model; weights stay in fp32, in all precisions: ncnn converts them where it loads them.
+        """Convert a model. Weights stay in fp32, which ncnn converts where it loads them; but for int8 they are whole.
 
         Raises:
             InvalidModel: pnnx refuses the model, or makes something else of it.
@@ -54,7 +54,12 @@ class NcnnCompiler(Plain):
         described = _described(model, proto)
         if all(node.op_type == "Identity" for node in proto.graph.node):
             return _nothing(described, made)
-        return self.converter.convert(model, made, described)
+        if options.precision != "int8":
+            return self.converter.convert(model, made, described)
+        from profiler.compilers import _quantised
+
+        with _quantised.stacked(model, calibration) as sets:
+            return self.converter.convert(model, model.with_suffix(".int8.param"), {**described, "calibration": sets})
 
 
 COMPILER = NcnnCompiler

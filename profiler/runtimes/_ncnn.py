@@ -14,6 +14,8 @@ from typing import Any
 MAGIC = "7767517"
 #: Layers that hand out what they are given: `Split` makes no copy.
 NO_WORK = frozenset({"Input", "Split"})
+#: Layers that compute in 8 bits where their parameter `SCALES` says how scales are given; then their weights are whole.
+IN_INT8, SCALES = frozenset({"Convolution", "ConvolutionDepthWise", "InnerProduct"}), 8
 _ACTIVATIONS = ("", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Mish", "HardSwish")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sub", "Div", "Pow", "Atan2", "Atan2")
 _UNARY = (
@@ -62,6 +64,11 @@ class Layer:
     def number(self, key: int, default: int = 0) -> int:
         """A parameter that is whole."""
         return int(self.parameters.get(key, default))
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether it computes in 8 bits."""
+        return self.kind in IN_INT8 and self.number(SCALES) > 0
 
 
 @dataclass

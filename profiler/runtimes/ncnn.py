@@ -130,7 +130,7 @@ class Ncnn(OnHost):
     traits: ClassVar[Traits] = Traits(
         packages=("ncnn",),
         extra="ncnn",
-        precisions=("fp32", "bf16", "fp16"),
+        precisions=("fp32", "bf16", "fp16", "int8"),
         kernels="the layers of its model",
         times="each layer run by itself, in order",
     )
@@ -328,8 +328,11 @@ def _shape(mat: Any) -> list[int]:
 def _operator(
     layer: Layer, made: Kernel, mats: Mapping[str, tuple[list[int], str, int, int]], sixteen: str
 ) -> list[Any]:
-    """A kernel in plain lists; how its input and output are packed decides which code runs."""
-    bits = mats[layer.writes[0]][2]
+    """A kernel in plain lists; how its input and output are packed decides which code runs.
+
+    A layer whose weights are whole computes in int8, whatever it writes: ncnn has no other code for those.
+    """
+    bits = 8 if layer.in_int8 else mats[layer.writes[0]][2]
     attributes = {
         **made.attributes,
         "packing": [mats[name][3] for name in (*layer.reads[:1], layer.writes[0])],
@@ -340,8 +343,13 @@ def _operator(
         attributes["fused"] = list(made.fused)
     types = iter([mats[name][1] for name in layer.reads])
     inputs = [
-        [shape, "float32" if i in made.weights else next(types, "float32"), i in made.weights]
+        [shape, _weight(layer, i) if i in made.weights else next(types, "float32"), i in made.weights]
         for i, shape in enumerate(made.inputs)
     ]
     outputs = [[mats[name][0], mats[name][1], False] for name in layer.writes]
     return ["ncnn", made.kind, sorted(map(list, attributes.items())), inputs, outputs]
+
+
+def _weight(layer: Layer, position: int) -> str:
+    """The type of a weight: in int8 the bias, which is last, is none."""
+    return "int8" if layer.in_int8 and position == 1 else "float32"

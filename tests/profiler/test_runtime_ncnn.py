@@ -247,7 +247,7 @@ def test_inputs_are_given_by_name(compiled):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (RuntimeOptions(precision="int8"), "runs fp32, bf16, fp16, got the precision 'int8'"),
+        (RuntimeOptions(precision="tf32"), "runs fp32, bf16, fp16, int8, got the precision 'tf32'"),
         (RuntimeOptions(options={"winograd": 2}), "winograd of the runtime ncnn must be 0 or 1"),
         (RuntimeOptions(options={"vulkan": 1}), "no option 'vulkan'; it has winograd, sgemm, packing"),
         (RuntimeOptions(optimisation="none"), "pnnx fuses always"),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from device_profiles.errors import InvalidModel, UnsupportedOperator
+from profiler.compilers._converters import _ncnn_int8
 from profiler.compilers.converters import serve
 
 #: pnnx takes a second for a network of the spaces.
@@ -38,12 +39,14 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     Args:
         model: ONNX with fixed shapes.
         made: the `.param` that is written.
-        options: `inputs` and `outputs`: name, shape and element type of each.
+        options: `inputs` and `outputs`: name, shape and element type of each; for int8 `calibration`, an `.npz` with
+            each input's sets stacked along a new first axis.
 
     Raises:
         InvalidModel: pnnx refuses the model, or makes something else of it.
         UnsupportedOperator: ncnn has no layer for an operator.
     """
+    sets = options.pop("calibration", None)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / "model.onnx"
         shutil.copyfile(model, copy)
@@ -56,8 +59,11 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
         for kind, short in (("inputs", "in"), ("outputs", "out")):
             options[kind] = [[*value, batches.get(f"{short}{i}")] for i, value in enumerate(options[kind])]
         names = _names(copy, param, options)
-        shutil.copyfile(param, made)
-        shutil.copyfile(param.with_suffix(".bin"), made.with_suffix(".bin"))
+        text, weights = param.read_text(), param.with_suffix(".bin").read_bytes()
+        if sets is not None:
+            text, weights = _ncnn_int8.quantise(text, weights, _magnitudes(param, options, Path(sets)))
+        made.write_text(text)
+        made.with_suffix(".bin").write_bytes(weights)
     made.with_suffix(".json").write_text(json.dumps({**options, "names": names}))
 
 
@@ -188,6 +194,18 @@ def _ncnn_values(param: Path, described: Mapping[str, Any], feed: Mapping[str, A
                 raise InvalidModel(f"ncnn cannot run {layer.type} {layer.name}: code {code}")
             batch = ends.get(blobs[top].name, 0)
             yield layer.name, blobs[top].name, np.array(value.numpy(batch_index=0 if batch is None else batch))
+
+
+def _magnitudes(param: Path, described: Mapping[str, Any], sets: Path) -> dict[str, float]:
+    """The largest magnitude of each value over all sets, by name."""
+    found: dict[str, float] = {}
+    with np.load(sets, allow_pickle=False) as file:
+        stacked = {name: file[name] for name in file.files}
+    for number in range(len(next(iter(stacked.values())))):
+        feed = {name: array[number] for name, array in stacked.items()}
+        for _, blob, value in _ncnn_values(param, described, feed):
+            found[blob] = max(found.get(blob, 0.0), float(np.abs(value).max(initial=0.0)))
+    return found
 
 
 def _is_same(one: Any, other: Any) -> bool:
