@@ -30,6 +30,9 @@ TOLERANCE = 1e-4
 #: And in multiples of what single precision loses, which is more in networks that hardly learned: a channel whose
 #: variance is next to nothing is blown up.
 ROUNDINGS = 10.0
+#: Half-widths that two points are apart of which four of five pairs are told apart again, by other examples: the normal
+#: quantiles of a level of .1, two-sided, and of .8, over that of the level.
+_APART = 1.5
 
 
 def settle(study: Study, context: Context, evaluators: tuple[Evaluator, ...], count: int) -> None:
@@ -154,8 +157,8 @@ def choose(
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
     Those come first whose intervals are within the bounds of the search: others may break one on the device. What a
-    point adds counts for less where it is not told apart from all that were chosen, by how far it is from that: of two
-    that are not told apart, one may well dominate the other, and measuring both teaches less.
+    point adds counts for less where it is not clearly told apart from all that were chosen, by how far it is from that: of
+    two that are not told apart, one may well dominate the other, and measuring both teaches less.
 
     Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
 
@@ -175,7 +178,7 @@ def choose(
     while len(kept) < min(count, len(front)):
         rest = [i for i in range(len(front)) if i not in kept]
         rest = [i for i in rest if sure[i]] or rest
-        told = apart[:, kept].min(axis=1, initial=1.0)
+        told = apart[:, kept].min(axis=1, initial=_APART)
         before = indicators.hypervolume(costs[kept], reference)
         gains = [(indicators.hypervolume(costs[[*kept, i]], reference) - before) * told[i] for i in rest]
         kept.append(rest[int(np.argmax(gains))])

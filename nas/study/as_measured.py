@@ -120,7 +120,8 @@ def judge_again(study: Study) -> AsMeasured | None:
 
 def _factor(points: Sequence[Point], name: str, measured: Mapping[Any, Mapping[str, Any]]) -> CommonFactor | None:
     pairs = [(measured[point.arch]["value"], point.result[name][0]) for point in points if point.arch in measured]
-    return common_factor.of([took / believed for took, believed in pairs if believed > 0])
+    known = [(took, believed) for took, believed in pairs if believed > 0]
+    return common_factor.of([took / believed for took, believed in known], [believed for _, believed in known])
 
 
 def _as_measured(point: Point, name: str, latency: Mapping[str, Any] | None, factor: CommonFactor | None) -> Point:
