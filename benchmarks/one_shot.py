@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument(
         "--same", action="store_true", help="all strategies on the weights of --trainer, but hypernetworks"
     )
-    parser.add_argument("--only", default="", help="spaces of --part constraint whose spec begins so")
+    parser.add_argument("--only", default="", help="spaces of constraint, or sets of collapse, that begin so")
+    parser.add_argument("--logit-rate", type=float, default=0.1, help="learning rate of the logits in --part collapse")
+    parser.add_argument("--weight-rate", type=float, default=0.005, help="and of the weights there")
     parser.add_argument("--device", default="1080ti_1", help="of the table, for the second objective")
     parser.add_argument("--descent", type=int, default=200, help="most steps of each run by gradients")
     parser.add_argument("--looks", type=int, default=300, help="most networks that a strategy looks at")

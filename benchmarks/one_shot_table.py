@@ -284,7 +284,11 @@ def collapse(options: argparse.Namespace) -> dict[str, Any]:
     """
     table, whole, pictures = _setting(options)
     found: dict[str, Any] = _stated(options, pictures) | {"best_of_table": float(table.accuracy.max())}
+    rates = {"rate": options.logit_rate, "weight_rate": options.weight_rate}
+    found |= {"descent": options.descent, **rates}
     for label, kept in {"skip or 3x3": (SKIP, 3), "no skip": (0, 2, 3, 4), "all": range(5)}.items():
+        if not label.startswith(options.only):
+            continue
         space = whole.restrict({gene: tuple(kept) for gene in range(6)})
         supernet, _ = _trained(options, space, pictures, label=label.replace(" ", "_"))
         for name, (strategy, settings) in COLLAPSING.items():
@@ -297,7 +301,7 @@ def collapse(options: argparse.Namespace) -> dict[str, Any]:
                     cost=CostTable(space.choices, ((0,),), (np.ones(space.choices[0]),)).differentiable(),
                 )  # fmt: skip
                 make = gradient.REGISTRY.get(strategy)
-                runs = list(make(problem, weights=(0.0,), steps=options.descent, **settings))
+                runs = list(make(problem, weights=(0.0,), steps=options.descent, **rates, **settings))
                 (cell,) = _codes(space, whole, runs[0].archs[:1])
                 place = table.rows(cell)
                 rows.append(

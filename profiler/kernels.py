@@ -12,7 +12,7 @@ from dataclasses import replace
 from device_profiles.conditions import Conditions
 from device_profiles.facts import Unavailable
 from device_profiles.profile import Target
-from profiler import compilers
+from profiler import compilers, runtimes
 from profiler.drawing import Arrays, draw
 from profiler.measurement import Latency
 from profiler.onnx_check import parse
@@ -23,8 +23,9 @@ from profiler.subjects import Subject
 from profiler.summary import empty_call_ms, latencies, reference_ns
 from profiler.work import weight_bytes
 
-#: Sets of weights to rotate through: together they exceed what a core's own caches hold.
-ROTATED_BYTES = 4 << 20
+#: Sets of weights to rotate through, by what the device is: together they exceed what a core's own caches hold, or are
+#: five times the L2 cache of the largest GPUs. There are at most `MOST_COPIES`, on a GPU in one CUDA graph.
+ROTATED_BYTES = {"cpu": 4 << 20, "gpu": 256 << 20}
 FEWEST_COPIES, MOST_COPIES = 8, 64
 
 
@@ -36,11 +37,11 @@ def kernel_subjects(operators: Iterable[Operator], target: Target, nodes: Iterab
         target: whose runtime replays them.
         nodes: uses of them, whose small whole inputs (axes, sizes, indices) are those that they are replayed with.
     """
-    compiler = compilers.load(target.runtime.name)
+    compiler, device = compilers.load(target.runtime.name), runtimes.REGISTRY.get(target.runtime.name).traits.device
     values = {node.operator: dict(node.values) for node in nodes if node.values}
     found = []
     for operator in dict.fromkeys(operators):
-        copies = rotated_copies(operator)
+        copies = rotated_copies(operator, device)
         model = compiler.kernel_model(operator_to_plain(operator), copies, values.get(operator))
         if model is None:
             continue
@@ -89,10 +90,10 @@ def _whole(content: bytes, graph: OperatorGraph, values: Mapping[int, Sequence[i
     return draw(parse(content), {}, given)
 
 
-def rotated_copies(operator: Operator) -> int:
-    """Sets of weights that a kernel is given."""
+def rotated_copies(operator: Operator, device: str = "cpu") -> int:
+    """Sets of weights that a kernel is given on a device, `cpu` or `gpu`."""
     weights = weight_bytes(operator)
-    wanted = -(-ROTATED_BYTES // weights) if weights else FEWEST_COPIES
+    wanted = -(-ROTATED_BYTES[device] // weights) if weights else FEWEST_COPIES
     return min(max(wanted, FEWEST_COPIES), MOST_COPIES)
 
 

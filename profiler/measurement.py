@@ -13,6 +13,7 @@ CONFIDENCE = 0.95
 CAUSES = {
     "contention": "other programs took the CPU meanwhile: stop them or pin them elsewhere, and run again",
     "slow state": "the machine was slower than it can be: run again when it is calm",
+    "throttled": "the device said that heat or power slowed it down: cool it, and leave its limits alone",
     "too few processes": "fresh processes disagree more than blocks of one: run again with more --budget",
     "wide": "processes disagree: run again with more --budget, on a calmer machine",
 }
@@ -50,7 +51,7 @@ class Latency:
     @property
     def disturbed(self) -> bool:
         """Whether the machine was not as it can be: measuring on may find it calm."""
-        return "contention" in self.causes or "slow state" in self.causes
+        return not {"contention", "slow state", "throttled"}.isdisjoint(self.causes)
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON-ready data, in ms."""

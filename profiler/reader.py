@@ -40,6 +40,7 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
                 "run_ns": (float, int, type(None))},
     "memory": {"id": str},
     "deviation": {"id": str, "sets": int, "calibration": str},
+    "clocks": {"id": str, "round": int, "slowed_by": (list, type(None))},
     "meter": {"name": str, "unavailable": str},
     "energy": {"id": str},
     "window": {"gross_mj": (int, float), "net_mj": (int, float), "sensor": str, "update_ms": (int, float)},

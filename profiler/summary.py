@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from device_profiles.conditions import Conditions
+from device_profiles.conditions import Conditions, Gpu
 from device_profiles.facts import Unavailable
 from profiler import closures, deviations, energies, reference, statistics
 from profiler.agent.job import JobPlan
@@ -20,6 +20,8 @@ from profiler.statistics import ProcessEstimate
 from profiler.store import Store
 from profiler.subjects import batch_of
 
+#: What a card under load is usually slowed down by: told, and no disturbance.
+_USUAL = frozenset({"power cap"})
 #: Fresh processes that a model needs to count as measured although it failed later.
 ENOUGH_PROCESSES = 3
 
@@ -70,16 +72,22 @@ class Settled:
         processes: what each process says of what was measured, kernels alone included.
         failures: kind, reason and hint of what could not be measured.
         reference_ns: what times are expressed in; None if nothing was measured.
+        throttled: models in too many of whose blocks the device said that something slowed it down.
     """
 
     processes: dict[str, dict[int, ProcessEstimate]]
     failures: dict[str, tuple[str, str, str]]
     reference_ns: float | None
+    throttled: frozenset[str] = frozenset()
 
     @cached_property
     def latencies(self) -> dict[str, Latency]:
         """Of what was measured."""
-        return {model: statistics.combine(list(processes.values())) for model, processes in self.processes.items()}
+        found = {model: statistics.combine(list(processes.values())) for model, processes in self.processes.items()}
+        for model in self.throttled & found.keys():
+            known = found[model]
+            found[model] = replace(known, state="degraded", causes=(*known.causes, "throttled"))
+        return found
 
 
 def settled(
@@ -101,7 +109,19 @@ def settled(
     processes = {} if against is None else statistics.by_process(rows, against)
     failed = store.failures(conditions)
     enough = {name: each for name, each in processes.items() if name not in failed or _whole(each) >= min_processes}
-    return Settled(enough, {name: failure for name, failure in failed.items() if name not in enough}, against)
+    left = {name: failure for name, failure in failed.items() if name not in enough}
+    return Settled(enough, left, against, _throttled(store, conditions))
+
+
+def _throttled(store: Store, conditions: Conditions) -> frozenset[str]:
+    """Models of which more than `statistics.LOWER` of the blocks were slowed down, as a GPU says after each."""
+    if not isinstance(conditions.own, Gpu):
+        return frozenset()
+    seen: dict[str, list[bool]] = {}
+    for fact in store.process_facts(conditions):
+        if fact.get("event") == "clocks":
+            seen.setdefault(str(fact["id"]), []).append(bool(set(fact["slowed_by"] or ()) - _USUAL))
+    return frozenset(model for model, slowed in seen.items() if sum(slowed) > statistics.LOWER * len(slowed))
 
 
 def _whole(processes: Mapping[int, ProcessEstimate]) -> int:

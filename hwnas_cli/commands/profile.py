@@ -222,7 +222,8 @@ def _only_alone(target: Target) -> bool:
     from profiler import runtimes
 
     traits = runtimes.REGISTRY.get(target.runtime.name).traits
-    return traits.replay and not traits.times
+    option, value = traits.untimed
+    return traits.replay and (not traits.times or target.runtime.options.get(option) == value)
 
 
 def _kernels(target: Target, store: Store, limits: Budget, seed: int, live: Live, *, retry: bool, wait: bool) -> Alone:

@@ -157,8 +157,8 @@ def choose(
     """Points of the front that together dominate most: each next one adds the largest hypervolume.
 
     Those come first whose intervals are within the bounds of the search: others may break one on the device. What a
-    point adds counts for less where it is not clearly told apart from all that were chosen, by how far it is from that: of
-    two that are not told apart, one may well dominate the other, and measuring both teaches less.
+    point adds counts for less where it is not clearly told apart from all that were chosen, by how far it is from that:
+    of two that are not told apart, one may well dominate the other, and measuring both teaches less.
 
     Source: greedy subset selection, Guerreiro, Fonseca & Paquete, Evolutionary Computation 24(3), 2016.
 

@@ -1,8 +1,8 @@
 """What measured finalists say together: a device that runs them slower than predicted runs the others slower, too.
 
 A table is measured in one state of a device and finalists in another: clocks, heat and other work move all latencies by
-about the same factor, or small networks by another than large ones. Where only the finalists count as measured, everything
-that nobody measured would look faster.
+about the same factor, or small networks by another than large ones. Where only the finalists count as measured,
+everything that nobody measured would look faster.
 """
 
 from __future__ import annotations

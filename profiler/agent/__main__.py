@@ -160,8 +160,11 @@ class Worker:
 
         if self._works:
             meter = _meter(self._clock)
+            state = getattr(self._runtime, "state", None)
             for block in protocol.measure(self._works, guard, meter, self._job.plan, starting=starting):
                 self._emit("block", **asdict(block))
+                if state is not None:
+                    self._emit("clocks", id=block.candidate, round=block.round, **state())
 
     def profile_all(self, guard: Callable[[], None]) -> None:
         """Times of the kernels inside of their networks, by the runtime's own profiler."""

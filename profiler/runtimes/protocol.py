@@ -89,6 +89,7 @@ class Traits:
         precisions: what `RuntimeOptions.precision` may be.
         kernels: where its fused kernels come from; empty if it runs the nodes of the model as they are.
         times: how kernels are timed inside of their network; empty if they cannot be.
+        untimed: an option and its value with which kernels are not timed all the same.
         replay: whether one kernel can be run alone.
         allocator: whether its profile tells what its allocator handed out at most.
         calls_cost: whether a call costs time of its own.
@@ -102,6 +103,7 @@ class Traits:
     precisions: tuple[str, ...] = ("fp32",)
     kernels: str = ""
     times: str = ""
+    untimed: tuple[str, str] = ("", "")
     replay: bool = False
     allocator: bool = False
     calls_cost: bool = True
@@ -148,7 +150,8 @@ class Runtime(Protocol):
         """Nanoseconds, monotonic: `time.perf_counter_ns` for everything real."""
 
     # Where models do not run on the CPU there is also `facts(self) -> Mapping[str, Any]`: the `device`, its `driver`
-    # and its `capability`.
+    # and its `capability`. And there may be `state(self) -> Mapping[str, Any]`, asked after each block: what the device
+    # says of its clocks, and `slowed_by`, names of what makes it slower than it can be, or None.
 
     def sentinels(self) -> Mapping[str, Sentinel] | None:
         """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`.

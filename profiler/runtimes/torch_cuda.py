@@ -27,7 +27,9 @@ from profiler.runtimes.protocol import (
 
 MODES = ("eager", "graphs", "compile")
 OPTIONS = {"mode": Option(", ".join(MODES), lambda value: value in MODES)}
-LEVELS = ("all",)
+#: A kernel alone is loaded with `none`: its copies are captured as one CUDA graph, whatever the mode, since starting a
+#: kernel takes longer than most of them run.
+LEVELS = ("all", "none")
 #: The guard is 4 products of such matrices in fp32, the memory sentinel a copy of this many bytes, 5 times the L2 cache
 #: of the largest GPUs.
 GEMM_SIZE, GEMM_PRODUCTS, MEMORY_BYTES = 2048, 4, 256 << 20
@@ -46,7 +48,7 @@ class TorchCudaSession:
         torch.set_num_threads(options.threads)
         gpu.set_precision(options.precision)
         read = archive.read(model)
-        self._name, self._mode = model.name, str(options.options.get("mode", "eager"))
+        self._name, self._mode = model.name, _mode(options)
         self._archive, self._to_array = read, archive.to_array
         self._inference_mode, self._range = torch.inference_mode, torch.profiler.record_function
         program = _on_device(read.program)
@@ -131,6 +133,8 @@ class TorchCuda:
         precisions=("fp32", "tf32", "fp16", "bf16"),
         kernels="the nodes of the model",
         times="torch.profiler, in eager mode",
+        untimed=("mode", "graphs"),
+        replay=True,
         allocator=True,
         patience_s=1800.0,
         device="gpu",
@@ -158,6 +162,10 @@ class TorchCuda:
     def facts(self) -> Mapping[str, Any]:
         """Of the GPU: its name, driver and capability."""
         return gpu.facts()
+
+    def state(self) -> Mapping[str, Any]:
+        """Of the GPU at this moment: clocks, temperature, and what slows it down."""
+        return gpu.state()
 
     def sentinels(self) -> Mapping[str, Sentinel]:
         """Products of matrices in fp32, and a copy of memory, on the GPU."""
@@ -198,6 +206,10 @@ RUNTIME = TorchCuda
 def _clock() -> int:
     gpu.synchronise()
     return time.perf_counter_ns()
+
+
+def _mode(options: RuntimeOptions) -> str:
+    return "graphs" if options.optimisation == "none" else str(options.options.get("mode", "eager"))
 
 
 def _require(options: RuntimeOptions) -> None:

@@ -1,6 +1,7 @@
 """PyTorch on a GPU, against a stand-in: the CPU takes the place of the GPU, and nothing else is different."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,19 @@ from device_profiles.conditions import Gpu
 from device_profiles.errors import DeviceError, InvalidModel, UsageError, WrongPrecision
 from profiler import compilers, conditions, runtimes, transports
 from profiler.agent import facts
+from profiler.agent.__main__ import Worker
+from profiler.agent.job import Candidate, Job, JobPlan
 from profiler.compilers.torch_cuda import in_precision
 from profiler.fusing import read_fused
+from profiler.kernels import FEWEST_COPIES, MOST_COPIES, kernel_subjects, rotated_copies
 from profiler.onnx_graph import read_graph
+from profiler.operators import Operator, Tensor
 from profiler.proofs import precision_of, require_precision
 from profiler.runtimes._torch import gpu, profiling
 from profiler.runtimes.protocol import RuntimeOptions
 from profiler.runtimes.torch_cuda import MODES, TorchCuda
+from profiler.statistics import ProcessEstimate
+from profiler.summary import Settled, _throttled
 from profiler.testing import check_runtime, convolution
 
 GPU = {"device": "A GPU", "driver": "600.1", "capability": "9.0"}
@@ -128,12 +135,124 @@ def test_a_program_that_cannot_be_captured_is_refused(stand_in, model, monkeypat
         (RuntimeOptions(options={"mode": "fast"}), "eager, graphs, compile"),
         (RuntimeOptions(options={"streams": 2}), "no option 'streams'"),
         (RuntimeOptions(precision="int8"), "fp32, tf32, fp16, bf16"),
-        (RuntimeOptions(optimisation="none"), "no optimisation level"),
+        (RuntimeOptions(optimisation="basic"), "no optimisation level"),
     ],
 )
 def test_what_it_does_not_offer_is_refused(stand_in, model, options, words):
     with pytest.raises(UsageError, match=words):
         runtimes.load("torch-cuda").load(compiled(model, RuntimeOptions()), options)
+
+
+def test_levels_of_optimisation_are_refused_on_the_host(model):
+    """A kernel alone is loaded without optimisation; a network is not compiled for that."""
+    with pytest.raises(UsageError, match="no optimisation level 'none'"):
+        compiled(model, RuntimeOptions(optimisation="none"))
+
+
+@pytest.mark.parametrize("precision", TorchCuda.traits.precisions)
+def test_a_kernel_alone_is_a_graph_of_its_copies(stand_in, model, precision):
+    """In any mode, in the precision of its network, each copy with weights of its own."""
+    options = RuntimeOptions(precision=precision)
+    fused = read_fused(runtimes.load("torch-cuda").fuse(compiled(model, options), options), "torch-cuda")
+    target = device_profiles.load("local-cuda")
+    (subject,) = [one for one in kernel_subjects(fused.operators, target) if one.kernel.op_type == "Conv"]
+    assert subject.suffix == ".pt2" and subject.copies == MOST_COPIES
+    path = model.with_name("kernel.pt2")
+    path.write_bytes(subject.onnx())
+    alone = RuntimeOptions(precision=precision, optimisation="none")
+    session = runtimes.load("torch-cuda").load(path, alone)
+    outputs = session.outputs()
+    assert "replay" in stand_in and session.profile(1) is None
+    assert len(outputs) == MOST_COPIES and outputs[0].shape == subject.kernel.outputs[0].shape
+    assert not np.array_equal(outputs[0], outputs[1])
+    again = read_fused(runtimes.load("torch-cuda").fuse(path, alone), "torch-cuda")
+    assert {precision_of(node.operator) for node in again.nodes} == ({precision} - {"tf32"} or {"fp32"})
+    session.close()
+
+
+def test_kernels_rotate_through_more_than_the_caches_of_a_gpu(stand_in):
+    large = Operator("", "MatMul", (), (Tensor((8, 1024), "float32"), Tensor((1024, 8192), "float32", constant=True)),
+                     (Tensor((8, 8192), "float32"),))  # fmt: skip
+    assert rotated_copies(large, "gpu") * 1024 * 8192 * 4 == 256 << 20 and rotated_copies(large) == FEWEST_COPIES
+
+
+class Nvml:
+    """NVML of one card: what is asked is kept, and nothing can be set."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, bits=0, lacks=()):
+        self.bits, self.lacks, self.asked = bits, lacks, []
+
+    def __getattr__(self, name):
+        answers = {
+            "nvmlDeviceGetHandleByIndex": lambda place: place,
+            "nvmlDeviceGetClockInfo": lambda card, kind: {1: 1980, 2: 3201}[kind],
+            "nvmlDeviceGetTemperature": lambda card, sensor: 54,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": lambda card: self.bits,
+        }
+        if name not in answers or name in self.lacks:
+            raise AttributeError(name)
+        self.asked.append(name)
+        return answers[name]
+
+
+@pytest.mark.parametrize(
+    ("bits", "reasons"),
+    [
+        (0x0, []),
+        (0x1 | 0x2, []),
+        (0x4, ["power cap"]),
+        (0x68, ["hardware slowdown", "heat (software)", "heat (hardware)"]),
+    ],
+)
+def test_clocks_and_what_lowers_them_are_read_and_never_set(bits, reasons, monkeypatch):
+    library = Nvml(bits)
+    monkeypatch.setattr(gpu, "_nvml", lambda: library)
+    told = gpu.state()
+    assert told == {"sm_mhz": 1980, "memory_mhz": 3201, "temperature_c": 54, "slowed_by": reasons}
+    assert all(name.startswith("nvmlDeviceGet") for name in library.asked)
+    monkeypatch.setattr(gpu, "_nvml", lambda: Nvml(bits, lacks=("nvmlDeviceGetCurrentClocksThrottleReasons",)))
+    assert gpu.state()["slowed_by"] is None
+
+
+def test_each_block_is_followed_by_the_state_of_the_device(tmp_path):
+    """The fake device stands in, with a state."""
+
+    class Told(type(runtimes.load("fake"))):
+        def state(self):
+            return {"sm_mhz": 1980, "slowed_by": []}
+
+    lines = []
+    (tmp_path / "one.onnx").write_bytes(convolution())
+    job = Job(
+        nonce="n", runtime="fake", candidates=(Candidate("one", "one.onnx"),), plan=JobPlan(rounds=3, seconds=1.0)
+    )
+    runtime = Told()
+    worker = Worker(job, tmp_path, runtime, lambda event, **fields: lines.append((event, fields)))
+    worker.load_all()
+    worker.take_blocks(runtime.sentinels()["gemm"].run)
+    events = [event for event, _ in lines if event in ("block", "clocks")]
+    assert events and events == ["block", "clocks"] * (len(events) // 2)
+    assert dict(lines)["clocks"].items() >= {"id": "one", "sm_mhz": 1980, "slowed_by": []}.items()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "held"), [(["heat (hardware)"], {"hot"}), (["power cap"], set()), ([], set()), (None, set())]
+)
+def test_what_is_measured_while_the_device_is_slowed_down_is_degraded(reasons, held):
+    own = Gpu("600.1", "9.0", "A CPU", "6.1", 1, (0,))
+    facts = [{"event": "clocks", "id": "hot", "round": i, "slowed_by": reasons if i % 3 == 0 else []} for i in range(9)]
+    facts += [{"event": "clocks", "id": "cool", "round": i, "slowed_by": reasons if i == 0 else []} for i in range(9)]
+    store = SimpleNamespace(process_facts=lambda conditions: facts)
+    assert _throttled(store, SimpleNamespace(own=own)) == held
+    estimate = ProcessEstimate(1e6, 1e6, 9, 9)
+    known = Settled({"hot": {1: estimate}, "cool": {1: estimate}}, {}, 1e5, frozenset(held)).latencies
+    assert "throttled" not in known["cool"].causes and ("throttled" in known["hot"].causes) == bool(held)
+    assert known["hot"].disturbed == bool(held)
 
 
 def test_a_machine_without_a_gpu_says_so():

@@ -9,6 +9,11 @@ from device_profiles.errors import DeviceError
 
 #: Where tensors lie.
 DEVICE = "cuda"
+#: Reasons of NVML for lower clocks, by their bit (`nvml.h`, nvmlClocksEventReason*): those that are a disturbance. That
+#: it is idle, or that somebody set its clocks, is none.
+SLOWED_BY = {
+    0x04: "power cap", 0x08: "hardware slowdown", 0x20: "heat (software)", 0x40: "heat (hardware)", 0x80: "power brake",
+}  # fmt: skip
 #: Runs on a stream of their own before a graph is captured: libraries choose their algorithms in the first ones.
 WARM_RUNS = 3
 
@@ -35,6 +40,29 @@ def facts() -> dict[str, Any]:
         "device": _text(nvml.nvmlDeviceGetName(handle)),
         "driver": _text(nvml.nvmlSystemGetDriverVersion()),
         "capability": f"{major}.{minor}",
+    }
+
+
+def state() -> dict[str, Any]:
+    """Clocks in MHz, temperature, and why the first GPU runs slower than it could, as NVML tells now; nothing is set.
+
+    What a card does not tell is None.
+    """
+    nvml = _nvml()
+    handle = nvml.nvmlDeviceGetHandleByIndex(0)
+
+    def asked(name: str, *more: Any) -> Any:
+        try:
+            return getattr(nvml, name)(handle, *more)
+        except (nvml.NVMLError, AttributeError):  # older drivers, or older bindings
+            return None
+
+    bits = asked("nvmlDeviceGetCurrentClocksThrottleReasons")
+    return {
+        "sm_mhz": asked("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
+        "memory_mhz": asked("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
+        "temperature_c": asked("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+        "slowed_by": None if bits is None else [name for bit, name in SLOWED_BY.items() if bits & bit],
     }
 
 
