@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -133,8 +134,19 @@ def _compile(
                 kind = type(error).__name__
                 refused.append(Failure(subject.id, subject.name, subject.arch, kind, error.message, error.hint))
                 continue
+            except Exception as error:  # whatever is at fault, ours or a runtime's, costs this model alone
+                refused.append(Failure(subject.id, subject.name, subject.arch, "InternalError", *_fault(error)))
+                continue
         accepted[subject.id] = graph
     return accepted, tuple(refused)
+
+
+def _fault(error: Exception) -> tuple[str, str]:
+    """What went wrong and where, and what to do."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    hint = "Please report it with the model, or measure it with another runtime."
+    return f"a fault of hwnas: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})", hint
 
 
 def _one_each(

@@ -194,9 +194,14 @@ def _details(model: Path, options: RuntimeOptions) -> list[dict[str, Any]]:
     """The operators after delegation, by the interpreter, which tells them."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with _quiet():
-        interpreter = Interpreter(str(model), num_threads=options.threads)
-        interpreter.allocate_tensors()
+    try:
+        with _quiet():
+            interpreter = Interpreter(str(model), num_threads=options.threads)
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise InvalidModel(
+            f"LiteRT cannot load {model.name}: {_words(error)}", hint="Measure it with another runtime."
+        ) from error
     found: list[dict[str, Any]] = interpreter._get_ops_details()
     return found
 

@@ -30,6 +30,7 @@ from profiler.measurement import Measurement
 from profiler.runtimes.fake import node_costs_ns
 from profiler.subjects import Subject, from_bytes
 from profiler.testing import convolution
+from profiler.travelling import Travelling
 
 ROOT = Path(__file__).resolve().parents[2]
 #: One process is enough, with as few blocks as may be.
@@ -247,6 +248,25 @@ def test_a_model_that_the_runtime_refuses_is_listed_and_leaves_no_trace(
     assert [event.model for event in log.of(events.ModelFailed)] == [subjects[0].id]
     assert set(store.models()) == {subject(4, "Relu").id}
     assert store.failures(conditions_of(target)) == {}
+
+
+def test_a_fault_over_one_model_costs_that_model_alone(
+    store: Store, fake: Make, subject: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is at fault, hwnas or a runtime that raises what it should not."""
+    graph = Travelling.graph
+
+    def faulty(self: Travelling, one: Any) -> Any:
+        return [][0] if one.name.startswith("Sigmoid") else graph(self, one)
+
+    monkeypatch.setattr(Travelling, "graph", faulty)
+    subjects = [subject(4, "Sigmoid"), subject(4, "Relu")]
+    outcome = measure(subjects, target=fake(), store=store, budget=QUICK)
+    assert [row.model for row in outcome.measurements] == [subjects[1].id]
+    (failure,) = outcome.failures
+    assert (failure.name, failure.kind) == ("Sigmoid 4", "InternalError")
+    assert failure.reason.startswith("a fault of hwnas: IndexError: list index out of range (test_campaign.py:")
+    assert failure.hint
 
 
 def test_a_refusal_says_what_to_do(store: Store, fake: Make, subject: Make) -> None:

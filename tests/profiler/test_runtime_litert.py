@@ -83,6 +83,10 @@ MODELS = {
         ],
         (6, 5, 5), [weights("w", 10, 6), weights("b", 10)], (10,),
     ),
+    "transposed": model(
+        [("ConvTranspose", ["x", "w"], "y", {"kernel_shape": [2, 2], "strides": [2, 2]})],
+        (8, 5, 5), [weights("w", 8, 6, 2, 2)], (6, 10, 10),
+    ),
 }  # fmt: skip
 
 
@@ -90,6 +94,7 @@ MODELS = {
 TURNED = {
     ("depthwise", "nchw"): 2, ("residual", "nchw"): 2, ("classifier", "nchw"): 0,
     ("depthwise", "nhwc"): 0, ("residual", "nhwc"): 0, ("classifier", "nhwc"): 1,
+    ("transposed", "nchw"): 2, ("transposed", "nhwc"): 0,
 }  # fmt: skip
 
 

@@ -136,8 +136,10 @@ def attributes_of(name: str, operator: Any, shapes: Sequence[Sequence[int]]) -> 
     if name in _WEIGHTS:
         weights = shapes[operator.inputs[1]]
         found["kernel_shape"] = [int(weights[1]), int(weights[2])]
-        read = int(shapes[operator.inputs[0]][3])
-        found["group"] = read if name == "DEPTHWISE_CONV_2D" else read // int(weights[3]) if name == "CONV_2D" else 1
+        found["group"] = 1  # of TRANSPOSE_CONV, whose first input is the shape that it gives
+        if name != "TRANSPOSE_CONV":
+            read = int(shapes[operator.inputs[0]][3])
+            found["group"] = read if name == "DEPTHWISE_CONV_2D" else read // int(weights[3])
     if "strides" in found and name != "TRANSPOSE_CONV":
         found["pads"] = _pads(found, shapes[operator.inputs[0]], int(options.padding))
     if name == "BATCH_MATMUL":
