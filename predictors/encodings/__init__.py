@@ -2,8 +2,8 @@
 
 A small space is a table (`tabulated`), one whose blocks decide their kernels with their neighbours is a sum over blocks
 (`blockwise`), or, where the cost is no sum, networks put together from blocks (`joined`); any other is learned from
-some thousand networks that were compiled or walked block by block (`distilled`), or is itself walked (`walked`).
-`choose` tells which.
+some thousand networks that were compiled or walked block by block (`distilled`; `tallied` where the space says what its
+networks are made of), or is itself walked (`walked`). `choose` tells which.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from predictors.encodings.distilled import Distilled
 from predictors.encodings.joined import Joined
 from predictors.encodings.protocol import Encoding, Fidelity, Progress, SearchedSpace
 from predictors.encodings.tabulated import TABLE_LIMIT, Tabulated
+from predictors.encodings.tallied import Tallied
 from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.graphs.simulation import Simulation
@@ -32,13 +33,14 @@ __all__ = [
     "Joined",
     "SearchedSpace",
     "Tabulated",
+    "Tallied",
     "Walked",
     "choose",
     "load",
 ]
 
-_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Joined] | type[Distilled] | type[Walked]] = {
-    kind.kind: kind for kind in (Tabulated, Blockwise, Joined, Distilled, Walked)
+_KINDS: dict[str, type[Tabulated] | type[Blockwise] | type[Joined] | type[Distilled] | type[Tallied] | type[Walked]] = {
+    kind.kind: kind for kind in (Tabulated, Blockwise, Joined, Distilled, Tallied, Walked)
 }
 
 #: Files of encodings, beside those of the model.

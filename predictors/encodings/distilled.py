@@ -15,6 +15,7 @@ from predictors.differentiable._features import Wiring
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
 from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
+from predictors.encodings.tallied import Tallied
 from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
@@ -75,19 +76,21 @@ class Distilled:
     @staticmethod
     def of_blocks(
         model: NetworkModel, space: SearchedSpace, study: Study, unit: str, why: str
-    ) -> tuple[Distilled | Walked, Fidelity]:
+    ) -> tuple[Distilled | Tallied | Walked, Fidelity]:
         """Learn what blocks cost, and from networks that were walked block by block what architectures do.
 
         Returns:
-            What was learned of architectures, or, where that is much worse, how to walk them.
+            What was learned of architectures; where that is much worse, what parts of networks cost, if the space says
+            which these are and they tell it; else how to walk networks.
         """
         walked, walking, alone = Walked.fit(model, space, study, why)
         rows, walks = study.taught, walked.walks
         sure = widened(walks.predict(walks.walk(study.walked), model), walked.error)
+        archs, values = np.concatenate([study.archs[:rows], study.more]), np.concatenate([alone[:rows], sure.value])
         cost = NetworkCost.fit(
             space.choices,
-            np.concatenate([study.archs[:rows], study.more]),
-            np.concatenate([alone[:rows], sure.value]),
+            archs,
+            values,
             unit=unit,
             give_up=HOPELESS * max(MOST_MEDIAN, MOST_TIMES * walking.median),
             wiring=wiring_of(space),
@@ -96,7 +99,15 @@ class Distilled:
         fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
         near = fidelity.median <= MOST_MEDIAN and fidelity.worst <= MOST_WORST
         if not near and fidelity.median > MOST_TIMES * walking.median:
-            return walked, walking
+            if not getattr(space, "tallied", 0):
+                return walked, walking
+            parts = Tallied.fit(space, archs, values, unit)
+            found = parts.predict(study.archs[rows:]).value
+            fidelity = Fidelity.of(Tallied.kind, rows, found, alone[rows:], why)
+            if fidelity.median > MOST_MEDIAN or fidelity.worst > MOST_WORST:
+                return walked, walking
+            own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
+            return replace(parts, half_width=_width(sure, own), coverage=float(sure.coverage.mean())), fidelity
         own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
         return Distilled(cost, _width(sure, own), float(sure.coverage.mean())), fidelity
 

@@ -21,6 +21,7 @@ from nas.spaces._parts import dag
 from nas.spaces.motifs import blocks
 from nas.spaces.motifs import cell as cell_graph
 from nas.spaces.motifs.cell import PRIMITIVES, Build, Cells
+from nas.spaces.motifs.tally import COUNTED, tally
 from nas.spaces.product import Gene, ProductSpace
 from profiler.assembly import INPUT, Assembly, Block
 
@@ -175,6 +176,18 @@ class Motifs(ProductSpace):
         head: Build = partial(blocks.head, channels, self.classes)
         cell_graph.put(parts, "head", f"head {channels}->{self.classes}", (current,), head)
         return Assembly(tuple(parts), self.input_shape)
+
+    @property
+    def tallied(self) -> int:
+        """How many parts `tally` tells apart."""
+        return COUNTED
+
+    def tally(self, archs: Archs) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers `(7, n)` of the parts of a cell, and how often it has each; see `nas.spaces.motifs.tally`."""
+        columns, pairs = np.ascontiguousarray(archs.T, dtype=np.uint8), len(_pairs(self.nodes))
+        inner = columns[: self.motifs * pairs].reshape(self.motifs, pairs, len(archs)).transpose(1, 0, 2)
+        times = tally(inner, columns[self.motifs * pairs :]).T
+        return np.broadcast_to(np.arange(1, COUNTED)[:, None], times.shape), times
 
     def _work(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Parameters and multiply-accumulates `(n,)` of cells with these primitives `(n, 6)`, exact."""

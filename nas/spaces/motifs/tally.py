@@ -1,8 +1,8 @@
 """How often an unfolded cell has each operator, for many genomes at once; what is the same value is counted once.
 
 A runtime computes pools of the same value once, wherever they stand, and so sums; two convolutions have weights of
-their own. Each value is a number of 32 bits that follows from what it is made of: equal values have equal numbers, and of two
-others in one cell fewer than one in 10^9 have.
+their own. Each value is a number of 32 bits that follows from what it is made of: equal values have equal numbers, and
+of others in one cell two are equal by chance in one of a million cells.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Values = NDArray[np.uint32]
 
 #: Primitives with weights come first, then two pools.
 _WEIGHTED = np.arange(1, 4)
-#: What is counted: one of everything, primitives with weights, pools of both kinds, sums.
-COUNTED = 1 + len(_WEIGHTED) + 3
+#: What is counted: nothing, one of everything, primitives with weights, pools of both kinds, sums.
+COUNTED = 2 + len(_WEIGHTED) + 3
 #: The lowest bits of a value say what it is, by primitive: a pool of either kind, or else 0; or a sum.
 _MARKS, _SUM, _KIND = np.array((0, 0, 0, 0, 1, 2, 0), dtype=np.uint32), np.uint32(3), np.uint32(3)
 #: Bits for the edges of a motif.
@@ -111,16 +111,18 @@ def _motifs(labels: Labels, entry: Values, own: Values, met: list[Values]) -> Va
 
 
 def _sum(terms: list[tuple[Any, Any]], met: list[Values]) -> Values:
-    """The sum of the terms that are there, values and whether they are, in their order; 0 where none is."""
-    (total, some), *more = terms
-    total = np.where(some, total, 0)
+    """The sum of the terms that are there, values and whether they are, in any order; 0 where none is."""
+    (value, some), *more = terms
+    value = np.where(some, value, 0)
+    added = value * _ODD
     for term, there in more:
-        added = _marked(total + term * _ODD, _SUM)
+        added = np.where(there, added + term * _ODD, added)
         sums = there & some
-        met.append(np.where(sums, added, 0))
-        total = np.where(sums, added, np.where(there, term, total))
+        total = _marked(added, _SUM)
+        met.append(np.where(sums, total, 0))
+        value = np.where(sums, total, np.where(there, term, value))
         some = some | there
-    return total
+    return value
 
 
 def _marked(values: Any, kind: Any) -> Any:

@@ -19,6 +19,7 @@ from nas.arrays import Archs
 from nas.spaces._parts import dag
 from nas.spaces.nasbot import network
 from nas.spaces.nasbot.network import KINDS, Columns, Graphs
+from nas.spaces.nasbot.tally import Layers, Sizes, tally
 from nas.spaces.product import Gene, ProductSpace
 from profiler.assembly import Assembly
 
@@ -168,6 +169,20 @@ class NasBot(ProductSpace):
         zeros = {gene.name: "0" for gene in self.genes if gene.options == (0, 1)}
         return super().parse(" ".join(f"{gene}={option}" for gene, option in (zeros | wanted).items()))
 
+    @property
+    def tallied(self) -> int:
+        """How many parts `tally` tells apart."""
+        return self._sizes.total
+
+    def tally(self, archs: Archs) -> tuple[NDArray[np.int64], None]:
+        """Numbers `(slots, n)` of the parts of networks, each there once; see `nas.spaces.nasbot.tally`."""
+        columns, rows = self._columns, np.ascontiguousarray(archs.T)
+        reads: dict[int, dict[int, NDArray[np.bool_]]] = {}
+        for place, source, target in zip(columns.edges, columns.sources, columns.targets, strict=True):
+            reads.setdefault(target, {})[source] = rows[place] != 0
+        kinds, units = (dict(enumerate(rows[places], start=1)) for places in (columns.kinds, columns.units))
+        return tally(Layers(kinds, units, reads, rows[-2], rows[-1]), self._sizes), None
+
     def assembly(self, arch: Archs) -> Assembly:
         """The network as blocks, of the layers on a path.
 
@@ -181,6 +196,11 @@ class NasBot(ProductSpace):
                 hint="Choose another; a layer must read one that reads the input, and the output must read it.",
             )
         return network.assembly(self._graphs(row), self.input_shape, self.width << (self.steps - 1))
+
+    @cached_property
+    def _sizes(self) -> Sizes:
+        halvings = (self.resolution & -self.resolution).bit_length() - 1
+        return Sizes(self.steps, halvings + 1, len(_FULL), self.layers + 1)
 
     @cached_property
     def _columns(self) -> Columns:

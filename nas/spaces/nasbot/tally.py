@@ -1,11 +1,12 @@
 """What a network is made of, for many genomes at once: numbers of its layers, of what joins them, and of its end.
 
-As `nas.spaces.nasbot.network.assembly`, without making it: each row of a batch is looked at by one operation, edge by
-edge.
+What `nas.spaces.nasbot.network.assembly` puts together, without doing it: each operation looks at one edge or layer of
+all genomes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,141 +17,140 @@ from nas.spaces.nasbot.network import FIRST_POOL, KINDS, SKIP
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Edges = Mapping[int, Mapping[int, Bools]]
+"""By layer and by what it reads whether it does, `(n,)`."""
 
-#: Terms of a sum, and readers of a value, that are told apart: none, one, two, more.
-_MANY = 4
+#: Readers of a layer that are told apart: none, one, two, more.
+_READERS = 4
 
 
 @dataclass(frozen=True)
-class Genes:
-    """A batch of genomes, by node: 0 is the input, the last the output; `n` rows.
+class Layers:
+    """A batch of `n` genomes, layer by layer: 0 is the input, the one after the last the output.
 
     Attributes:
-        kinds: `(n,)` of each layer, from 1.
-        units: `(n,)` likewise, places among the widths.
-        reads: by target and source whether the one reads the other, `(n,)`.
-        full: `(n, 2)`, options of the fully connected layers.
+        kinds: of each layer, `(n,)`.
+        units: of each layer its place among the widths, `(n,)`.
+        reads: by layer and source.
+        first: option of the first fully connected layer, `(n,)`.
+        second: of the second one.
     """
 
-    kinds: dict[int, Ints]
-    units: dict[int, Ints]
-    reads: dict[int, dict[int, Bools]]
-    full: Ints
+    kinds: Mapping[int, Ints]
+    units: Mapping[int, Ints]
+    reads: Edges
+    first: Ints
+    second: Ints
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many there are of what is numbered.
+    """How many there are of what is numbered; parts are numbered one group after the other, and 0 is nothing.
 
     Attributes:
         steps: of widths.
         levels: of resolutions: the whole one, and each that halving gives.
         options: of a fully connected layer.
+        terms: that a sum may have, and none.
     """
 
     steps: int
     levels: int
     options: int
+    terms: int
 
     @property
-    def edges(self) -> int:
-        """Ways to join two layers: widths, resolutions, and whether it is the first term of the sum."""
-        return (self.steps + 1) * self.steps * self.levels**2 * 2
+    def joints(self) -> int:
+        """Ways to join two layers: both widths and resolutions."""
+        return (self.steps + 1) * self.steps * self.levels**2
 
     @property
     def meetings(self) -> int:
-        """What reads what, where nothing comes between, and else that something does."""
-        return (len(KINDS) + 1) * (len(KINDS) + 1) * 2 * self.levels
+        """Kinds that meet, at a resolution, with something in between or without."""
+        return (len(KINDS) + 1) ** 2 * self.levels * 2
 
     @property
     def layers(self) -> int:
-        """Layers, by kind, width, resolution, terms and readers."""
-        return len(KINDS) * self.steps * self.levels * _MANY**2
+        """Layers, by kind, width, resolution and readers."""
+        return len(KINDS) * self.steps * self.levels * _READERS
 
     @property
-    def ends(self) -> int:
+    def sums(self) -> int:
+        """Of what a layer reads, by width, resolution and terms."""
+        return self.steps * self.levels * self.terms
+
+    @property
+    def maps(self) -> int:
         """Linear maps of what the output reads."""
-        return self.steps * self.options * self.levels * 2
+        return self.steps * self.options * self.levels
 
     @property
     def total(self) -> int:
-        """All of them, and 0 for nothing."""
-        return 1 + self.edges + self.meetings + self.layers + self.ends + self.options**2
+        """All of them, fully connected layers with the terms of their sum, and nothing."""
+        ends = self.options**2 * self.terms
+        return 1 + self.joints + self.meetings + self.layers + self.sums + self.maps + ends
 
 
-def tally(genes: Genes, sizes: Sizes) -> Ints:
-    """Numbers of what networks have, `(slots, n)`, in `0..sizes.total - 1`; 0 is nothing. Constant networks have none."""
-    layers = len(genes.kinds)
-    nodes, rows = layers + 2, len(genes.full)
-    live, joined = _live(genes.reads, nodes, rows)
-    edges, meetings = 1, 1 + sizes.edges
+def tally(layers: Layers, sizes: Sizes) -> Ints:
+    """Numbers of what networks have, `(slots, n)`, in `0..sizes.total - 1`; 0 is nothing. Constant ones have none."""
+    rows, end = len(layers.first), len(layers.kinds) + 1
+    live, joined = _live(layers.reads, end, rows)
+    joints = 1
+    meetings = joints + sizes.joints
     of_layers = meetings + sizes.meetings
-    ends = of_layers + sizes.layers
+    sums = of_layers + sizes.layers
+    maps = sums + sizes.sums
+    ends = maps + sizes.maps
+    nothing = np.zeros(rows, dtype=np.int64)
+    kind, width, level = {0: nothing + len(KINDS)}, {0: nothing + sizes.steps, **layers.units}, {0: nothing}
+    readers = [np.zeros(rows, dtype=np.int64) for _ in range(end)]
+    for terms in joined.values():
+        for source, there in terms.items():
+            readers[source] += there
     found: list[Any] = []
-    level = {0: np.zeros(rows, dtype=np.int64)}
-    width = {0: np.full(rows, sizes.steps)} | genes.units
-    kind = {0: np.full(rows, len(KINDS))}
-    readers = {
-        node: np.minimum(sum(one[node].astype(np.int64) for one in joined.values() if node in one), _MANY - 1)
-        for node in range(1, nodes - 1)
-    }
-    first_full = genes.full[:, 0]
-    for node in range(1, nodes):
+    for node in range(1, end):
         terms = joined[node]
-        at = np.zeros(rows, dtype=np.int64)
+        at = nothing.copy()
         for source, there in terms.items():
-            np.maximum(at, np.where(there, level[source], 0), out=at)
-        count = np.zeros(rows, dtype=np.int64)
+            np.maximum(at, level[source] * there, out=at)
+        own = layers.kinds[node]
+        halves = (own >= FIRST_POOL) & (at < sizes.levels - 1)
+        kind[node] = np.where((own >= FIRST_POOL) & ~halves, SKIP, own)
+        level[node] = at + halves
+        count = nothing.copy()
         for source, there in terms.items():
-            more = (count > 0).astype(np.int64)
-            if node == nodes - 1:
-                number = ((width[source] * sizes.options + first_full) * sizes.levels + level[source]) * 2 + more
-                found.append(np.where(there, ends + number, 0))
-            else:
-                number = (width[source] * sizes.steps + width[node]) * sizes.levels + level[source]
-                found.append(np.where(there, edges + (number * sizes.levels + at) * 2 + more, 0))
+            number = ((width[source] * sizes.steps + width[node]) * sizes.levels + level[source]) * sizes.levels + at
+            found.append((joints + number) * there)
+            between = (width[source] != width[node]) | (level[source] != at)
+            number = (kind[source] * (len(KINDS) + 1) + kind[node]) * sizes.levels + at
+            found.append((meetings + number * 2 + between) * there)
             count += there
-        own = genes.kinds.get(node)
-        if own is None:
-            kind[node], level[node] = np.full(rows, len(KINDS)), at
-        else:
-            pool = own >= FIRST_POOL
-            halves = pool & (at < sizes.levels - 1)
-            kind[node] = np.where(pool & ~halves, SKIP, own)
-            level[node] = at + halves
-            number = ((kind[node] * sizes.steps + width[node]) * sizes.levels + at) * _MANY + np.minimum(
-                count, _MANY - 1
-            )
-            found.append(np.where(live[node], of_layers + number * _MANY + readers[node], 0))
-        for source, there in terms.items():
-            between = (
-                (width[source] != width[node]) | (level[source] != at)
-                if own is not None
-                else np.zeros(rows, dtype=bool)
-            )
-            number = ((kind[source] * (len(KINDS) + 1) + kind[node]) * 2 + between) * sizes.levels + at
-            found.append(np.where(there, meetings + number, 0))
-    full = ends + sizes.ends + first_full * sizes.options + genes.full[:, 1] * (first_full != 0)
-    found.append(np.where(live[0], full, 0))
+        number = (kind[node] * sizes.steps + width[node]) * sizes.levels + at
+        found.append((of_layers + number * _READERS + np.minimum(readers[node], _READERS - 1)) * live[node])
+        found.append((sums + (width[node] * sizes.levels + at) * sizes.terms + count) * live[node])
+    count = nothing.copy()
+    for source, there in joined[end].items():
+        number = (width[source] * sizes.options + layers.first) * sizes.levels + level[source]
+        found.append((maps + number) * there)
+        count += there
+    second = layers.second * (layers.first != 0)
+    found.append((ends + (layers.first * sizes.options + second) * sizes.terms + count) * live[0])
     return np.stack(found)
 
 
-def _live(reads: dict[int, dict[int, Bools]], nodes: int, rows: int) -> tuple[list[Any], dict[int, dict[int, Bools]]]:
-    """Nodes on a path from the input to the output, and the edges between them."""
-    come: list[Any] = [np.ones(rows, dtype=np.bool_)]
-    for node in range(1, nodes):
-        reached = np.zeros(rows, dtype=np.bool_)
+def _live(reads: Edges, end: int, rows: int) -> tuple[list[Any], dict[int, dict[int, Bools]]]:
+    """Layers on a path from the input to the output, and the edges between them."""
+    come, go = ([np.zeros(rows, dtype=np.bool_) for _ in range(end + 1)] for _ in range(2))
+    come[0] |= True
+    go[end] |= True
+    for node in range(1, end + 1):
         for source, there in reads[node].items():
-            reached |= there & come[source]
-        come.append(reached)
-    go: list[Any] = [np.zeros(rows, dtype=np.bool_) for _ in range(nodes)]
-    go[-1] |= True
-    for node in reversed(range(1, nodes)):
+            come[node] |= there & come[source]
+    for node in reversed(range(1, end + 1)):
         for source, there in reads[node].items():
             go[source] |= there & go[node]
     live = [one & other for one, other in zip(come, go, strict=True)]
-    joined = {
-        node: {source: there & live[source] & live[node] for source, there in reads[node].items()}
-        for node in range(1, nodes)
+    return live, {
+        node: {source: there & live[source] & live[node] for source, there in terms.items()}
+        for node, terms in reads.items()
     }
-    return live, joined
