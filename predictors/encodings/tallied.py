@@ -75,7 +75,8 @@ class Tallied:
         scaled, taught = rows @ _diagonal(scale), len(archs) - max(int(_HELD * len(archs)), 1)
 
         def learned(last: int, damping: float) -> Floats:
-            return np.asarray(lsqr(scaled[:last], ones[:last], damp=damping * np.sqrt(last), iter_lim=400)[0]) * scale
+            found = lsqr(scaled[:last], ones[:last], damp=damping * np.sqrt(last), iter_lim=400)[0]
+            return np.asarray(found * scale, dtype=np.float64)
 
         def wrong(damping: float) -> float:
             return float(np.abs(rows[taught:] @ learned(taught, damping) - 1.0).mean())
