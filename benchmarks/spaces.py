@@ -26,6 +26,8 @@ from benchmarks.machine import machine
 #: Encodings that are predicted at once, those where networks are walked or joined one by one, and rows of
 #: probabilities.
 ENCODINGS, SLOW, ROWS = 200_000, 2_000, 256
+#: Encodings that have no gradients.
+_PLAIN = ("walked", "tallied")
 
 
 def one(spec: str, networks: int, memory: bool = False) -> dict[str, Any]:
@@ -60,14 +62,14 @@ def one(spec: str, networks: int, memory: bool = False) -> dict[str, Any]:
     alone = model.predict_catalogue(compile_all([space.assembly(arch) for arch in archs], target)).value
     deviation = np.abs(encoding.predict(archs).value / alone - 1.0)
     found |= {"networks": networks, "median": float(np.median(deviation)), "worst": float(deviation.max())}
-    walked, rng = fidelity.kind == "walked", np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     slow = fidelity.kind in ("walked", "joined")
     drawn = space.sample if slow else lambda n, rng: rng.integers(0, space.choices, size=(n, len(space.choices)))
     many = drawn(SLOW if slow else ENCODINGS, rng)
     start = time.perf_counter()
     encoding.predict(many)
     found["encodings_per_s"] = len(many) / (time.perf_counter() - start)
-    return found if walked else found | _gradients(encoding, archs)
+    return found if fidelity.kind in _PLAIN else found | _gradients(encoding, archs)
 
 
 def _gradients(encoding: Any, archs: Any) -> dict[str, Any]:
