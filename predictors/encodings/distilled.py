@@ -11,6 +11,7 @@ import numpy as np
 from device_profiles.profile import Target
 from predictors import intervals
 from predictors.blocks.study import Study
+from predictors.blocks.table import GUESSED
 from predictors.differentiable._features import Wiring
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
@@ -97,19 +98,19 @@ class Distilled:
         )
         found = cost.predict(study.archs[rows:]).value
         fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
-        near = fidelity.median <= MOST_MEDIAN and fidelity.worst <= MOST_WORST
-        if not near and fidelity.median > MOST_TIMES * walking.median:
-            if not getattr(space, "tallied", 0):
-                return walked, walking
-            parts = Tallied.fit(space, archs, values, unit)
+        coverage = float(sure.coverage.mean())
+        if _serves(fidelity, walking):
+            own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
+            return Distilled(cost, _width(sure, own), coverage), fidelity
+        if getattr(space, "tallied", 0):
+            known = np.array([True] * rows + [GUESSED not in keys for keys in sure.missing])  # guesses teach nothing
+            parts = Tallied.fit(space, archs[known], values[known], unit)
             found = parts.predict(study.archs[rows:]).value
             fidelity = Fidelity.of(Tallied.kind, rows, found, alone[rows:], why)
-            if fidelity.median > MOST_MEDIAN or fidelity.worst > MOST_WORST:
-                return walked, walking
-            own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
-            return replace(parts, half_width=_width(sure, own), coverage=float(sure.coverage.mean())), fidelity
-        own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
-        return Distilled(cost, _width(sure, own), float(sure.coverage.mean())), fidelity
+            if _serves(fidelity, walking):
+                own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
+                return replace(parts, half_width=_width(sure, own), coverage=coverage), fidelity
+        return walked, walking
 
     def predict(self, archs: Archs) -> Prediction:
         """Predictions of `(n, d)` architectures."""
@@ -139,6 +140,12 @@ class Distilled:
         if coverage > 1:
             raise ValueError(f"coverage must be in 0..1, got {coverage}")
         return Distilled(cost, None if width is None else float(width), float(coverage))
+
+
+def _serves(fidelity: Fidelity, walking: Fidelity) -> bool:
+    """Whether what was learned is near enough to be used in place of walking."""
+    near = fidelity.median <= MOST_MEDIAN and fidelity.worst <= MOST_WORST
+    return near or fidelity.median <= MOST_TIMES * walking.median
 
 
 def wiring_of(space: SearchedSpace) -> Wiring:

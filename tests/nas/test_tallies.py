@@ -71,24 +71,20 @@ def test_motifs_have_the_operators_of_their_assemblies(spec):
 def test_nasbot_has_the_layers_and_joints_of_its_assemblies(spec):
     space = nas.spaces.load(spec)
     sizes = space._sizes
-    bounds = np.cumsum([0, sizes.joints, sizes.meetings, sizes.layers, sizes.sums, sizes.maps])
     for arch in some(space, 60):
-        (found,) = parts(space, arch[None])
-        joints, meetings, layers, sums, maps, ends = np.split(found, bounds[1:])
-        blocks = Counter(block.key.split()[1] for block in space.assembly(arch).blocks)
-        by_kind = layers.reshape(len(KINDS), -1).sum(axis=1)
-        expected = [blocks[kind] for kind in KINDS]
-        assert by_kind[: len(KINDS) - 3].tolist() == expected[: len(KINDS) - 3]
-        assert by_kind[-2:].tolist() == expected[-2:]
-        assert joints.sum() == meetings.sum() and ends.sum() == 1
-        # Joints by width of what is read and of what reads: those of one width need no convolution.
-        widths = joints.reshape(sizes.steps + 1, sizes.steps, -1).sum(axis=2)
-        assert widths.sum() - np.trace(widths) == blocks["project"]
-        levels = joints.reshape(-1, sizes.levels, sizes.levels).sum(axis=0)
-        assert levels.sum() - np.trace(levels) == blocks["mean"] and not np.tril(levels, -1).any()
-        adds = (sums.reshape(-1, sizes.terms).sum(axis=0) * (np.arange(sizes.terms) - 1)).sum()
-        adds += (ends.reshape(-1, sizes.terms).sum(axis=0) * (np.arange(sizes.terms) - 1)).sum()
-        assert adds == blocks["add"] and maps.sum() == blocks["linear"] == blocks["flatten"]
+        (row,) = parts(space, arch[None])
+        found = dict(zip(sizes.groups, np.split(row, np.cumsum(list(sizes.groups.values()))[:-1]), strict=True))
+        assembly = space.assembly(arch)
+        blocks = Counter(block.key.split()[1] for block in assembly.blocks)
+        kinds = found["layers"].reshape(-1, sizes.steps * sizes.levels).sum(axis=1)
+        skip = KINDS.index("skip")
+        assert [kinds[i] for i in range(len(KINDS)) if i != skip] == [blocks[k] for k in KINDS if k != "skip"]
+        assert found["projections"].sum() == blocks["project"] and found["maps"].sum() == blocks["linear"]
+        means = {(block.key, block.inputs) for block in assembly.blocks if block.key.startswith("nasbot mean")}
+        assert len(means) <= found["means"].sum() <= blocks["mean"], "one for all that read a layer"
+        assert kinds[skip] or found["means"].sum() == len(means), "skips may be wires, whose readers read another layer"
+        assert found["sums"].sum() + found["totals"].sum() == blocks["add"] and found["ends"].sum() == 1
+        assert found["readers"].sum() == found["layers"].sum()
 
 
 @pytest.mark.parametrize("spec", TALLYING[2:])

@@ -174,14 +174,14 @@ class NasBot(ProductSpace):
         """How many parts `tally` tells apart."""
         return self._sizes.total
 
-    def tally(self, archs: Archs) -> tuple[NDArray[np.int64], None]:
-        """Numbers `(slots, n)` of the parts of networks, each there once; see `nas.spaces.nasbot.tally`."""
+    def tally(self, archs: Archs) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Numbers `(slots, n)` of the parts of networks, and how often each is there; see `nas.spaces.nasbot.tally`."""
         columns, rows = self._columns, np.ascontiguousarray(archs.T)
         reads: dict[int, dict[int, NDArray[np.bool_]]] = {}
         for place, source, target in zip(columns.edges, columns.sources, columns.targets, strict=True):
             reads.setdefault(target, {})[source] = rows[place] != 0
         kinds, units = (dict(enumerate(rows[places], start=1)) for places in (columns.kinds, columns.units))
-        return tally(Layers(kinds, units, reads, rows[-2], rows[-1]), self._sizes), None
+        return tally(Layers(kinds, units, reads, rows[-2], rows[-1]), self._sizes)
 
     def assembly(self, arch: Archs) -> Assembly:
         """The network as blocks, of the layers on a path.
@@ -200,7 +200,7 @@ class NasBot(ProductSpace):
     @cached_property
     def _sizes(self) -> Sizes:
         halvings = (self.resolution & -self.resolution).bit_length() - 1
-        return Sizes(self.steps, halvings + 1, len(_FULL), self.layers + 1)
+        return Sizes(self.steps, halvings + 1, len(_FULL))
 
     @cached_property
     def _columns(self) -> Columns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ Bools = NDArray[np.bool_]
 Edges = Mapping[int, Mapping[int, Bools]]
 """By layer and by what it reads whether it does, `(n,)`."""
 
-#: Readers of a layer that are told apart: none, one, two, more.
+#: Readers of a layer that are told apart: none, one, two, and more.
 _READERS = 4
 
 
@@ -51,91 +52,90 @@ class Sizes:
         steps: of widths.
         levels: of resolutions: the whole one, and each that halving gives.
         options: of a fully connected layer.
-        terms: that a sum may have, and none.
     """
 
     steps: int
     levels: int
     options: int
-    terms: int
 
     @property
-    def joints(self) -> int:
-        """Ways to join two layers: both widths and resolutions."""
-        return (self.steps + 1) * self.steps * self.levels**2
+    def groups(self) -> dict[str, int]:
+        """How many parts each group has.
+
+        `projections` from width to width at a resolution; `means` of a width from one resolution to another, one for
+        all that read it; `meetings` of kinds at a resolution, with something in between or without; `layers` by kind,
+        width and resolution; `readers` of a kind at a resolution; `sums` by width and resolution; linear `maps` of what
+        the output reads, by width, first option and resolution; `ends`: both options; `totals`: sums of maps.
+        """
+        kinds = len(KINDS) + 1
+        return {
+            "projections": (self.steps + 1) * self.steps * self.levels,
+            "means": (self.steps + 1) * self.levels**2,
+            "meetings": kinds**2 * self.levels * 2,
+            "layers": kinds * self.steps * self.levels,
+            "readers": kinds * self.levels * _READERS,
+            "sums": self.steps * self.levels,
+            "maps": self.steps * self.options * self.levels,
+            "ends": self.options**2,
+            "totals": self.options,
+        }
 
     @property
-    def meetings(self) -> int:
-        """Kinds that meet, at a resolution, with something in between or without."""
-        return (len(KINDS) + 1) ** 2 * self.levels * 2
-
-    @property
-    def layers(self) -> int:
-        """Layers, by kind, width, resolution and readers."""
-        return len(KINDS) * self.steps * self.levels * _READERS
-
-    @property
-    def sums(self) -> int:
-        """Of what a layer reads, by width, resolution and terms."""
-        return self.steps * self.levels * self.terms
-
-    @property
-    def maps(self) -> int:
-        """Linear maps of what the output reads."""
-        return self.steps * self.options * self.levels
+    def starts(self) -> dict[str, int]:
+        """The first number of each group."""
+        return dict(zip(self.groups, accumulate(self.groups.values(), initial=1), strict=False))
 
     @property
     def total(self) -> int:
-        """All of them, fully connected layers with the terms of their sum, and nothing."""
-        ends = self.options**2 * self.terms
-        return 1 + self.joints + self.meetings + self.layers + self.sums + self.maps + ends
+        """All of them, and nothing."""
+        return 1 + sum(self.groups.values())
 
 
-def tally(layers: Layers, sizes: Sizes) -> Ints:
-    """Numbers of what networks have, `(slots, n)`, in `0..sizes.total - 1`; 0 is nothing. Constant ones have none."""
+def tally(layers: Layers, sizes: Sizes) -> tuple[Ints, NDArray[np.float64]]:
+    """Numbers of what networks have, `(slots, n)`, in `0..sizes.total - 1`, and how often; constant ones have none."""
     rows, end = len(layers.first), len(layers.kinds) + 1
     live, joined = _live(layers.reads, end, rows)
-    joints = 1
-    meetings = joints + sizes.joints
-    of_layers = meetings + sizes.meetings
-    sums = of_layers + sizes.layers
-    maps = sums + sizes.sums
-    ends = maps + sizes.maps
-    nothing = np.zeros(rows, dtype=np.int64)
+    nothing, levels, kinds = np.zeros(rows, dtype=np.int64), sizes.levels, len(KINDS) + 1
     kind, width, level = {0: nothing + len(KINDS)}, {0: nothing + sizes.steps, **layers.units}, {0: nothing}
-    readers = [np.zeros(rows, dtype=np.int64) for _ in range(end)]
+    readers, read_at = ([nothing.copy() for _ in range(end)] for _ in range(2))
     for terms in joined.values():
         for source, there in terms.items():
             readers[source] += there
-    found: list[Any] = []
+    found, times, starts = list[Any](), list[Any](), sizes.starts
+
+    def has(group: str, number: Any, there: Any, often: Any = None) -> None:
+        found.append((starts[group] + number) * there)
+        times.append(there if often is None else often)
+
     for node in range(1, end):
-        terms = joined[node]
-        at = nothing.copy()
+        terms, at, count = joined[node], nothing.copy(), nothing.copy()
         for source, there in terms.items():
             np.maximum(at, level[source] * there, out=at)
         own = layers.kinds[node]
-        halves = (own >= FIRST_POOL) & (at < sizes.levels - 1)
+        halves = (own >= FIRST_POOL) & (at < levels - 1)
         kind[node] = np.where((own >= FIRST_POOL) & ~halves, SKIP, own)
         level[node] = at + halves
-        count = nothing.copy()
         for source, there in terms.items():
-            number = ((width[source] * sizes.steps + width[node]) * sizes.levels + level[source]) * sizes.levels + at
-            found.append((joints + number) * there)
-            between = (width[source] != width[node]) | (level[source] != at)
-            number = (kind[source] * (len(KINDS) + 1) + kind[node]) * sizes.levels + at
-            found.append((meetings + number * 2 + between) * there)
+            projected, shrunk = width[source] != width[node], level[source] != at
+            has("projections", (width[source] * sizes.steps + width[node]) * levels + at, there & projected)
+            met = (kind[source] * kinds + kind[node]) * levels + at
+            has("meetings", met * 2 + (projected | shrunk), there)
+            read_at[source] |= there.astype(np.int64) << at
             count += there
-        number = (kind[node] * sizes.steps + width[node]) * sizes.levels + at
-        found.append((of_layers + number * _READERS + np.minimum(readers[node], _READERS - 1)) * live[node])
-        found.append((sums + (width[node] * sizes.levels + at) * sizes.terms + count) * live[node])
+        has("layers", (kind[node] * sizes.steps + width[node]) * levels + at, live[node])
+        has("readers", (kind[node] * levels + at) * _READERS + np.minimum(readers[node], _READERS - 1), live[node])
+        has("sums", width[node] * levels + at, live[node], np.maximum(count - 1, 0))
     count = nothing.copy()
+    for source in range(end):
+        for lower in range(1, levels):
+            there = (read_at[source] >> lower & 1).astype(np.bool_) & (level[source] < lower)
+            has("means", (width[source] * levels + level[source]) * levels + lower, there)
     for source, there in joined[end].items():
-        number = (width[source] * sizes.options + layers.first) * sizes.levels + level[source]
-        found.append((maps + number) * there)
+        has("maps", (width[source] * sizes.options + layers.first) * levels + level[source], there)
         count += there
-    second = layers.second * (layers.first != 0)
-    found.append((ends + (layers.first * sizes.options + second) * sizes.terms + count) * live[0])
-    return np.stack(found)
+    has("ends", layers.first * sizes.options + layers.second * (layers.first != 0), live[0])
+    has("totals", layers.first, live[0], np.maximum(count - 1, 0))
+    return np.stack(found), np.stack(times, dtype=np.float64)
 
 
 def _live(reads: Edges, end: int, rows: int) -> tuple[list[Any], dict[int, dict[int, Bools]]]:
