@@ -24,8 +24,6 @@ from predictors.encodings.tabulated import TABLE_LIMIT
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- matrix: python -m benchmarks.matrix --write -->\n", "<!-- end of matrix -->\n"
-#: Spaces whose networks are walked one by one, as `python -m benchmarks.spaces` found.
-WALKED = ("motifs", "nasbot")
 #: Small options with which is tried what takes long with the defaults; the blocks and genes are of the same kinds.
 SMALL = {
     "chain": "chain:layers=2,width=25,resolution=16",
@@ -110,7 +108,7 @@ def matrix() -> str:
         size = f"{space.size:,}" if space.size <= TABLE_LIMIT else f"10^{len(str(space.size)) - 1}"
         small = nas.spaces.load(SMALL.get(name, name))
         answers = (trains(small), mixes(small), blends(small), whole)
-        speed = "table" if space.size <= TABLE_LIMIT else "walked" if name in WALKED else "yes"
+        speed = "table" if space.size <= TABLE_LIMIT else "yes"
         words = ["yes" if answer else "-" for answer in (whole, *answers)]
         lines.append([f"`{name}`", size, words[0], sharing(small), *words[1:], speed])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

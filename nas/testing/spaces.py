@@ -47,6 +47,7 @@ def check_space(space: Space | str) -> None:
     _check_canonical(space, genomes)
     _check_text(space, genomes[:200])
     _check_neighbours(space, genomes[:5])
+    _check_tally(space, genomes)
     _check_restriction(space)
     _check_networks(space, genomes)
     if isinstance(space, SharesWeights):
@@ -144,6 +145,21 @@ def _check_neighbours(space: Space, genomes: Archs) -> None:
         inside = ((found >= 0) & (found < np.array(space.choices))).all(axis=1)
         require(bool((near & inside).all()), "neighbours", f"one of {genome.tolist()} is not one step away")
         require(len(np.unique(found, axis=0)) == len(found), "neighbours", f"one of {genome.tolist()} is there twice")
+
+
+def _check_tally(space: Any, genomes: Archs) -> None:
+    """What a space says of the parts of networks, if it does: numbers that it has, of each row by itself."""
+    if not getattr(space, "tallied", 0):
+        return
+    (numbers, times), (alone, often) = space.tally(genomes), space.tally(genomes[-1:])
+    fits = numbers.ndim == 2 and numbers.shape[1] == len(genomes)
+    require(fits, "tally", f"numbers must be (slots, {len(genomes)}), got {numbers.shape}")
+    inside = bool((numbers >= 0).all() and (numbers < space.tallied).all())
+    require(inside, "tally", f"parts are 0..{space.tallied - 1}, got {numbers.min()}..{numbers.max()}")
+    counts = times is None or (times.shape == numbers.shape and bool((times >= 0).all()))
+    require(counts, "tally", "how often parts are there must be told of each, and be 0 or more")
+    same = bool((alone == numbers[:, -1:]).all()) and (times is None or bool((often == times[:, -1:]).all()))
+    require(same, "tally", "a genome alone has other parts than among others")
 
 
 def _check_networks(space: Space, genomes: Archs) -> None:
