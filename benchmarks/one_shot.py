@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--weights", action="append", help="kinds that are ranked: uniform, entangled")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=500, help="that are ranked, or trained alone")
-    parser.add_argument("--strategy", action="append", help="only these")
+    parser.add_argument("--strategy", action="append", help="only these; of collapse with their settings")
     parser.add_argument("--trainer", action="append", help="of shared weights; only these of --part elastic")
     parser.add_argument(
         "--same", action="store_true", help="all strategies on the weights of --trainer, but hypernetworks"

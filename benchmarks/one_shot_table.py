@@ -292,7 +292,7 @@ def collapse(options: argparse.Namespace) -> dict[str, Any]:
         space = whole.restrict({gene: tuple(kept) for gene in range(6)})
         supernet, _ = _trained(options, space, pictures, label=label.replace(" ", "_"))
         for name, (strategy, settings) in COLLAPSING.items():
-            if options.strategy and strategy not in options.strategy:
+            if options.strategy and name not in options.strategy:
                 continue
             rows = []
             for seed in range(options.seeds):
