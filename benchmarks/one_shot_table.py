@@ -285,7 +285,7 @@ def collapse(options: argparse.Namespace) -> dict[str, Any]:
     table, whole, pictures = _setting(options)
     found: dict[str, Any] = _stated(options, pictures) | {"best_of_table": float(table.accuracy.max())}
     rates = {"rate": options.logit_rate, "weight_rate": options.weight_rate}
-    found |= {"descent": options.descent, **rates}
+    found |= {"descent": options.descent, "logit_rate": options.logit_rate, "weight_rate": options.weight_rate}
     for label, kept in {"skip or 3x3": (SKIP, 3), "no skip": (0, 2, 3, 4), "all": range(5)}.items():
         if not label.startswith(options.only):
             continue
