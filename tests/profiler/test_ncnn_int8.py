@@ -103,6 +103,20 @@ def recurrent(onnx_model: Make, op_type: str) -> Any:
     return proto
 
 
+def products(onnx_model: Make) -> Any:
+    """A convolution that a product reads, and products one after the other."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv", **PADDED),
+        helper.make_node("Flatten", ["a"], ["b"], name="flat"),
+        helper.make_node("Gemm", ["b", "k", "kb"], ["c"], name="first", transB=1),
+        helper.make_node("Relu", ["c"], ["d"], name="relu"),
+        helper.make_node("Gemm", ["d", "l", "lb"], ["e"], name="second", transB=1),
+        helper.make_node("Gemm", ["e", "m"], ["y"], name="third", transB=1),
+    ]
+    weights = {"w": (4, 3, 3, 3), "k": (24, 144), "kb": (24,), "l": (16, 24), "lb": (16,), "m": (5, 16)}
+    return onnx_model(nodes, {"x": (1, 3, 6, 6)}, {"y": (1, 5)}, weights)
+
+
 @pytest.fixture
 def compiled(tmp_path: Path) -> Callable[..., Path]:
     def compile_(proto: Any, options: RuntimeOptions = INT8, calibration: Any = None) -> Path:
@@ -139,6 +153,13 @@ def test_what_only_products_read_stays_in_eight_bits(onnx_model, compiled):
     written = {node.name: node.operator.outputs[0].dtype for node in graph.nodes}
     assert {name: dtype for name, dtype in written.items() if dtype == "int8"}.keys() == {"relu", "depthwise"}
     assert written["grouped"] == written["gemm"] == "float32"
+
+
+def test_products_one_after_the_other_read_floating_point(onnx_model, compiled):
+    """ncnn's `InnerProduct` has no scale for what it gives."""
+    graph = read_fused(Ncnn().fuse(compiled(products(onnx_model)), INT8), "ncnn")
+    assert {node.operator.outputs[0].dtype for node in graph.nodes} == {"float32"}
+    assert deviation(compiled, products(onnx_model)) < 5e-2
 
 
 @pytest.mark.parametrize("which", OTHERS)

@@ -1,9 +1,9 @@
 """int8 for ncnn: what `ncnn2table` and `ncnn2int8` do, which are in no package.
 
 A convolution or product with fixed weights has these in 8 bits, with a scale for each output channel (for each group of
-a depthwise one), and a scale for what it reads: 127 over the largest magnitude that calibration showed. Where all that
-read a value are such layers, it stays in 8 bits in between. The format is that of ncnn's `src/layer/*.cpp`
-(`load_param`, `load_model`), `src/modelbin.cpp` and `tools/quantize/ncnn2int8.cpp`.
+a depthwise one), and a scale for what it reads: 127 over the largest magnitude that calibration showed. What
+convolutions give to nothing but convolutions stays in 8 bits in between. The format is that of ncnn's
+`src/layer/*.cpp` (`load_param`, `load_model`), `src/modelbin.cpp` and `tools/quantize/ncnn2int8.cpp`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def quantise(param: str, weights: bytes, magnitudes: Mapping[str, float]) -> tup
 
 
 def _staying(known: Sequence[Layer], chosen: Iterable[str]) -> set[str]:
-    """Values that layers in 8 bits write, and nothing but such layers reads."""
-    chosen = set(chosen)
+    """Values that convolutions in 8 bits write, and nothing but such convolutions reads; products have no such form."""
+    chosen = {layer.name for layer in known if layer.kind.startswith("Convolution")} & set(chosen)
     readers: dict[str, list[Layer]] = {}
     for layer in known:
         for name in layer.reads:
