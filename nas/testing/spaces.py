@@ -14,6 +14,7 @@ from nas.spaces.protocol import SharesWeights, Space
 from nas.testing.rules import close, inputs_of, require, shapes
 from nas.testing.weights import check_shared_weights
 from predictors import genes
+from predictors.encodings.tallied import TallyingSpace
 
 #: Spaces up to this size are enumerated to count their networks.
 _ENUMERABLE = 100_000
@@ -147,9 +148,9 @@ def _check_neighbours(space: Space, genomes: Archs) -> None:
         require(len(np.unique(found, axis=0)) == len(found), "neighbours", f"one of {genome.tolist()} is there twice")
 
 
-def _check_tally(space: Any, genomes: Archs) -> None:
+def _check_tally(space: Space, genomes: Archs) -> None:
     """What a space says of the parts of networks, if it does: numbers that it has, of each row by itself."""
-    if not getattr(space, "tallied", 0):
+    if not isinstance(space, TallyingSpace):
         return
     (numbers, times), (alone, often) = space.tally(genomes), space.tally(genomes[-1:])
     fits = numbers.ndim == 2 and numbers.shape[1] == len(genomes)
@@ -158,7 +159,7 @@ def _check_tally(space: Any, genomes: Archs) -> None:
     require(inside, "tally", f"parts are 0..{space.tallied - 1}, got {numbers.min()}..{numbers.max()}")
     counts = times is None or (times.shape == numbers.shape and bool((times >= 0).all()))
     require(counts, "tally", "how often parts are there must be told of each, and be 0 or more")
-    same = bool((alone == numbers[:, -1:]).all()) and (times is None or bool((often == times[:, -1:]).all()))
+    same = np.array_equal(alone, numbers[:, -1:]) and (times is None or np.array_equal(often, times[:, -1:]))
     require(same, "tally", "a genome alone has other parts than among others")
 
 

@@ -16,7 +16,7 @@ from predictors.differentiable._features import Wiring
 from predictors.differentiable.network import NetworkCost
 from predictors.encodings import _files
 from predictors.encodings.protocol import MOST_MEDIAN, MOST_WORST, Archs, Fidelity, Progress, SearchedSpace, widened
-from predictors.encodings.tallied import Tallied
+from predictors.encodings.tallied import Tallied, TallyingSpace
 from predictors.encodings.walked import Walked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
@@ -102,7 +102,7 @@ class Distilled:
         if _serves(fidelity, walking):
             own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
             return Distilled(cost, _width(sure, own), coverage), fidelity
-        if getattr(space, "tallied", 0):
+        if isinstance(space, TallyingSpace):
             known = np.array([True] * rows + [GUESSED not in keys for keys in sure.missing])  # guesses teach nothing
             parts = Tallied.fit(space, archs[known], values[known], unit)
             found = parts.predict(study.archs[rows:]).value

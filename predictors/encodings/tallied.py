@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from device_profiles.errors import UsageError
 from predictors import intervals, searched
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Floats
+from predictors.encodings.protocol import Archs, Floats, SearchedSpace
 from predictors.genes import checked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
@@ -26,12 +26,13 @@ _CHUNK = 1024
 _DAMPING, _STEPS = 1e-3, 400
 
 
-class TallyingSpace(Protocol):
+@runtime_checkable
+class TallyingSpace(SearchedSpace, Protocol):
     """A space that says of many genomes at once what their networks are made of."""
 
     @property
     def tallied(self) -> int:
-        """How many parts there are to tell apart; 0 is none."""
+        """How many parts there are to tell apart, and 0, which is nothing."""
 
     def tally(self, archs: Archs) -> tuple[NDArray[np.int64], Floats | None]:
         """Numbers of the parts of `(n, d)` genomes, `(slots, n)`, and how often each is there; once if None."""
@@ -61,7 +62,7 @@ class Tallied:
     coverage: float = 1.0
 
     @staticmethod
-    def fit(space: Any, archs: Archs, values: Floats, unit: str) -> Tallied:
+    def fit(space: TallyingSpace, archs: Archs, values: Floats, unit: str) -> Tallied:
         """Learn what parts cost from genomes `(n, d)` whose networks have these values `(n,)`, above 0.
 
         Costs are those of least squares of relative errors, damped a little: a part that few networks have costs
@@ -73,9 +74,8 @@ class Tallied:
         rows = _matrix(space, archs, values)
         sizes = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).reshape(-1))
         scale = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0)
-        found = lsqr(rows @ _diagonal(scale), np.ones(len(archs)), damp=_DAMPING * len(archs) ** 0.5, iter_lim=_STEPS)[
-            0
-        ]
+        damping = _DAMPING * len(archs) ** 0.5
+        found, *_ = lsqr(rows @ _diagonal(scale), np.ones(len(archs)), damp=damping, iter_lim=_STEPS)
         return Tallied(tuple(space.choices), space.spec, np.asarray(found * scale, dtype=np.float64), unit)
 
     def predict(self, archs: Archs) -> Prediction:
@@ -90,14 +90,15 @@ class Tallied:
             numbers, times = space.tally(archs[start : start + _CHUNK])
             each = self.costs[numbers]
             value[start : start + _CHUNK] = (each if times is None else each * times).sum(axis=0)
+        value = np.maximum(value, 0.0)  # parts of what is far from all that was seen may add up to less
         low, high = intervals.around(value, self.half_width, np.zeros_like(value))
         return Prediction(value, low, high, self.unit, np.full(len(archs), self.coverage), ((),) * len(archs))
 
-    def _space(self) -> Any:
+    def _space(self) -> TallyingSpace:
         """The space, which is to tell as many parts apart as costs are known of."""
         space = searched.find(self.space)
-        told = getattr(space, "tallied", 0)
-        if told != len(self.costs):
+        if not isinstance(space, TallyingSpace) or space.tallied != len(self.costs):
+            told = space.tallied if isinstance(space, TallyingSpace) else 0
             raise UsageError(
                 f"{self.space} tells {told} parts apart, this predictor knows {len(self.costs)}",
                 hint="Fit it again: the space has changed.",
@@ -135,7 +136,7 @@ class Tallied:
         )
 
 
-def _matrix(space: Any, archs: Archs, values: Floats) -> Any:
+def _matrix(space: TallyingSpace, archs: Archs, values: Floats) -> Any:
     """How often networks have each part over their values, `(n, parts)`, sparse."""
     from scipy.sparse import csr_matrix, vstack
 
