@@ -159,7 +159,9 @@ def _check_tally(space: Space, genomes: Archs) -> None:
     require(inside, "tally", f"parts are 0..{space.tallied - 1}, got {numbers.min()}..{numbers.max()}")
     counts = times is None or (times.shape == numbers.shape and bool((times >= 0).all()))
     require(counts, "tally", "how often parts are there must be told of each, and be 0 or more")
-    same = np.array_equal(alone, numbers[:, -1:]) and (times is None or np.array_equal(often, times[:, -1:]))
+    same = np.array_equal(alone, numbers[:, -1:]) and (
+        times is None or often is None or np.array_equal(often, times[:, -1:])
+    )
     require(same, "tally", "a genome alone has other parts than among others")
 
 
