@@ -10,7 +10,7 @@ import numpy as np
 from nas import spaces
 from nas.arrays import Archs
 from nas.spaces.protocol import Space
-from nas.testing.rules import close, inputs_of, require, shapes
+from nas.testing.rules import close, inputs_of, require, rounding, shapes
 from nas.weights import kinds, supernets
 
 
@@ -37,13 +37,16 @@ def check_shared_weights(space: Space | str, *, mixed: bool = True, kind: str = 
         require(shapes(subnet) == shapes(space.to_module(arch)), "subnet", f"{arch.tolist()} is another network alone")
         with torch.no_grad():
             path, alone = supernet.forward_path(inputs, arch), subnet(inputs)
-        require(close(path, alone), "forward_path", f"{arch.tolist()} differs from its subnet")
+            lost = rounding(subnet, inputs, alone)
+        require(close(path, alone, lost), "forward_path", f"{arch.tolist()} differs from its subnet")
         if mixed:
             gates = [torch.nn.functional.one_hot(torch.tensor(g), n).float() for g, n in _genes(space, arch)]
             for gate in gates:
                 gate.requires_grad_()
             sample = supernet.forward_mixed(inputs, gates)
-            require(close(sample, path), "forward_mixed", f"one-hot gates of {arch.tolist()} differ from its path")
+            require(
+                close(sample, path, lost), "forward_mixed", f"one-hot gates of {arch.tolist()} differ from its path"
+            )
             sample.square().sum().backward()
             reached = sum(float(gate.grad.abs().sum()) for gate in gates if gate.grad is not None)
             require(reached > 0, "forward_mixed", f"no gradient reaches the gates of {arch.tolist()}")
