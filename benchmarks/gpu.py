@@ -1,6 +1,6 @@
 """A GPU's table in a quarter of an hour: do its numbers close, repeat and predict, and is it left as it was?
 
-    python -m benchmarks.gpu [--targets NAME ...] [--precisions NAME ...] [--batches 1 32] [--budget 40s] [-o FOLDER]
+    python -m benchmarks.gpu [--targets NAME ...] [--precisions NAME ...] [--batches 1 32] [--budget 20s] [-o FOLDER]
 
 For each target, precision and batch: 10 networks are measured, so that kernels in the graph can be held against whole
 networks; their energy three times in stores of its own; and with `--unseen` 40 networks are profiled, `lookup` fitted,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 #: Characters of a name that are shown and compared with known ones.
@@ -146,3 +148,15 @@ class ConditionMismatch(InvalidData):
         super().__init__(f"{message}: {', '.join(differences)}", hint=hint)
         self.expected = dict(expected)
         self.got = dict(got)
+
+
+def fault_of(error: BaseException, words: str) -> str:
+    """What is said of an error that nobody foresaw: a fault of the toolkit, with the place that raised it.
+
+    Args:
+        error: as it was caught.
+        words: of it.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({PurePath(last[0].filename).name}:{last[0].lineno})" if last else ""
+    return f"a fault of hwnas: {type(error).__name__}: {words}{where}"

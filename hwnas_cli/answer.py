@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, TextIO
 import typer
 
 from device_profiles import plugins
-from device_profiles.errors import DeviceError, HwnasError
+from device_profiles.errors import DeviceError, HwnasError, fault_of
 from device_profiles.passwords import without_password
 from device_profiles.system_errors import named
 from device_profiles.terminal import visible
@@ -202,10 +202,8 @@ def _fault(error: BaseException) -> InternalError:
     """A fault of the toolkit: what it is and where."""
     if os.environ.get(TRACEBACK):
         say("".join(traceback.format_exception(error)))
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({os.path.basename(last[0].filename)}:{last[0].lineno})" if last else ""  # noqa: PTH119
     return InternalError(
-        f"a fault of hwnas: {type(error).__name__}: {error}{where}",
+        fault_of(error, str(error)),
         hint=f"Please report it with what the same command prints under {TRACEBACK}=1.",
     )
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiles.conditions import Conditions
-from device_profiles.errors import HwnasError, UsageError
+from device_profiles.errors import HwnasError, UsageError, fault_of
 from device_profiles.profile import Target, as_target, to_plain
 from profiler import events, fleet, meters
 from profiler.budget import Budget
@@ -143,10 +142,8 @@ def _compile(
 
 def _fault(error: Exception) -> tuple[str, str]:
     """What went wrong and where, and what to do."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(last.filename).name}:{last.lineno}"
-    hint = "Please report it with the model, or measure it with another runtime."
-    return f"a fault of hwnas: {type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})", hint
+    words = " ".join(str(error).split())[:300]
+    return fault_of(error, words), "Please report it with the model, or measure it with another runtime."
 
 
 def _one_each(

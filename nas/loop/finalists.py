@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from nas.arrays import Flags
 from nas.certainty import of_study, paired
 from nas.evaluators.protocol import Context, Evaluator, OwnsNetworks
 from nas.pareto import indicators
-from nas.spaces.export import onnx_bytes
+from nas.spaces.export import in_double, onnx_bytes
 from nas.study import checked_bounds
 from nas.study.as_measured import foretold
 from nas.study.study import Study, costs_of
@@ -197,12 +196,12 @@ def export(context: Context, owner: OwnsNetworks, arch: Any) -> Path:
     network = owner.network(arch)
     content = onnx_bytes(context.space, arch, module=network)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    precise = copy.deepcopy(network).double()
+    precise = in_double(network)
     worst = rounding = 0.0
     for example in owner.examples:
         with torch.no_grad():
             expected = network(example[None]).numpy()
-            exact = precise(example[None].double() if example.is_floating_point() else example[None]).numpy()
+            exact = precise(example[None]).numpy()
         got = session.run(None, {session.get_inputs()[0].name: example[None].numpy()})[0]
         size = max(float(np.abs(expected).max()), 1e-6)
         worst = max(worst, float(np.abs(got - expected).max()) / size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from profiler import subjects
 from profiler.subjects import Subject
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def onnx_bytes(space: Space, arch: NDArray[np.int64], *, module: nn.Module | None = None, batch: int = 1) -> bytes:
@@ -47,3 +49,9 @@ def subject(space: Space, arch: NDArray[np.int64], *, batch: int = 1) -> Subject
     """
     text = space.format(arch)
     return subjects.from_bytes(onnx_bytes(space, arch, batch=batch), name=text, space=space.spec, arch=text)
+
+
+def in_double(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A copy of a module in double precision, which takes what the module takes: its outputs before rounding."""
+    exact = copy.deepcopy(module).double()
+    return lambda inputs: exact(inputs.double() if inputs.is_floating_point() else inputs)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiles.errors import UsageError
 from predictors.blocks.places import SampledSpace
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.prediction import Prediction
@@ -69,6 +70,14 @@ class Fidelity:
         return Fidelity(
             kind, compiled, len(deviation), float(np.median(deviation)), float(deviation.max(initial=0.0)), why
         )
+
+
+def no_gradient(space: str) -> UsageError:
+    """That encodings of a space, by its spec, which look at whole networks cannot be differentiated."""
+    return UsageError(
+        f"the cost of {space} has no gradient: what stands where in its networks depends on too many genes",
+        hint="Search it with a strategy that needs none, such as auto.",
+    )
 
 
 def widened(found: Prediction, error: float) -> Prediction:

@@ -13,7 +13,7 @@ from device_profiles.errors import UsageError
 from predictors import intervals, searched
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Floats, SearchedSpace
+from predictors.encodings.protocol import Archs, Floats, SearchedSpace, no_gradient
 from predictors.genes import checked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.prediction import Prediction
@@ -68,6 +68,7 @@ class Tallied:
         Costs are those of least squares of relative errors, damped a little: a part that few networks have costs
         about nothing, not anything.
         """
+        from scipy.sparse import diags
         from scipy.sparse.linalg import lsqr
 
         searched.remember(space.spec, space)
@@ -75,7 +76,7 @@ class Tallied:
         sizes = np.sqrt(np.asarray(rows.multiply(rows).mean(axis=0)).reshape(-1))
         scale = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0)
         damping = _DAMPING * len(archs) ** 0.5
-        found, *_ = lsqr(rows @ _diagonal(scale), np.ones(len(archs)), damp=damping, iter_lim=_STEPS)
+        found, *_ = lsqr(rows @ diags(scale), np.ones(len(archs)), damp=damping, iter_lim=_STEPS)
         return Tallied(tuple(space.choices), space.spec, np.asarray(found * scale, dtype=np.float64), unit)
 
     def predict(self, archs: Archs) -> Prediction:
@@ -111,10 +112,7 @@ class Tallied:
         Raises:
             UsageError: always.
         """
-        raise UsageError(
-            f"the cost of {self.space} has no gradient: what stands where in its networks depends on too many genes",
-            hint="Search it with a strategy that needs none, such as auto.",
-        )
+        raise no_gradient(self.space)
 
     def save(self, folder: Path) -> None:
         """Write `tallied.safetensors`."""
@@ -149,9 +147,3 @@ def _matrix(space: TallyingSpace, archs: Archs, values: Floats) -> Any:
         rows = np.broadcast_to(np.arange(here), numbers.shape)
         parts.append(csr_matrix((entries.ravel(), (rows.ravel(), numbers.ravel())), shape=(here, space.tallied)))
     return vstack(parts).tocsr()
-
-
-def _diagonal(values: Floats) -> Any:
-    from scipy.sparse import diags
-
-    return diags(values)

@@ -8,14 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from device_profiles.errors import UsageError
 from predictors import intervals, searched
 from predictors.blocks.bags import Reader
 from predictors.blocks.study import Study
 from predictors.blocks.walks import Walk, Walks
 from predictors.differentiable.protocol import DifferentiableCost
 from predictors.encodings import _files
-from predictors.encodings.protocol import Archs, Fidelity, Floats, SearchedSpace, widened
+from predictors.encodings.protocol import Archs, Fidelity, Floats, SearchedSpace, no_gradient, widened
 from predictors.genes import checked
 from predictors.graphs.protocol import GraphPredictor
 from predictors.network import NetworkModel
@@ -94,10 +93,7 @@ class Walked:
         Raises:
             UsageError: always.
         """
-        raise UsageError(
-            f"the cost of {self.space} has no gradient: what stands where in its networks depends on too many genes",
-            hint="Search it with a strategy that needs none, such as auto.",
-        )
+        raise no_gradient(self.space)
 
     def save(self, folder: Path) -> None:
         """Write `walked.safetensors`."""

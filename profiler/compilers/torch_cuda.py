@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles.errors import InvalidModel, UnsupportedOperator, UsageError
+from profiler.compilers import _exported
 from profiler.compilers.protocol import Calibration, KernelModel
 from profiler.operators import Node, Operator, OperatorGraph, Tensor
 from profiler.runtimes.protocol import RuntimeOptions
 
 #: Precisions that values have, by their element type.
-_LOWER = {"float16": "fp16", "bfloat16": "bf16"}
+_LOWER = {dtype: precision for precision, dtype in _exported.LOWER.items()}
 
 
 class TorchCudaCompiler:
@@ -22,8 +23,6 @@ class TorchCudaCompiler:
 
     def compile(self, model: Path, options: RuntimeOptions, calibration: Calibration | None = None) -> Path:
         """The nodes of the file as torch functions, exported, all in fp16 or bf16 if asked; modules are exported."""
-        from profiler.compilers import _exported
-
         if options.optimisation != "all":
             raise UsageError(
                 f"the runtime torch-cuda has no optimisation level {options.optimisation!r}; its modes are options",
@@ -40,7 +39,6 @@ class TorchCudaCompiler:
         self, operator: list[Any], copies: int, values: Mapping[int, Sequence[int | float]] | None = None
     ) -> KernelModel | None:
         """A program of `copies` equal operators side by side, each with weights of its own; the device captures it."""
-        from profiler.compilers import _exported
         from profiler.compilers._kernel_model import build
 
         domain, op_type, attributes, inputs, outputs = operator
@@ -73,7 +71,7 @@ def in_precision(graph: OperatorGraph, precision: str) -> OperatorGraph:
         graph: in fp32.
         precision: `fp32`, `tf32`, `fp16` or `bf16`.
     """
-    dtype = {"fp16": "float16", "bf16": "bfloat16"}.get(precision, "float32")
+    dtype = _exported.LOWER.get(precision, "float32")
 
     def tensor(one: Tensor) -> Tensor:
         return replace(one, dtype=dtype) if one.dtype == "float32" else one

@@ -106,11 +106,13 @@ def test_what_is_wrong_with_macro_values_is_found(write, whole):
     assert set(TEXTS) - {key.replace(",", "") for key in clean.keys} == {TEXTS[7], TEXTS[9], TEXTS[11]}
 
 
-def test_macro_tables_are_saved_and_searched(write, whole, tmp_path):
+def test_macro_tables_are_saved_and_searched(write, whole, tmp_path, monkeypatch):
     importing.read(write("m.json", json.dumps(whole))).save(tmp_path / "t")
     back = importing.load(tmp_path / "t")
     assert back.kind == back.space == "nbmacro" and back.choices == (3,) * 8
     assert back.columns[0].repeats.tolist() == [entry["test_acc"] for entry in whole.values()]
+    registry = nas.spaces.REGISTRY  # as it was, for other tests: this space has no networks
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     space = nas.spaces.from_choices(
         {f"layer{i}": (0, 1, 2) for i in range(8)}, lambda _: None, input_shape=(1, 3, 8, 8)
     )

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidModel
-from profiler.runtimes._ncnn import SCALES, Layer, layers
+from profiler.runtimes._ncnn import IN_INT8, SCALES, Layer, layers
 
-#: Parameters of layers that ncnn computes in 8 bits: outputs, bias, weights.
-_PRODUCTS = {"Convolution": (0, 5, 6), "ConvolutionDepthWise": (0, 5, 6), "InnerProduct": (0, 1, 2)}
 #: How scales of weights are given, for each group or output channel; and what is added where the output stays whole.
 _BY_GROUP, _BY_CHANNEL, _STAYS = 1, 2, 100
 #: What comes before weights of a file: nothing special, and 8 bits.
@@ -48,7 +46,7 @@ def quantise(param: str, weights: bytes, magnitudes: Mapping[str, float]) -> tup
         InvalidModel: the weights are not those of the layers.
     """
     known = layers(param)
-    chosen = {layer.name for layer in known if layer.kind in _PRODUCTS and _sizes(layer)}
+    chosen = {layer.name for layer in known if layer.kind in IN_INT8 and _sizes(layer)}
     stays = _staying(known, chosen)
     lines, content = [], bytearray()
     for layer, parts in _weights(known, weights):
@@ -123,10 +121,10 @@ def _sizes(layer: Layer) -> list[tuple[int, bool]]:
     """How many numbers a layer has in a file, in order, and whether each are tagged."""
     number = layer.number
     if "onvolution" in layer.kind or layer.kind == "InnerProduct":
-        outputs, bias, weights = _PRODUCTS.get(layer.kind, (0, 5, 6))
-        computed = number(28 if layer.kind.startswith("Decon") else 19) if layer.kind != "InnerProduct" else 0
-        given = [(number(weights), True), *([(number(outputs), False)] if number(bias) else [])]
-        return [] if computed else given
+        product = layer.kind == "InnerProduct"
+        bias, weights = (1, 2) if product else (5, 6)
+        computed = not product and number(28 if layer.kind.startswith("Decon") else 19)
+        return [] if computed else [(number(weights), True), *([(number(0), False)] if number(bias) else [])]
     if layer.kind in _GATES:
         return _recurrent(layer)
     if layer.kind == "MemoryData":
@@ -172,8 +170,7 @@ def _vectors(layer: Layer) -> list[int]:
 
 def _in_eight_bits(layer: Layer, parts: Sequence[_Part], reads: float) -> bytes:
     """Weights, bias and scales of a layer, as ncnn loads them."""
-    outputs = layer.number(_PRODUCTS[layer.kind][0])
-    rows = layer.number(7, 1) if layer.kind == "ConvolutionDepthWise" else outputs
+    rows = layer.number(7, 1) if layer.kind == "ConvolutionDepthWise" else layer.number(0)
     values = parts[0].array.reshape(rows, -1)
     largest = np.abs(values).max(axis=1)
     scales = np.where(largest > 0, _LEVELS / np.where(largest > 0, largest, 1), 0).astype(np.float32)

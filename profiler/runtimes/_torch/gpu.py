@@ -9,8 +9,8 @@ from device_profiles.errors import DeviceError
 
 #: Where tensors lie.
 DEVICE = "cuda"
-#: Reasons of NVML for lower clocks, by their bit (`nvml.h`, nvmlClocksEventReason*): those that are a disturbance. That
-#: it is idle, or that somebody set its clocks, is none.
+#: Reasons of NVML for lower clocks, by their bit (`nvml.h`, nvmlClocksEventReason*), that are told: that it is idle, or
+#: that somebody set its clocks, slows nothing down.
 SLOWED_BY = {
     0x04: "power cap", 0x08: "hardware slowdown", 0x20: "heat (software)", 0x40: "heat (hardware)", 0x80: "power brake",
 }  # fmt: skip
