@@ -26,10 +26,14 @@ import device_profiles
 import nas
 from benchmarks.machine import machine
 from device_profiles.cache import cache_folder
-from profiler import catalogue, runtimes
+from profiler import catalogue, compiling, runtimes
 
 SPACES = ("nasbench201", "mobilenetv3")
-STAGES = {"stitch": "stitch_for_compiling", "read": "read_graph", "wires": "to_wires"}
+STAGES = {
+    "stitch": (compiling, "stitch_for_compiling"),
+    "read": (compiling, "read_fused"),
+    "wires": (catalogue, "to_wires"),
+}
 
 
 def timed(work: Callable[..., Any], spent: dict[str, float], stage: str) -> Callable[..., Any]:
@@ -49,11 +53,11 @@ def export(assemblies: Any, target: Any) -> None:
     """Put the exports of all blocks on disk, in a process of its own: nothing of it is remembered here."""
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "blocks").symlink_to(cache_folder() / "blocks")
-        compiling = multiprocessing.get_context("fork").Process(
+        apart = multiprocessing.get_context("fork").Process(
             target=catalogue.compile_all, args=(assemblies, target), kwargs={"cache": Path(place), "workers": 1}
         )
-        compiling.start()
-        compiling.join()
+        apart.start()
+        apart.join()
 
 
 def measured(spec: str, target: Any, count: int) -> dict[str, Any]:
@@ -62,9 +66,9 @@ def measured(spec: str, target: Any, count: int) -> dict[str, Any]:
     drawn = space.sample(count, np.random.default_rng(0))
     assemblies = [space.assembly(arch) for arch in drawn]
     runtime = type(runtimes.load(target.runtime.name))
-    homes = {**{stage: (catalogue, name) for stage, name in STAGES.items()}, "fuse": (runtime, "fuse")}
+    homes = {**STAGES, "fuse": (runtime, "fuse")}
     before = {stage: getattr(*home) for stage, home in homes.items()}
-    spent = dict.fromkeys(("stitch", "fuse", "read", "wires"), 0.0)
+    spent = dict.fromkeys(homes, 0.0)
     with tempfile.TemporaryDirectory() as place:
         blocks = cache_folder() / "blocks"
         blocks.mkdir(parents=True, exist_ok=True)
