@@ -96,20 +96,23 @@ class Distilled:
             give_up=HOPELESS * max(MOST_MEDIAN, MOST_TIMES * walking.median),
             wiring=wiring_of(space),
         )
-        found = cost.predict(study.archs[rows:]).value
-        fidelity = Fidelity.of(Distilled.kind, rows, found, alone[rows:], why)
+
+        def held(kind: str, learned: NetworkCost | Tallied) -> tuple[Fidelity, float | None]:
+            """How far what was learned is off on networks that it has not seen, and how wide its intervals are."""
+            told = learned.predict(study.archs[rows:]).value
+            own = intervals.relative_half_width(np.abs(told / alone[rows:] - 1.0))
+            return Fidelity.of(kind, rows, told, alone[rows:], why), _width(sure, own)
+
         coverage = float(sure.coverage.mean())
+        fidelity, width = held(Distilled.kind, cost)
         if _serves(fidelity, walking):
-            own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
-            return Distilled(cost, _width(sure, own), coverage), fidelity
+            return Distilled(cost, width, coverage), fidelity
         if isinstance(space, TallyingSpace):
             known = np.array([True] * rows + [GUESSED not in keys for keys in sure.missing])  # guesses teach nothing
             parts = Tallied.fit(space, archs[known], values[known], unit)
-            found = parts.predict(study.archs[rows:]).value
-            fidelity = Fidelity.of(Tallied.kind, rows, found, alone[rows:], why)
+            fidelity, width = held(Tallied.kind, parts)
             if _serves(fidelity, walking):
-                own = intervals.relative_half_width(np.abs(found / alone[rows:] - 1.0))
-                return replace(parts, half_width=_width(sure, own), coverage=coverage), fidelity
+                return replace(parts, half_width=width, coverage=coverage), fidelity
         return walked, walking
 
     def predict(self, archs: Archs) -> Prediction:

@@ -238,6 +238,9 @@ def _session(model: Path, options: RuntimeOptions, *, fused: Path | None = None,
     provider = str(options.options.get("provider", "CPU"))
     if fused is not None:
         settings.optimized_model_filepath = str(fused)
+        # It is only saved, not run: nothing is packed for kernels, no memory is laid out.
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        settings.enable_cpu_mem_arena = settings.enable_mem_pattern = False
     if profile_prefix:
         settings.enable_profiling = True
         settings.profile_file_prefix = profile_prefix
