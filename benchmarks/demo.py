@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-SPACE = "chain:layers=2,resolution=96,width=35,classes=10,image_channels=1"
+SPACE = "chain:layers=2,resolution=64,width=35,classes=10,image_channels=1"
 TARGET = "local-onnxruntime"
 
 
@@ -23,7 +23,8 @@ def steps(folder: Path) -> list[list[str]]:
     fit = ["fit", TARGET, "--space", SPACE, "--predictor", "lookup", "--store", store, "-o", latency]
     search = ["search", "--space", SPACE, "--objective", "accuracy", "--objective", f"latency:{latency}"]
     search += ["--data", "digits", "--strategy", "auto", "--strategy", "gdas", "--evaluations", "100"]
-    search += ["--set", "train_steps=500", "--target", TARGET, "--finalists", "5", "--store", store, "-o", run]
+    search += ["--set", "trainer=sandwich", "--set", "train_steps=240"]
+    search += ["--target", TARGET, "--finalists", "5", "--store", store, "-o", run]
     return [
         ["profile", TARGET, "--space", SPACE, "--samples", "40", "--budget", "45s", "--store", store],
         # Fitted again, the predictor would have learned from the finalists, and be another than the search began with.

@@ -85,7 +85,9 @@ def call():
 """
 _EXECUTORCH = """
 import torch
+from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
+portable_lib._unsafe_reset_threadpool(1)
 method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
 image = [torch.from_numpy(x)]
 call = lambda: method.execute(image)
