@@ -64,8 +64,7 @@ def answer_of(
         "failed": failed,
         "needs_attention": bool(failed or degraded),
     }
-    if outcome.devices:
-        data["devices"] = [_plain(device) for device in outcome.devices]
+    data |= _circumstances(outcome)
     if alone is not None:
         data |= _kernels_plain(alone)
     rows = [
@@ -97,13 +96,18 @@ def answer_of(
         lines += _of_kernels(alone)
     lines += _first([f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed])
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
-    lines += _of_devices(outcome.devices)
-    lines += _remarks(measurements, limits)
+    lines += [*_of_devices(outcome.devices), *_of_others(outcome.others_cpus), *_remarks(measurements, limits)]
     error = None
     if failed and not measurements:
         first = failed[0]
         error = InvalidData(f"nothing could be measured: {first['reason']}", hint=str(first["hint"]))
     return Answer(data, "\n".join(lines), 4 if error else 0, error)
+
+
+def _circumstances(outcome: Outcome) -> dict[str, Any]:
+    """Devices of a fleet, and what others computed meanwhile, where that is known."""
+    found: dict[str, Any] = {"devices": [_plain(device) for device in outcome.devices]} if outcome.devices else {}
+    return found if outcome.others_cpus is None else found | {"others_cpus": outcome.others_cpus}
 
 
 def _plain(device: Device) -> dict[str, Any]:
@@ -125,6 +129,18 @@ def _of_devices(devices: Sequence[Device]) -> list[str]:
     if len(known) > 1:
         lines.append(f"{len(known)} devices, {max(known) / min(known) - 1:.1%} apart")
     return [*lines, *(f"{one.address} takes no part: {one.aside}" for one in devices if one.aside is not None)]
+
+
+def _of_others(cpus: float | None) -> list[str]:
+    """What to know of other programs of the machine, where they used much of it."""
+    from profiler.neighbours import WORTH_SAYING
+
+    if cpus is None or cpus < WORTH_SAYING:
+        return []
+    return [
+        f"other programs used {cpus:.1f} CPUs meanwhile and share caches and memory with what was measured: latencies "
+        "may be some percent high, and differ from run to run by more than their intervals; run again on a calm machine"
+    ]
 
 
 def _kernels_plain(alone: Alone) -> dict[str, Any]:

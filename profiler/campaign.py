@@ -16,10 +16,11 @@ from pathlib import Path
 from device_profiles.conditions import Conditions
 from device_profiles.errors import HwnasError, UsageError, fault_of
 from device_profiles.profile import Target, as_target, to_plain
-from profiler import events, fleet, meters
+from profiler import events, fleet, meters, runtimes, transports
 from profiler.budget import Budget
 from profiler.fleet import Device
 from profiler.measurement import Failure, Measurement
+from profiler.neighbours import Since
 from profiler.operators import OperatorGraph
 from profiler.records import ModelRow
 from profiler.store import Store
@@ -39,11 +40,14 @@ class Outcome:
         measurements: one for each subject, in their order, that did not fail.
         failures: and for each that did.
         devices: of a fleet, side by side; of one device none.
+        others_cpus: CPUs that other programs used on average while this machine measured itself; None on other devices,
+            on simulated ones, and where nothing was measured.
     """
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
     devices: tuple[Device, ...] = ()
+    others_cpus: float | None = None
 
 
 def measure(
@@ -102,12 +106,19 @@ def measure(
         store.forget_failures(conditions, accepted, only_transient=not retry)
         limits = budget or Budget()
         workers = Workers(target, members, left, store, conditions, limits, seed, listener)
+        before = Since.now()
         workers.run({name: unique[name] for name in accepted}, compiled)
+        others = before.others_cpus() if _measures_itself(target) else None
     enough = limits.min_processes
     found = measurements(store, conditions, list(accepted), min_processes=enough)
     failed = failures(store, conditions, list(accepted), min_processes=enough)
     devices = fleet.told(store, conditions, target, left) if target.access.fleet else ()
-    return Outcome(*_one_each(subjects, found, (*refused, *failed)), devices)
+    return Outcome(*_one_each(subjects, found, (*refused, *failed)), devices, others)
+
+
+def _measures_itself(target: Target) -> bool:
+    """Whether it is this machine that is measured."""
+    return transports.elsewhere(target) is None and not runtimes.REGISTRY.get(target.runtime.name).traits.simulated
 
 
 def _compile(

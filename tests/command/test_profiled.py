@@ -76,3 +76,22 @@ def test_no_kind_of_line_fills_the_screen(measured, kind):
     lines = found.text.splitlines()
     assert sum(mark in line for line in lines) == profiled.MOST_ROWS
     assert "... and 50 more; --json has all" in lines
+
+
+@pytest.mark.parametrize(("cpus", "said"), [(None, False), (0.1, False), (0.9, True)])
+def test_other_programs_are_said_where_they_used_much(measured, cpus, said):
+    outcome = profiler.Outcome((measured,), (), others_cpus=cpus)
+    found = profiled.answer_of("fake", "a.db", outcome, [], None, profiler.Budget())
+    assert any(line.startswith("other programs used 0.9 CPUs") for line in found.text.splitlines()) == said
+    assert found.data.get("others_cpus") == cpus and ("others_cpus" in found.data) == (cpus is not None)
+
+
+def test_a_simulated_device_has_no_neighbours(measured):
+    space = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
+    networks = [subject(space, space.sample(1, np.random.default_rng(1))[0])]
+    with profiler.Store("sqlite://") as store:
+        fake = profiler.measure(networks, target=device_profiles.load("fake"), store=store)
+    with profiler.Store("sqlite://") as store:
+        budget = profiler.Budget(device_s=1.0)
+        here = profiler.measure(networks, target=device_profiles.load("local-onnxruntime"), store=store, budget=budget)
+    assert fake.others_cpus is None and here.others_cpus is not None and here.others_cpus >= 0.0
