@@ -41,7 +41,7 @@ class Outcome:
         failures: and for each that did.
         devices: of a fleet, side by side; of one device none.
         others_cpus: CPUs that other programs used on average while this machine measured itself; None on other devices,
-            on simulated ones, and where nothing was measured.
+            on simulated ones, and where it took less than a second.
     """
 
     measurements: tuple[Measurement, ...]

@@ -14,6 +14,8 @@ import psutil
 
 #: CPUs that others may use before it is worth saying.
 WORTH_SAYING = 0.2
+#: Clocks of the system count in hundredths of a second: less time than this tells nothing.
+LEAST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Since:
         """This moment."""
         return Since(time.monotonic(), _busy_s(), _own_s())
 
-    def others_cpus(self) -> float:
-        """CPUs that other programs have used on average since then, 0 and more."""
+    def others_cpus(self) -> float | None:
+        """CPUs that other programs have used on average since then, 0 and more; None for less than a second."""
         now = Since.now()
-        others = (now.busy_s - self.busy_s) - (now.own_s - self.own_s)
-        return max(others, 0.0) / max(now.at_s - self.at_s, 1e-9)
+        elapsed_s = now.at_s - self.at_s
+        others_s = (now.busy_s - self.busy_s) - (now.own_s - self.own_s)
+        return None if elapsed_s < LEAST_S else max(others_s, 0.0) / elapsed_s
 
 
 def _busy_s() -> float:
