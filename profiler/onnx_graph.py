@@ -258,23 +258,27 @@ def _node(
             raise InvalidModel(
                 f"{name}: node {proto_node.name!r} reads {tensor!r}, which nothing writes", hint="Export it again."
             )
-    if any(attribute.type in _GRAPHS for attribute in proto_node.attribute):
+    encoded, holds_graphs = [], False
+    for attribute in proto_node.attribute:
+        encoded.append(attribute.SerializeToString())
+        holds_graphs = holds_graphs or attribute.type in _GRAPHS
+    if holds_graphs:
         outside, weights = _of_inner_graphs(proto_node)
         further = [value for value in outside if value in tensors and value not in inputs]
         inputs += (*further, *(f"{proto_node.output[0]}/{weight}" for weight, _ in weights))
         operands += (*(tensors[value] for value in further), *(tensor for _, tensor in weights))
     outputs = tuple([output for output in proto_node.output if output])
-    attributes = tuple([attribute.SerializeToString() for attribute in proto_node.attribute])
-    short = sum(map(len, attributes)) <= _LONGEST_REMEMBERED
+    short = sum(map(len, encoded)) <= _LONGEST_REMEMBERED
+    guessed = _has_unknown(operands)
     operator = (_operator if short else _operator.__wrapped__)(
         proto_node.domain,
         proto_node.op_type,
-        attributes,
+        tuple(encoded),
         operands,
         tuple([tensors.get(output) for output in outputs]),
-        rules and UNKNOWN not in operands,
+        rules and not guessed,
     )
-    if by_onnx is not None and UNKNOWN in operator.outputs and UNKNOWN not in operands:
+    if by_onnx is not None and not guessed and _has_unknown(operator.outputs):
         operator = replace(operator, outputs=by_onnx.outputs(proto_node, operands) or operator.outputs)
     for output, tensor in zip(outputs, operator.outputs, strict=True):
         if output not in tensors:
@@ -282,6 +286,11 @@ def _node(
             if tensor is UNKNOWN:
                 missing.append(output)
     return Node(operator, inputs, outputs, proto_node.name)
+
+
+def _has_unknown(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether one is `UNKNOWN`; `in` would compare all fields of each."""
+    return any(tensor is not None and tensor.dtype == UNKNOWN.dtype and tensor == UNKNOWN for tensor in tensors)
 
 
 @lru_cache(maxsize=_MOST_REMEMBERED)
