@@ -31,6 +31,7 @@ from profiler.assembly import INPUT, Assembly, Block, Merged
 from profiler.block_traces import trace
 from profiler.derived_blocks import derive, without_weights
 from profiler.exporting import quicker
+from profiler.folding import folded
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
 from profiler.pieces import (
@@ -289,16 +290,27 @@ def stitch(
     return model
 
 
-def stitch_for_compiling(assembly: Assembly, cache: BlockCache) -> bytes:
+def stitch_for_compiling(assembly: Assembly, cache: BlockCache, *, fold: bool = False) -> bytes:
     """The file of `stitch(..., shared=True)`, for seeing what a runtime makes of it; in a tenth of the time.
 
     Its random weights are others: each is drawn from a seed of its own, so that the cache can keep it.
+
+    Args:
+        assembly: the network.
+        cache: exports of blocks.
+        fold: batch norms are put into convolutions (`profiler.folding`), but those of the first block that has such:
+            a runtime that changes a network writes all attributes out, which it should do here, too.
     """
-    return b"".join(_pieces(assembly, cache, lambda _, *weight: cache.weight(*weight), shared=True))
+    return b"".join(_pieces(assembly, cache, lambda _, *weight: cache.weight(*weight), shared=True, fold=fold))
 
 
 def _pieces(
-    assembly: Assembly, cache: BlockCache, weight: Callable[[str, str, str, Shape], bytes], *, shared: bool
+    assembly: Assembly,
+    cache: BlockCache,
+    weight: Callable[[str, str, str, Shape], bytes],
+    *,
+    shared: bool,
+    fold: bool = False,
 ) -> Iterator[bytes]:
     """The pieces of a network's file; a weight is asked for by block, owner, name and shape."""
     if not assembly.blocks:
@@ -306,6 +318,7 @@ def _pieces(
     values: dict[str, tuple[str, Shape]] = {INPUT: ("input", assembly.input_shape)}
     merged = Merged()
     written: set[str] = set()
+    changed = False
     readers: dict[str, list[tuple[int, set[str]]]] = {}
     last = assembly.blocks[-1].name
     for block in assembly.blocks:
@@ -314,6 +327,8 @@ def _pieces(
         graph = cache.get(
             block, shapes, [assembly.input_dtype if name == INPUT else "float32" for name in block.inputs]
         )
+        if fold and (joined := folded(graph)) is not graph:
+            graph, changed = (joined if changed else graph), True
         owner = block.name
         if shared:
             equal = block.key.replace(" ", "_") + _shown(shapes, ("float32",) * len(shapes))

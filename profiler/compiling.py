@@ -135,14 +135,20 @@ def _graphs(assemblies: Sequence[Assembly], target: Target, blocks: BlockCache) 
     name, options = target.runtime.name, runtime_options(target)
     compiler, device = compilers.load(name), transports.elsewhere(target)
     fuse = runtimes.load(name).fuse if device is None else partial(_fused_there, name, device)
+    fold = folds(name, options)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a file in memory, in a folder of its own
     with tempfile.TemporaryDirectory(dir=memory) as place:
         path = Path(place) / "network.onnx"
         for assembly in assemblies:
-            model = stitch_for_compiling(assembly, blocks)
-            path.write_bytes(model)
+            path.write_bytes(stitch_for_compiling(assembly, blocks, fold=fold))
             fused = fuse(compiler.compile(path, options), options)
-            yield assembly, read_fused(model if fused is None else fused, name)
+            yield assembly, read_fused(stitch_for_compiling(assembly, blocks) if fused is None else fused, name)
+
+
+def folds(runtime: str, options: RuntimeOptions) -> bool:
+    """Whether batch norms may be put into convolutions beforehand, since the runtime does it anyway."""
+    folds = runtimes.REGISTRY.get(runtime).traits.folds
+    return folds and options.precision == "fp32" and options.optimisation != "none"
 
 
 def _fused_there(runtime: str, device: RemoteTransport, model: Path, options: RuntimeOptions) -> bytes | None:

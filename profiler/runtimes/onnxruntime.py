@@ -197,6 +197,7 @@ class OnnxRuntime(OnHost):
         times="its profiler",
         replay=True,
         allocator=True,
+        folds=True,
     )
 
     def __init__(self) -> None:

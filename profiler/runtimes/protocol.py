@@ -96,6 +96,7 @@ class Traits:
         simulated: nothing runs: it has no outputs, and takes files that are no models.
         patience_s: how long it may take to compile one model.
         device: `cpu` or `gpu`, what models run on.
+        folds: whether it puts each batch norm into the convolution before it, in fp32, unless optimisation is `none`.
     """
 
     packages: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ class Traits:
     simulated: bool = False
     patience_s: float = 120.0
     device: str = "cpu"
+    folds: bool = False
 
 
 class Session(Protocol):
