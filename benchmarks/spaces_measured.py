@@ -80,6 +80,16 @@ def one(spec: str, names: tuple[str, ...], folder: Path, target: str = TARGET) -
     return found
 
 
+def pooled(found: list[dict[str, Any]]) -> float | None:
+    """Share of the networks of all spaces inside of their intervals; None where some have none.
+
+    Networks of one campaign share its state of the machine, so those of a single space say little of intervals.
+    """
+    if any(one["inside"] is None for one in found):
+        return None
+    return sum(one["inside"] * one["networks"] for one in found) / sum(one["networks"] for one in found)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,7 +101,10 @@ def main() -> None:
     for spec in options.spaces:
         rows.append(one(spec, tuple(options.predictors), options.output))
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    print(json.dumps({"benchmark": "spaces_measured", "spaces": rows, "machine": machine()}, indent=1))
+    inside = {name: pooled([row[name] for row in rows]) for name in options.predictors}
+    print(
+        json.dumps({"benchmark": "spaces_measured", "spaces": rows, "inside": inside, "machine": machine()}, indent=1)
+    )
 
 
 if __name__ == "__main__":
