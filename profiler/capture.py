@@ -41,6 +41,7 @@ from profiler.pieces import (
     constant_piece,
     frame_piece,
     handed_on,
+    head_piece,
     nodes_piece,
     read_block,
     weight_piece,
@@ -315,10 +316,10 @@ def _pieces(
     """The pieces of a network's file; a weight is asked for by block, owner, name and shape."""
     if not assembly.blocks:
         raise InvalidModel("an assembly needs at least one block")
+    yield head_piece()
     values: dict[str, tuple[str, Shape]] = {INPUT: ("input", assembly.input_shape)}
-    merged = Merged()
+    merged, changed = Merged(), False
     written: set[str] = set()
-    changed = False
     readers: dict[str, list[tuple[int, set[str]]]] = {}
     last = assembly.blocks[-1].name
     for block in assembly.blocks:

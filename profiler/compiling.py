@@ -13,12 +13,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from device_profiles.cache import cache_folder
+from device_profiles.errors import DeviceError
 from device_profiles.profile import Target
 from profiler import compilers, runtimes, transports, trial
 from profiler.assembly import INPUT, Assembly, Block
@@ -173,21 +175,29 @@ def _run(number: int) -> Any:
 
 
 def forked(work: Callable[[int], Made], count: int, workers: int | None = None) -> Iterator[Made]:
-    """Results of numbers from 0 on, in order, in forked processes where there are several.
+    """Results of numbers from 0 on, in order, in forked processes.
 
     Args:
         work: of a number; what it holds need not be picklable, what it returns must be.
         count: of numbers.
-        workers: processes; one for each CPU if None.
+        workers: processes; one for each CPU if None; with 1 it works in this process.
+
+    Raises:
+        DeviceError: a process ended: compilers crash over some networks.
     """
-    workers = max(1, min(workers or os.cpu_count() or 1, count))
-    if workers == 1 or not hasattr(os, "fork"):
+    if workers == 1 or count == 0 or not hasattr(os, "fork"):
         yield from map(work, range(count))
         return
+    workers = max(1, min(workers or os.cpu_count() or 1, count))
     _INHERITED.work = work
     try:
         gc.collect()  # a session of a runtime that a forked process collects waits there for threads that it has not
         with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=gc.freeze) as pool:
             yield from pool.map(_run, range(count))
+    except BrokenProcessPool as error:
+        raise DeviceError(
+            "a process that exported or compiled networks ended: their compiler crashed, or memory ran out",
+            hint="hwnas profile --space SPACE goes on without such networks, and names them; or use another runtime.",
+        ) from error
     finally:
         _INHERITED.work = None

@@ -40,8 +40,11 @@ _OF_INTEGERS = frozenset(
         "NhwcMaxPool",
         "QLinearAveragePool",
         "QLinearConcat",
+        "QLinearWhere",
     }
 )
+#: Products of 8-bit integers that write floats, whose operands are their first two inputs.
+_TO_FLOAT = frozenset({"MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 
 
 #: Inputs from which on QGemm writes integers: the last two are scale and zero point of what it writes.
@@ -86,7 +89,7 @@ def _by_rule(op_type: str, attributes: dict[str, object], inputs: Sequence[Shape
     if op_type in ("FusedGemm", "Gemm") and len(inputs) > 1 and inputs[1] is not None:
         rows = first[1] if attributes.get("transA", 0) else first[0]
         return (rows, inputs[1][0] if attributes.get("transB", 0) else inputs[1][1])
-    if op_type in ("MatMul", "FusedMatMul") and len(inputs) > 1 and inputs[1] is not None:
+    if op_type in {"MatMul", "FusedMatMul", *_TO_FLOAT} and len(inputs) > 1 and inputs[1] is not None:
         return _matmul(first, inputs[1], attributes)
     if op_type == "Upsample":
         scales = attributes.get("scales")
@@ -110,6 +113,10 @@ def output_dtype(op_type: str, dtypes: Sequence[str | None]) -> str:
         return dtypes[1] or "float32"
     if op_type == "QLinearConcat":
         return (dtypes[2] if len(dtypes) > 2 else None) or "uint8"
+    if op_type == "QLinearWhere":  # a condition comes first
+        return (dtypes[1] if len(dtypes) > 1 else None) or "uint8"
+    if op_type in _TO_FLOAT:
+        return "float32"
     if op_type == "QGemm" and len([dtype for dtype in dtypes if dtype]) < _QGEMM_REQUANTISED:
         return "float32"
     return next((dtype for dtype in dtypes if dtype is not None), "float32")
@@ -171,6 +178,8 @@ def _of_integers(
         if attributes.get("channels_last", 0):
             return (first[0], *(1 for _ in first[1:-1]), first[-1])
         return (*first[:2], *(1 for _ in first[2:]))
+    if op_type == "QLinearWhere":  # a condition, two operands with scale and zero point, and those of what is written
+        return broadcast([shape for shape in (first, inputs[1], inputs[4]) if shape is not None])
     if op_type == "QLinearConcat":  # scale and zero point of what is written, then three for each operand
         return _concatenated(inputs[2::3], attributes)
     if op_type in ("NhwcMaxPool", "QLinearAveragePool"):

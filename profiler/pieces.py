@@ -114,8 +114,17 @@ def nodes_piece(graph: BlockGraph, block: str, owner: str, sources: tuple[str, .
     return model.SerializeToString(), names.get(graph.output, f"{block}/{graph.output}")
 
 
+def head_piece() -> bytes:
+    """Versions. They come first: OpenVINO tells by the beginning of a file what it is."""
+    from onnx import ModelProto, helper
+
+    head = ModelProto(ir_version=IR_VERSION, opset_import=[helper.make_opsetid("", OPSET)])
+    content: bytes = head.SerializeToString()
+    return content
+
+
 def frame_piece(shape: Shape, dtype: str, output_shape: Shape) -> bytes:
-    """What is around the nodes: versions, the input `input`, and the output `output`.
+    """What is around the nodes: the input `input`, and the output `output`.
 
     Args:
         shape: of the input.
@@ -124,8 +133,7 @@ def frame_piece(shape: Shape, dtype: str, output_shape: Shape) -> bytes:
     """
     from onnx import ModelProto, TensorProto, helper
 
-    model = ModelProto(ir_version=IR_VERSION)
-    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model = ModelProto()
     model.graph.name = "network"
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     model.graph.input.append(helper.make_tensor_value_info("input", element, shape))

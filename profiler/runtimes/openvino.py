@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator
+from profiler.runtimes import _openvino
 from profiler.runtimes._host import OnHost, drawn, undisturbed
 from profiler.runtimes.protocol import (
     KernelTime,
@@ -27,25 +28,7 @@ from profiler.runtimes.protocol import (
 WARM_RUNS = 3
 #: Counters are rounded down to whole microseconds, half of one on the average.
 HALF_TICK_US = 0.5
-#: Layers of a runtime model that are no work.
-_NO_WORK = frozenset({"Const", "Input", "Output"})
-_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "i8": "int8", "u8": "int8", "f64": "fp64"}
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-_DTYPES = {
-    "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
-    "i16": "int16", "i8": "int8", "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "boolean": "bool",
-}  # fmt: skip
-#: ONNX operators by those of OpenVINO, where the names differ.
-_TYPES = {
-    "Convolution": "Conv", "GroupConvolution": "Conv", "ConvolutionBackpropData": "ConvTranspose",
-    "GroupConvolutionBackpropData": "ConvTranspose", "ReLU": "Relu", "AvgPool": "AveragePool", "Multiply": "Mul",
-    "Subtract": "Sub", "Divide": "Div", "HSwish": "HardSwish", "HSigmoid": "HardSigmoid", "SoftMax": "Softmax",
-    "Maximum": "Max", "Minimum": "Min", "Power": "Pow", "Convert": "Cast", "VariadicSplit": "Split",
-    "StridedSlice": "Slice", "SoftPlus": "Softplus", "Interpolate": "Resize", "Logistic": "Sigmoid",
-    "BatchNormInference": "BatchNormalization", "MVN": "MeanVarianceNormalization", "FakeQuantize": "QuantizeLinear",
-}  # fmt: skip
-#: Operators that say best what a kernel is, where others run with it.
-_CORES = frozenset({"Conv", "ConvTranspose", "MatMul", "AveragePool", "MaxPool", "Softmax", "Resize"})
 _ZERO_OR_ONE = Option("0 or 1", lambda value: value in (0, 1, False, True))
 OPTIONS = {
     "denormals_to_zero": _ZERO_OR_ONE,
@@ -98,9 +81,9 @@ class OpenVinoSession:
             request.infer()
             times_ns.append(time.perf_counter_ns() - start)
         after, whole = _counters(request), WARM_RUNS + runs
-        kernels, known = [], _operators(read)
-        for layer in _layers(compiled):
-            own, (name, kind, _) = layer.get_friendly_name(), _kernel(layer, known)
+        kernels, known = [], _openvino.operators(read)
+        for layer in _openvino.layers(compiled):
+            own, (name, kind, _) = layer.get_friendly_name(), _openvino.kernel(layer, known)
             spent_us = after.get(own, 0.0) * whole - before.get(own, 0.0) * WARM_RUNS
             mean_us = max(spent_us, 0.0) / runs + HALF_TICK_US
             kernels.append(KernelTime(name, kind, mean_us * 1e3, runs))
@@ -138,7 +121,7 @@ class OpenVino(OnHost):
         """The kernels of the runtime model, as the JSON of an operator graph."""
         read = _read(model)
         compiled = _compile(read, model.name, options)
-        return json.dumps(_graph(compiled, _operators(read)), separators=(",", ":")).encode()
+        return json.dumps(_openvino.graph(compiled, _openvino.operators(read)), separators=(",", ":")).encode()
 
 
 RUNTIME = OpenVino
@@ -195,11 +178,6 @@ def _compile(read: Any, name: str, options: RuntimeOptions, *, counters: bool = 
     return compiled
 
 
-def _operators(read: Any) -> dict[str, Any]:
-    """The operators of a model by name."""
-    return {operator.get_friendly_name(): operator for operator in read.get_ordered_ops()}
-
-
 def _feed(model: Path, compiled: Any, inputs: Mapping[str, Any] | None) -> list[Any]:
     """An array for each input, in order: the given ones, or drawn."""
     rng = np.random.default_rng(0)
@@ -233,106 +211,3 @@ def _words(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("Exception from", "Check '")) and "src/" not in line]
     return " ".join(said or lines)[:400]
-
-
-def _layers(compiled: Any) -> Iterator[Any]:
-    """The layers of the runtime model that work, in the order in which they run."""
-    for layer in compiled.get_runtime_model().get_ordered_ops():
-        if _info(layer, "layerType") not in _NO_WORK and not _is_constant(layer):
-            yield layer
-
-
-def _info(layer: Any, key: str) -> str:
-    return str(layer.get_rt_info()[key].astype(str))
-
-
-def _is_constant(layer: Any) -> bool:
-    """Whether a layer was computed when the model was compiled."""
-    sources = [value.get_source_output().get_node() for value in layer.inputs()]
-    return _info(layer, "layerType") == "Const" or (bool(sources) and all(map(_is_constant, sources)))
-
-
-def _kernel(layer: Any, known: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """The name of a layer, the ONNX operator that is its core, and its attributes.
-
-    Args:
-        layer: of the runtime model.
-        known: operators of the model that was compiled, by name.
-    """
-    own = _info(layer, "layerType")
-    origins = [name for name in _info(layer, "originalLayersNames").split(",") if name in known]
-    types = [_onnx_type(known[name]) for name in origins]
-    core = next((i for i, kind in enumerate(types) if kind in _CORES), 0)
-    attributes: dict[str, Any] = {
-        "layout": _info(layer, "outputLayouts"),
-        "precision": _precision(layer),
-        "primitive": _info(layer, "primitiveType"),
-    }
-    if not origins:
-        return layer.get_friendly_name(), _TYPES.get(own, own), attributes
-    fused = [kind for i, kind in enumerate(types) if i != core]
-    if fused:
-        attributes["fused"] = fused
-    return origins[0], types[core], attributes | _attributes(known[origins[core]])
-
-
-def _onnx_type(operator: Any) -> str:
-    kind = str(operator.get_type_name())
-    return _TYPES.get(kind, kind)
-
-
-def _precision(layer: Any) -> str:
-    own = _info(layer, "runtimePrecision")
-    return _PRECISIONS.get(own, own)
-
-
-def _attributes(operator: Any) -> dict[str, Any]:
-    """Those attributes of an operator that ONNX has, too, in its words."""
-    own = operator.get_attributes()
-    found = {name: own[name] for name in ("strides", "dilations", "axis", "mode") if name in own}
-    if "pads_begin" in own:
-        found["pads"] = [*own["pads_begin"], *own["pads_end"]]
-    if "kernel" in own:
-        found["kernel_shape"] = own["kernel"]
-    if _onnx_type(operator) in ("Conv", "ConvTranspose"):
-        weights = list(operator.inputs()[1].get_shape())
-        grouped = operator.get_type_name().startswith("Group")
-        found["group"] = weights[0] if grouped else 1
-        found["kernel_shape"] = weights[3 if grouped else 2 :]
-    return {name: list(value) if isinstance(value, list | tuple) else value for name, value in found.items()}
-
-
-def _graph(compiled: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The layers that work, as an operator graph in plain lists."""
-    nodes: list[list[Any]] = []
-    operators: list[list[Any]] = []
-    for layer in _layers(compiled):
-        name, kind, attributes = _kernel(layer, known)
-        reads = [value.get_source_output() for value in layer.inputs()]
-        constant = [_is_constant(value.get_node()) for value in reads]
-        inputs = [_tensor(value, constant=is_constant) for value, is_constant in zip(reads, constant, strict=True)]
-        if "group" in attributes and attributes["group"] > 1 and len(inputs[1][0]) > len(inputs[0][0]):
-            group, first, *rest = inputs[1][0]
-            inputs[1][0] = [group * first, *rest]
-        outputs = [_tensor(value, constant=False) for value in layer.outputs()]
-        operators.append(["openvino", kind, sorted(map(list, attributes.items())), inputs, outputs])
-        written = [_value(value) for value in layer.outputs()]
-        nodes.append([len(nodes), [_value(value) for value in reads], written, name])
-    runtime = compiled.get_runtime_model()
-    return {
-        "schema": "hwnas.graph/1",
-        "runtime": "openvino",
-        "inputs": [[_value(v.output(0)), _tensor(v.output(0), constant=False)] for v in runtime.get_parameters()],
-        "outputs": [_value(result.input_value(0)) for result in runtime.get_results()],
-        "operators": operators,
-        "nodes": nodes,
-    }
-
-
-def _value(output: Any) -> str:
-    return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
-
-
-def _tensor(output: Any, *, constant: bool) -> list[Any]:
-    kind = output.get_element_type().to_string()
-    return [list(output.get_shape()), _DTYPES.get(kind, "unknown"), constant]
