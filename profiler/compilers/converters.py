@@ -2,8 +2,8 @@
 
 Nothing is installed by itself: `install` is what `hwnas doctor --install NAME` calls. A converter is a script of
 `profiler/compilers/_converters`, which runs in its environment as one process for many models: it reads a line of JSON
-for each, and answers with one. Results are kept by the content of the model, the options, the script, and what lies
-beside it under `_NAME_*.py`.
+for each, and answers with one. Results and refusals are kept by the content of the model, the options, the script, and
+what lies beside it under `_NAME_*.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ Item = TypeVar("Item")
 
 #: A converter that is silent for so long hangs.
 PATIENCE_S = 600.0
+#: What a converter says of a model itself, not of a disk that is full or of memory: it would say it again.
+_TOO_SLOW = "TooSlow"
+_LASTING = frozenset(
+    {"UnsupportedOperator", "InvalidModel", "ValueError", "TypeError", "KeyError", "NotImplementedError", _TOO_SLOW}
+)
 _ROOT = Path(__file__).resolve().parents[2]
 _SCRIPTS = Path(__file__).parent / "_converters"
 
@@ -126,14 +131,17 @@ class Converter:
         stamp = json.dumps([self.requirements, self.script.read_text(), hashed, *beside], sort_keys=True)
         key = hashlib.sha256(content + stamp.encode()).hexdigest()[:32]
         kept = cache_folder() / "converted" / self.name / key
-        if not (kept / "done").exists():
-            self._make(model, kept, made.suffix, options)
+        if not (kept / "done").exists() and not (kept / "refused.json").exists():
+            self._make(kept, model, made.suffix, options)
+        if (kept / "refused.json").exists():
+            raise self._refusal(model, json.loads((kept / "refused.json").read_text()), kept)
         for file in kept.iterdir():
             if file.name != "done":
                 shutil.copyfile(file, made.with_suffix(file.suffix))
         return made
 
-    def _make(self, model: Path, kept: Path, suffix: str, options: Mapping[str, Any]) -> None:
+    def _make(self, kept: Path, model: Path, suffix: str, options: Mapping[str, Any]) -> None:
+        """Keep what a model becomes, or why it is refused; what it would not say again is raised."""
         if not self.installed:
             raise DeviceError(f"the converter {self.name} is not installed", hint=self.command)
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -142,17 +150,26 @@ class Converter:
             given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
             job = {"model": str(model.resolve()), "made": str(place / f"model{suffix}"), "options": given}
             answer = _worker(self).ask(job)
-            if "error" in answer:
-                kind = UnsupportedOperator if answer.get("kind") == "UnsupportedOperator" else InvalidModel
-                raise kind(
-                    f"{self.name} cannot convert {model.name}: {' '.join(str(answer['error']).split())[:400]}",
-                    hint="Measure it with another runtime, or export it without that operator.",
-                )
-            (place / "done").write_text("")
+            if "error" not in answer:
+                (place / "done").write_text("")
+            elif answer.get("kind") in _LASTING:
+                for file in place.iterdir():
+                    file.unlink()
+                (place / "refused.json").write_text(json.dumps(answer))
+            else:
+                raise self._refusal(model, answer, kept)
             with contextlib.suppress(OSError):  # somebody else was faster
                 place.rename(kept)
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+    def _refusal(self, model: Path, answer: Mapping[str, Any], kept: Path) -> InvalidModel:
+        kind = UnsupportedOperator if answer.get("kind") == "UnsupportedOperator" else InvalidModel
+        again = f"; to try once more, delete {kept}" if answer.get("kind") == _TOO_SLOW else ""
+        return kind(
+            f"{self.name} cannot convert {model.name}: {' '.join(str(answer['error']).split())[:400]}",
+            hint=f"Measure it with another runtime, or export it without that operator{again}.",
+        )
 
 
 @dataclass
@@ -178,7 +195,7 @@ class _Worker:
             return answer
         self.stop()
         if hangs:
-            return {"error": f"it took more than {PATIENCE_S:.0f} s"}
+            return {"error": f"it took more than {PATIENCE_S:.0f} s", "kind": _TOO_SLOW}
         self.errors.seek(0)
         last = self.errors.read().strip().splitlines()[-1:]
         return {"error": f"the converter ended: {' '.join(last) or 'it said nothing'}"}

@@ -20,6 +20,7 @@ def convert(model, made, options):
     if options.get("do") == "die": os._exit(3)
     if options.get("do") == "refuse": raise ValueError("no such thing")
     if options.get("do") == "lack": raise UnsupportedOperator("Foo")
+    if options.get("do") == "full": raise OSError("No space left on device")
     if options.get("do") == "half":
         made.write_text("half"); raise ValueError("half way")
     made.write_text(f"{model.read_text()} {os.getpid()}")
@@ -83,13 +84,22 @@ def test_many_are_converted_side_by_side_and_no_process_stays(converter, tmp_pat
     ("do", "kind", "words"),
     [("refuse", InvalidModel, "no such thing"), ("lack", UnsupportedOperator, "Foo"), ("half", InvalidModel, "half")],
 )
-def test_what_a_converter_refuses_has_its_words_and_leaves_nothing(converter, model, tmp_path, do, kind, words) -> None:
+def test_what_a_converter_refuses_is_kept_with_its_words_alone(
+    converter, model, tmp_path, monkeypatch, do, kind, words
+) -> None:
     for _ in range(2):
         with pytest.raises(kind, match=words) as caught:
             converter.convert(model, tmp_path / "a.made", {"do": do})
         assert caught.value.hint and not (tmp_path / "a.made").exists()
-    kept = list((tmp_path / "cache" / "converted" / "echo").iterdir())
-    assert not kept, "nothing half-written"
+        monkeypatch.setattr(converters._Worker, "ask", None)  # nobody is asked again
+    (kept,) = (tmp_path / "cache" / "converted" / "echo").iterdir()
+    assert [file.name for file in kept.iterdir()] == ["refused.json"], "nothing half-written"
+
+
+def test_what_has_another_reason_than_the_model_is_tried_again(converter, model, tmp_path) -> None:
+    with pytest.raises(InvalidModel, match="No space left"):
+        converter.convert(model, tmp_path / "a.made", {"do": "full"})
+    assert not list((tmp_path / "cache" / "converted" / "echo").iterdir())
 
 
 def test_a_converter_that_dies_costs_one_model(converter, model, tmp_path) -> None:
@@ -101,8 +111,12 @@ def test_a_converter_that_dies_costs_one_model(converter, model, tmp_path) -> No
 def test_a_converter_that_hangs_is_stopped(converter, model, tmp_path, monkeypatch) -> None:
     (tmp_path / "echo.py").write_text("import time; time.sleep(60)")
     monkeypatch.setattr(converters, "PATIENCE_S", 0.5)
-    with pytest.raises(InvalidModel, match="more than"):
-        converter.convert(model, tmp_path / "a.made", {})
+    for _ in range(2):
+        with pytest.raises(InvalidModel, match="more than") as caught:
+            converter.convert(model, tmp_path / "a.made", {})
+        monkeypatch.setattr(converters._Worker, "ask", None)
+    (kept,) = (tmp_path / "cache" / "converted" / "echo").iterdir()
+    assert str(kept) in caught.value.hint, "what to delete to try again"
 
 
 def test_one_that_is_not_installed_says_how(tmp_path, model, monkeypatch) -> None:
