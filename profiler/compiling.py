@@ -58,6 +58,8 @@ def compiled(
     blocks = _block_cache(cache)
     export_blocks(assemblies, cache=cache, workers=workers)
     spans = [assemblies[start : start + span] for start in range(0, len(assemblies), span)]
+    if transports.elsewhere(target) is None and not getattr(runtimes.load(target.runtime.name), "forks", True):
+        workers = 1
     yield from forked(lambda number: make(_graphs(spans[number], target, blocks)), len(spans), workers)
 
 

@@ -113,6 +113,11 @@ class OpenVino(OnHost):
             raise DeviceError("the package openvino is not installed", hint="pip install 'hwnas[openvino]'") from error
         self._version = f"openvino {openvino.__version__.partition('-')[0]}"
 
+    @property
+    def forks(self) -> bool:
+        """Not once it was used: its threads are not in a forked process, which waits for them."""
+        return _core.cache_info().currsize == 0
+
     def load(self, model: Path, options: RuntimeOptions, inputs: Mapping[str, Any] | None = None) -> OpenVinoSession:
         """Compile a model."""
         return OpenVinoSession(model, options, inputs)

@@ -153,7 +153,8 @@ class Runtime(Protocol):
 
     # Where models do not run on the CPU there is also `facts(self) -> Mapping[str, Any]`: the `device`, its `driver`
     # and its `capability`. And there may be `state(self) -> Mapping[str, Any]`, asked after each block: what the device
-    # says of its clocks, and `slowed_by`, names of what makes it slower than it can be, or None.
+    # says of its clocks, and `slowed_by`, names of what makes it slower than it can be, or None. And `forks`, whether a
+    # process that is forked from this one can use it; it can where nothing is said.
 
     def sentinels(self) -> Mapping[str, Sentinel] | None:
         """Workloads that show the machine's state, by name, or None for those of `profiler.agent.sentinel`.

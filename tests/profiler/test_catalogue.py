@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 from torch import nn
 
-from device_profiles.errors import SchemaMismatch
+from device_profiles.errors import DeviceError, SchemaMismatch
 from device_profiles.profile import Target, load
 from profiler.assembly import INPUT, Assembly, Block
 from profiler.capture import BlockCache, stitch
 from profiler.catalogue import Catalogue, compile_all
+from profiler.compiling import forked
 from profiler.fusing import fused_graph
 from profiler.operators import Operator
 
@@ -218,3 +220,11 @@ def test_equal_blocks_that_read_the_same_keep_kernels_of_their_own(cache: Path) 
     found = compile_all([twins], load("local-onnxruntime"), cache=cache, workers=1)
     convolutions = [i for i, kernel in enumerate(found.kernels) if kernel.op_type == "Conv"]
     assert found.counts[0, convolutions].sum() == 2
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_compiler_that_crashes_does_not_end_the_process(count: int) -> None:
+    with pytest.raises(DeviceError, match="ended") as caught:
+        list(forked(lambda number: os._exit(1), count))
+    assert caught.value.hint
+    assert list(forked(lambda number: number + 1, count)) == list(range(1, count + 1)), "nothing stays behind"
