@@ -29,11 +29,6 @@ class OnHost:
         """The host's clock."""
         return time.perf_counter_ns
 
-    @property
-    def forks(self) -> bool:
-        """It can."""
-        return True
-
     def sentinels(self) -> Mapping[str, Sentinel] | None:
         """The agent's own."""
         return None
