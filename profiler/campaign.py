@@ -132,7 +132,9 @@ def _compile(
     accepted: dict[str, OperatorGraph] = {}
     refused = []
     store.fused_graphs(conditions, subjects)  # all at once, into its memory
-    compiled.convert([one for one in subjects.values() if store.fused(one.id, conditions) is None], listener)
+    unknown = [one for one in subjects.values() if store.fused(one.id, conditions) is None]
+    compiled.convert(unknown, listener)
+    compiled.compile(unknown, listener)
     for subject in subjects.values():
         graph = store.fused(subject.id, conditions)
         if graph is None:

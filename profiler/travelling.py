@@ -1,19 +1,23 @@
-"""What is sent to the device of the models of a campaign: compiled once each, converters side by side."""
+"""What is sent to the device of the models of a campaign: compiled once each, side by side where that takes seconds."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from device_profiles.errors import HwnasError, InvalidModel
 from device_profiles.profile import Target
-from profiler import compilers, events, runtimes
+from profiler import compilers, events, runtimes, transports, trial
 from profiler.compilers import converters
-from profiler.fusing import as_it_is, compile_for, fused_graph
+from profiler.fusing import as_it_is, compile_for, fused_graph, runtime_options
 from profiler.operators import OperatorGraph
 from profiler.proofs import require_precision
 from profiler.subjects import Subject, batch_of
+
+#: Models that one process compiles after another: it takes seconds to start.
+SHARE = 4
 
 
 class Travelling:
@@ -35,13 +39,31 @@ class Travelling:
             self._written(subject)  # by this thread: exporters do not share a process with another one
 
         def attempt(subject: Subject) -> None:
-            try:
-                self.file(subject)
-            except HwnasError as error:
-                self._refused[subject.id] = error
+            with contextlib.suppress(Exception):  # whoever asks for the file is told
+                try:
+                    self.file(subject)
+                except HwnasError as error:
+                    self._refused[subject.id] = error
 
         converters.side_by_side(
             attempt, networks, told=lambda done, models: listener(events.ModelsConverted(done, models))
+        )
+
+    def compile(self, subjects: Sequence[Subject], listener: events.Listener) -> None:
+        """Have a runtime of this machine compile many side by side, if it keeps what it compiles."""
+        name, options = self.target.runtime.name, runtime_options(self.target)
+        traits = runtimes.REGISTRY.get(name).traits
+        if not traits.keeps or transports.elsewhere(self.target) is not None:
+            return
+        files = []
+        for subject in subjects:
+            with contextlib.suppress(Exception):  # whoever asks for the file is told
+                files.append(self.file(subject))
+        shares = [files[start : start + SHARE] for start in range(0, len(files), SHARE)]
+        converters.side_by_side(
+            lambda share: trial.fuse_beforehand(share, name, options, patience_s=traits.patience_s),
+            shares,
+            told=lambda done, _: listener(events.ModelsConverted(min(done * SHARE, len(files)), len(files))),
         )
 
     def file(self, subject: Subject) -> Path:

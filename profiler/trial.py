@@ -120,6 +120,20 @@ def fuse(
     return content if result["fused"] else None
 
 
+def fuse_beforehand(models: Sequence[Path], runtime: str, options: RuntimeOptions, *, patience_s: float) -> None:
+    """`Runtime.fuse` of many in a process of its own, for what the runtime keeps of it; what fails, fails again later.
+
+    Args:
+        models: what the compiler made of them.
+        runtime: one that keeps what it compiles.
+        options: for it.
+        patience_s: for each of them.
+    """
+    job = {"do": "fuse_all", "runtime": runtime, "options": {**asdict(options), "options": dict(options.options)}}
+    with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
+        _process(Path(place), {**job, "models": [str(path) for path in models]}, patience_s * len(models))
+
+
 def expected(
     model: Path, sets: Sequence[Mapping[str, NDArray[Any]]], made: Path, *, patience_s: float = PATIENCE_S
 ) -> bool:

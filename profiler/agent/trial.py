@@ -6,6 +6,7 @@ runtime alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     """Do what `job.json` of the given folder says and write `result.json` there; 0 if it could be written."""
     folder = Path(arguments[0])
     job = json.loads((folder / "job.json").read_text())
-    result = {"fuse": fuse, "expected": expected, "run": run}[job["do"]](folder, job)
+    result = {"fuse": fuse, "fuse_all": fuse_all, "expected": expected, "run": run}[job["do"]](folder, job)
     (folder / "result.json").write_text(json.dumps(result))
     return 0
 
@@ -65,6 +66,18 @@ def fuse(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     if fused is not None:
         (folder / "fused.onnx").write_bytes(fused)
     return {"error": "", "fused": fused is not None}
+
+
+def fuse_all(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Many models, each as the runtime optimises it and keeps it; what it refuses is left out."""
+    from device_profiles.errors import HwnasError
+    from profiler import runtimes
+    from profiler.runtimes.protocol import RuntimeOptions
+
+    for model in job["models"]:
+        with contextlib.suppress(HwnasError):
+            runtimes.load(job["runtime"]).fuse(folder / model, RuntimeOptions(**job["options"]))
+    return {}
 
 
 def run(folder: Path, job: dict[str, Any]) -> dict[str, Any]:

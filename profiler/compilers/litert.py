@@ -28,12 +28,15 @@ class LiteRtCompiler:
         require_precision("litert", LiteRt.traits, options.precision)
         require_options("litert", options.options, OPTIONS)
         wanted: dict[str, Any] = {"layout": options.options.get("layout", "nchw")}
+        converted = CONVERTER.convert(model, model.with_suffix(".tflite"), wanted)
         if options.precision != "int8":
-            return CONVERTER.convert(model, model.with_suffix(".tflite"), wanted)
+            return converted
         from profiler.compilers import _quantised
 
         with _quantised.stacked(model, calibration) as sets:
-            return CONVERTER.convert(model, model.with_suffix(".int8.tflite"), {**wanted, "calibration": sets})
+            return CONVERTER.convert(
+                model, model.with_suffix(".int8.tflite"), {**wanted, "converted": converted, "calibration": sets}
+            )
 
     def kernel_model(
         self, operator: list[Any], copies: int, values: Mapping[int, Sequence[int | float]] | None = None

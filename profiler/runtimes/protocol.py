@@ -97,6 +97,7 @@ class Traits:
         patience_s: how long it may take to compile one model.
         device: `cpu` or `gpu`, what models run on.
         folds: whether it puts each batch norm into the convolution before it, in fp32, unless optimisation is `none`.
+        keeps: whether what it compiles is kept on disk for other processes, so that many may be compiled side by side.
     """
 
     packages: tuple[str, ...] = ()
@@ -112,6 +113,7 @@ class Traits:
     patience_s: float = 120.0
     device: str = "cpu"
     folds: bool = False
+    keeps: bool = False
 
 
 class Session(Protocol):

@@ -98,6 +98,7 @@ class TorchCompile(OnHost):
         kernels="inductor's generated C++ and calls of libraries",
         times="torch.profiler",
         patience_s=1800.0,  # seconds for each generated function
+        keeps=True,
     )
 
     def __init__(self) -> None:

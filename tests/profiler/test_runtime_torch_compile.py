@@ -10,13 +10,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+import device_profiles
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError
 from profiler import compilers, runtimes
+from profiler.events import ModelsConverted
 from profiler.fusing import read_fused
 from profiler.onnx_graph import read_graph
 from profiler.proofs import precision_of, require_precision
 from profiler.runtimes.protocol import RuntimeOptions
+from profiler.subjects import from_bytes
 from profiler.testing import convolution
+from profiler.travelling import Travelling
 from profiler.work import graph_macs, macs
 
 pytestmark = pytest.mark.slow  # a minute; the conformance kit runs always
@@ -209,3 +213,20 @@ def test_without_a_compiler_the_runtime_says_so(monkeypatch):
     with pytest.raises(DeviceError, match="needs a C\\+\\+ compiler") as error:
         runtimes.load("torch-compile")
     assert "apt install g++" in error.value.hint
+
+
+def test_networks_of_a_campaign_are_compiled_beforehand_in_other_processes(plain, cache, tmp_path):
+    """What those refuse is told of by whoever asks for it."""
+    target, told = device_profiles.load("local-torch-compile"), []
+    good = from_bytes(network(3).SerializeToString(), name="good")
+    odd = from_bytes(convolution("NoSuchOperator"), name="odd")
+    kept = set(cache.rglob("kernels/*"))
+    travelling = Travelling(target, tmp_path)
+    travelling.compile([good, odd], told.append)
+    assert told == [ModelsConverted(1, 1)]
+    compiled = set(cache.rglob("kernels/*"))
+    assert len(compiled - kept) == 1
+    assert [node.name for node in travelling.graph(good).nodes] == [node.name for node in plain.graph.nodes]
+    assert set(cache.rglob("kernels/*")) == compiled
+    with pytest.raises(UnsupportedOperator, match="NoSuchOperator"):
+        travelling.graph(odd)

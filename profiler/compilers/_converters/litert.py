@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,12 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     Args:
         model: an ONNX file with fixed shapes.
         made: the `.tflite` file.
-        options: `layout`, `nchw` or `nhwc`, of inputs and outputs of four dimensions; `calibration`, for int8: a file
-            `.npz` of inputs by name, stacked, as the ONNX file has them.
+        options: `layout`, `nchw` or `nhwc`, of inputs and outputs of four dimensions; for int8 `converted`, what
+            became of it in fp32, and `calibration`, an `.npz` of inputs by name, stacked, as the ONNX file has them.
     """
+    if "calibration" in options:
+        _quantise(Path(options["converted"]), made, Path(options["calibration"]), options["layout"])
+        return
     import litert_torch
     import torch
 
@@ -38,8 +43,6 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
         module, inputs = _channels_last(module, inputs)
     litert_torch.convert(module, inputs, strict_export=False).export(str(made))
     _name(made, *names, types)
-    if "calibration" in options:
-        _quantise(made, _sets(Path(options["calibration"]), names[0], options["layout"]))
 
 
 def _channels_last(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
@@ -57,7 +60,23 @@ def _channels_last(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any
     return wrapped, tuple(value.permute(0, 2, 3, 1).contiguous() if value.dim() == 4 else value for value in inputs)
 
 
-def _sets(calibration: Path, names: tuple[str, ...], layout: str) -> list[dict[str, Any]]:
+def _quantise(converted: Path, made: Path, calibration: Path, layout: str) -> None:
+    """Static int8: weights by channel, activations by tensor; inputs and outputs stay as they are."""
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+
+    from profiler.runtimes._litert import kernels
+
+    shutil.copyfile(converted, made)
+    tool = quantizer.Quantizer(str(converted), recipe.static_wi8_ai8())
+    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        tool.update_quantization_recipe(".*", border, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
+    names = [value.name.decode() for value in kernels.read(converted.read_bytes()).signatureDefs[0].inputs]
+    seen = tool.calibrate({"serving_default": _sets(calibration, names, layout)}, num_threads=1)
+    if seen:  # there is something to quantise
+        made.write_bytes(tool.quantize(seen, enable_progress_report=False).quantized_model)
+
+
+def _sets(calibration: Path, names: Sequence[str], layout: str) -> list[dict[str, Any]]:
     """Sets of inputs by name, laid out as the model reads them."""
     import numpy as np
 
@@ -71,19 +90,6 @@ def _sets(calibration: Path, names: tuple[str, ...], layout: str) -> list[dict[s
         {name: laid_out(array) for name, array in zip(known, one, strict=True)}
         for one in zip(*known.values(), strict=True)
     ]
-
-
-def _quantise(made: Path, sets: list[dict[str, Any]]) -> None:
-    """Static int8: weights by channel, activations by tensor; inputs and outputs stay as they are."""
-    from ai_edge_quantizer import qtyping, quantizer, recipe
-
-    tool = quantizer.Quantizer(str(made), recipe.static_wi8_ai8())
-    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        tool.update_quantization_recipe(".*", border, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
-    seen = tool.calibrate({"serving_default": sets}, num_threads=1)
-    if not seen:  # there is nothing to quantise
-        return
-    made.write_bytes(tool.quantize(seen, enable_progress_report=False).quantized_model)
 
 
 def _name(made: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], types: dict[str, str]) -> None:

@@ -1,0 +1,95 @@
+"""int8 for ExecuTorch: the quantiser of its XNNPACK backend, with calibration data."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
+
+import numpy as np
+import torch
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+from torch.fx.traceback import preserve_node_meta
+from torchao.quantization.pt2e import quantize_pt2e
+
+
+def export(module: Any, inputs: tuple[Any, ...]) -> Any:
+    """The exported program of a module; its nodes keep what they were marked with."""
+    with torch.no_grad(), preserve_node_meta():
+        return torch.export.export(module, inputs, strict=False)
+
+
+class _Quantiser(XNNPACKQuantizer):  # type: ignore[misc]
+    """Without patterns of batch norm that only training in int8 leaves: each is exported anew for each model."""
+
+    SUPPORTED_PATTERNS: ClassVar = [pattern for pattern in XNNPACKQuantizer.SUPPORTED_PATTERNS if not pattern.is_qat]
+
+
+def quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], calibration: Path) -> Any:
+    """An exported program with weights and activations in int8.
+
+    Args:
+        exported: of `export`.
+        names: of its inputs.
+        inputs: for it.
+        calibration: an `.npz` of inputs by name, stacked.
+    """
+    module = exported.module()
+    _as_modules_have_it(module)
+    quantiser = _Quantiser().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = quantize_pt2e.prepare_pt2e(module, quantiser)
+    with np.load(calibration, allow_pickle=False) as sets, torch.no_grad():
+        stacked = [torch.from_numpy(sets[name]) for name in names]
+        for given in zip(*stacked, strict=True):
+            prepared(*given)
+    # Nothing was trained in int8: looking for what such training leaves takes longer than the rest (torchao 0.18).
+    with mock.patch.object(quantize_pt2e, "_fold_conv_bn_qat", lambda trained: trained):
+        return export(quantize_pt2e.convert_pt2e(prepared), inputs)
+
+
+def _as_modules_have_it(module: Any) -> None:
+    """Weights, products with them and global pooling as torch's own modules export them: it knows no others."""
+    aten = torch.ops.aten
+    names: dict[str, str] = {}
+    for node in module.graph.nodes:
+        value = operator.attrgetter(node.target)(module) if node.op == "get_attr" else None
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            if node.target not in names:  # of the module itself: batch norm is put into weights of no other
+                names[node.target] = f"weight_{len(names)}"
+                module.register_parameter(names[node.target], torch.nn.Parameter(value.detach(), requires_grad=False))
+            node.target = names[node.target]
+    for node in list(module.graph.nodes):
+        if node.target is aten.addmm.default and all(node.kwargs.get(name, 1) == 1 for name in ("alpha", "beta")):
+            bias, left, right = node.args
+            made = _linear(module, node, left, right, bias)
+        elif node.target in (aten.mm.default, aten.matmul.default):
+            left, right = node.args
+            made = _linear(module, node, left, right, None)
+        elif node.target is aten.mean.dim and sorted(node.args[1]) == [2, 3] and node.args[2:] == (True,):
+            with module.graph.inserting_before(node):
+                made = module.graph.call_function(aten.adaptive_avg_pool2d.default, (node.args[0], [1, 1]))
+        else:
+            continue
+        if made is not None:
+            made.meta = dict(node.meta)
+            node.replace_all_uses_with(made)
+            module.graph.erase_node(node)
+    module.graph.lint()
+    module.recompile()
+
+
+def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:
+    """The product as `linear`, or None where the second factor is no weight."""
+    weight = operator.attrgetter(right.target)(module) if right.op == "get_attr" else None
+    if weight is None or weight.dim() != 2 or (bias is not None and bias.meta["val"].dim() != 1):
+        return None
+    name = f"{node.name}_weight"
+    turned_weight = torch.nn.Parameter(weight.detach().t().contiguous(), requires_grad=False)
+    module.register_parameter(name, turned_weight)
+    with module.graph.inserting_before(node):
+        turned = module.graph.get_attr(name)
+        turned.meta = {"val": right.meta["val"].t()} if "val" in right.meta else {}
+        return module.graph.call_function(
+            torch.ops.aten.linear.default, (left, turned) if bias is None else (left, turned, bias)
+        )
