@@ -20,6 +20,8 @@ from profiler.probes.drawing import (
 Block = Callable[[Drawing, Image], Image]
 
 _SIZES = (4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112)
+#: Of photographs, which networks make smaller at once.
+_PHOTOGRAPHS = (160, 192, 224, 320)
 #: Lines of text, and spectra.
 _STRIPS = ((24, 96), (32, 128), (48, 160), (12, 200), (8, 256))
 _CLASSES = (10, 100, 1000)
@@ -27,21 +29,33 @@ _CLASSES = (10, 100, 1000)
 
 def image_probe(drawing: Drawing, rare: Several[Block]) -> bytes:
     """A network of random common blocks, with the given rare ones in between."""
-    size = drawing.one_of(_SIZES)
-    height, width = drawing.one_of(_STRIPS) if drawing.chance(0.2) else (size, size)
-    few = drawing.chance(0.3)
+    few, photograph = drawing.chance(0.3), drawing.chance(0.5)
+    size = drawing.one_of(_PHOTOGRAPHS if few and photograph else _SIZES)
+    height, width = drawing.one_of(_STRIPS) if size <= _SIZES[-1] and drawing.chance(0.2) else (size, size)
     image = Image("input", 3 if few else drawing.affordable(WIDTHS, MOST_ELEMENTS / (height * width)), height, width)
     shape = image.shape
     common = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(FEWEST_BLOCKS, MOST_BLOCKS + 1)))]
-    blocks: list[Block] = [convolution, *common]
+    blocks: list[Block] = [stem if size > _SIZES[-1] else convolution, *common]
     for block in rare:
         blocks.insert(int(drawing.rng.integers(1, len(blocks) + 1)), block)
     for block in blocks:
         image = block(drawing, image)
-    pooled = drawing.reduced("ReduceMean", image.value, 2, 3, keepdims=0)
+    if drawing.chance(0.25):  # an image again, as of networks that mark or restore
+        last = drawing.add("Sigmoid", image.value)
+        return drawing.done(shape, last, image.shape)
+    mean = drawing.reduced("ReduceMean", image.value, 2, 3, keepdims=0)
     classes = drawing.one_of(_CLASSES)
-    last = drawing.add("Gemm", pooled, drawing.weight(classes, image.channels), drawing.weight(classes), transB=1)
+    last = drawing.add("Gemm", mean, drawing.weight(classes, image.channels), drawing.weight(classes), transB=1)
     return drawing.done(shape, last, (1, classes))
+
+
+def stem(drawing: Drawing, image: Image) -> Image:
+    """The first convolution of a photograph, to a half or a quarter of its size."""
+    window = drawing.one_of((3, 3, 7))
+    out = drawing.affordable(WIDTHS, MOST_MACS / (image.elements / 4 * window**2))
+    made = convolved(drawing, image, out, (window, window), stride=2)
+    made = made.but(activated(drawing, made.value))
+    return pooled(drawing, made, "MaxPool", 3, 2) if drawing.chance(0.5) else made
 
 
 def convolution(drawing: Drawing, image: Image) -> Image:
@@ -80,10 +94,10 @@ def squeeze(drawing: Drawing, image: Image) -> Image:
     """Squeeze and excite."""
     narrow = max(8, image.channels // 4)
     if drawing.chance(0.5):
-        pooled = drawing.reduced("ReduceMean", image.value, 2, 3)
+        mean = drawing.reduced("ReduceMean", image.value, 2, 3)
     else:
-        pooled = drawing.add("GlobalAveragePool", image.value)
-    whole = image.but(pooled, size=(1, 1))
+        mean = drawing.add("GlobalAveragePool", image.value)
+    whole = image.but(mean, size=(1, 1))
     squeezed = convolved(drawing, whole, narrow, (1, 1))
     inner = squeezed.but(activated(drawing, squeezed.value))
     gate = convolved(drawing, inner, image.channels, (1, 1))
@@ -96,8 +110,12 @@ def pool(drawing: Drawing, image: Image) -> Image:
     if min(image.height, image.width) < 6:
         return image
     window, stride = drawing.one_of((2, 3)), drawing.one_of((1, 2))
+    return pooled(drawing, image, drawing.one_of(("MaxPool", "AveragePool")), window, stride)
+
+
+def pooled(drawing: Drawing, image: Image, kind: str, window: int, stride: int) -> Image:
+    """By windows of 2, or of 3 with a rim."""
     pads = [1] * 4 if window == 3 else [0, 0, 1, 1] if stride == 1 else [0] * 4
-    kind = drawing.one_of(("MaxPool", "AveragePool"))
     made = drawing.add(kind, image.value, kernel_shape=[window] * 2, strides=[stride] * 2, pads=pads)
     added = pads[0] + pads[2]
     return image.but(

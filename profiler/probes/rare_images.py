@@ -90,6 +90,17 @@ def transposed(drawing: Drawing, image: Image) -> Image:
     return image.but(activated(drawing, made, "Relu"), out, (2 * image.height, 2 * image.width))
 
 
+def few_channels(drawing: Drawing, image: Image) -> Image:
+    """A convolution to so few channels as maps of heads have, and one that reads them."""
+    few = drawing.in_turn((1, 2, 1, 4))
+    windows = [window for window in (3, 5, 7) if image.elements * few * window**2 <= MOST_MACS] or [1]
+    window = drawing.one_of(windows)
+    made = convolved(drawing, image, few, (window, window))
+    made = made.but(drawing.add("Sigmoid", made.value))
+    back = convolved(drawing, made, image.channels, (3, 3))
+    return image.but(drawing.add("Add", activated(drawing, back.value, "Relu"), image.value))
+
+
 # -- sizes
 
 
@@ -318,7 +329,7 @@ def both_pools(drawing: Drawing, image: Image) -> Image:
 def heavy_classifier(drawing: Drawing, image: Image) -> Image:
     """Dense layers over all pixels, whose weights no cache holds, gate the channels."""
     few = smaller(drawing, image, 6144)
-    flat, hidden = drawing.add("Flatten", few.value), drawing.in_turn((256, 1024, 512, 1024))
+    flat, hidden = drawing.add("Flatten", few.value), drawing.in_turn((4096, 512, 2048, 4096))
     layers = [(few.elements, hidden), (hidden, few.channels)]
     for into, out in layers:
         flat = drawing.add("Gemm", flat, drawing.weight(out, into), drawing.weight(out), transB=1)
@@ -349,9 +360,9 @@ _FLOAT = 1
 
 #: Dealt out among probes.
 RARE_IMAGES: tuple[Block, ...] = (
-    wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, transposed, resized, resized,
-    padded, focused, depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response, batch_normalised,
-    instance_normalised, unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic, softmax_of_channels,
-    softmax_of_pixels, heavy_classifier, gate_of_places, both_pools, classes_of_pixels, chosen, quantised_convolutions,
-    quantised_convolutions, integer_convolution, half_precision,
+    wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, few_channels, transposed,
+    resized, resized, padded, focused, depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response,
+    batch_normalised, instance_normalised, unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic,
+    softmax_of_channels, softmax_of_pixels, heavy_classifier, gate_of_places, both_pools, classes_of_pixels, chosen,
+    quantised_convolutions, quantised_convolutions, integer_convolution, half_precision,
 )  # fmt: skip

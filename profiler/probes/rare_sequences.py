@@ -78,6 +78,20 @@ def speech_convolution(drawing: Drawing, sequence: Sequence) -> Sequence:
     return _added(drawing, sequence, back)
 
 
+def few_frames(drawing: Drawing, sequence: Sequence) -> Sequence:
+    """Convolutions over the few frames that a network of speech reads at a time, until one is left."""
+    frames, width = drawing.in_turn((4, 8, 16)), sequence.width
+    some = drawing.add("Slice", sequence.value, *(drawing.integers(one) for one in (0, frames, 1)))
+    value = drawing.add("Transpose", some, perm=[0, 2, 1])
+    while frames > 1:
+        out = drawing.one_of((64, 128, 256))
+        weights = drawing.weight(out, width, 3), drawing.weight(out)
+        made = drawing.add("Conv", value, *weights, kernel_shape=[3], pads=[1, 1], strides=[2])
+        value, frames, width = drawing.add("Relu", made), -(-frames // 2), out
+    back = drawing.add("Conv", value, drawing.weight(sequence.width, width, 1), kernel_shape=[1])
+    return _added(drawing, sequence, drawing.add("Transpose", back, perm=[0, 2, 1]))
+
+
 def spectrum(drawing: Drawing, sequence: Sequence) -> Sequence:
     """A wave by windows, as a convolution of one channel; squares and roots of what comes out."""
     length, width = sequence.length, sequence.width
@@ -254,7 +268,7 @@ def half_precision(drawing: Drawing, sequence: Sequence) -> Sequence:
 
 #: Dealt out among probes.
 RARE_SEQUENCES: tuple[Block, ...] = (
-    large_product, lstm, lstm, gru, gru, speech_convolution, speech_convolution, spectrum, pooled_in_time,
+    large_product, lstm, lstm, gru, gru, speech_convolution, speech_convolution, few_frames, spectrum, pooled_in_time,
     erf_perceptron, tanh_perceptron, normalised_by_hand, root_mean_square, rotated, masked_scores, summed_products,
     embedded, best_few, sums_so_far, folded_out, quantised_perceptron, quantised_perceptron, dynamic_perceptron,
     half_precision,
