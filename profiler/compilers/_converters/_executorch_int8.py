@@ -37,7 +37,9 @@ def quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], ca
     """
     module = exported.module()
     _as_modules_have_it(module)
+    _numbers_are_constants(module)
     quantiser = _Quantiser().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantiser.set_filter_function(_arrays_of_floats)
     prepared = quantize_pt2e.prepare_pt2e(module, quantiser)
     with np.load(calibration, allow_pickle=False) as sets, torch.no_grad():
         stacked = [torch.from_numpy(sets[name]) for name in names]
@@ -46,6 +48,12 @@ def quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], ca
     # Nothing was trained in int8: looking for what such training leaves takes longer than the rest (torchao 0.18).
     with mock.patch.object(quantize_pt2e, "_fold_conv_bn_qat", lambda trained: trained):
         return export(quantize_pt2e.convert_pt2e(prepared), inputs)
+
+
+def _arrays_of_floats(node: Any) -> bool:
+    """Whether a call reads and makes these alone: of whole numbers and of single ones it makes programs that fail."""
+    values = [one.meta.get("val") for one in (node, *node.all_input_nodes)]
+    return all(value.is_floating_point() and value.dim() for value in values if isinstance(value, torch.Tensor))
 
 
 def _as_modules_have_it(module: Any) -> None:
@@ -77,6 +85,36 @@ def _as_modules_have_it(module: Any) -> None:
             module.graph.erase_node(node)
     module.graph.lint()
     module.recompile()
+
+
+def _numbers_are_constants(module: Any) -> None:
+    """Numbers that are added or multiplied with are constants of one element, of the type of what they are beside.
+
+    The quantiser makes floats without dimensions of them, which are wrong beside whole numbers.
+    """
+    aten = torch.ops.aten
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        if node.target not in (aten.add.Tensor, aten.mul.Tensor) or not isinstance(value, torch.Tensor):
+            continue
+        for position, given in enumerate(node.args):
+            number = given if not isinstance(given, torch.fx.Node) else _without_dimensions(module, given)
+            if number is not None:
+                name = f"{node.name}_{position}"
+                module.register_buffer(name, torch.tensor(number, dtype=value.dtype).reshape([1] * min(value.dim(), 1)))
+                with module.graph.inserting_before(node):
+                    constant = module.graph.get_attr(name)
+                constant.meta["val"] = node.meta["val"].fake_mode.from_tensor(getattr(module, name))
+                node.update_arg(position, constant)
+    module.recompile()
+
+
+def _without_dimensions(module: Any, node: Any) -> float | None:
+    """The float that a constant without dimensions is."""
+    value = operator.attrgetter(node.target)(module) if node.op == "get_attr" else None
+    if isinstance(value, torch.Tensor) and value.dim() == 0 and value.is_floating_point():
+        return float(value)
+    return None
 
 
 def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:

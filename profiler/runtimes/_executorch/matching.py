@@ -1,7 +1,8 @@
 """Which event is of which kernel: XNNPACK runs its nodes in their order, and names the operator of each.
 
-Some it runs as one when it loads a program: a clamp as the bounds of what writes its input, and a function of one value
-between two changes of type as a table of 256 entries. That shows in the events, and nothing else does.
+Some it runs as one when it loads a program: a clamp as the bounds of what writes its input, a function of one value
+between two changes of type as a table of 256 entries, and two changes of shape. That shows in the events, and nothing
+else does.
 """
 
 from __future__ import annotations
@@ -104,12 +105,31 @@ def _own(kernel: Kernel, events: Sequence[Event]) -> Kernel:
 
 def _delegate(kernels: Sequence[Kernel], events: Sequence[Event]) -> list[Kernel]:
     """XNNPACK's nodes of one call, as they ran."""
-    for tables in _tables(kernels, sum(_word(event) == _TABLE for event in events)):
-        try:
-            return _in_order(tables, events)
-        except NoMatch as error:
-            why = error
+    count, shorter = sum(_word(event) == _TABLE for event in events), _reshaped_once(kernels)
+    for given in (shorter, kernels) if len(shorter) < len(kernels) else (kernels,):
+        for tables in _tables(given, count):
+            try:
+                return _in_order(tables, events)
+            except NoMatch as error:
+                why = error
     raise why
+
+
+def _reshaped_once(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The nodes with those as one that change the shape of what another one alone hands to them."""
+    found: list[Kernel] = []
+    for kernel in kernels:
+        before = [i for i, one in enumerate(found) if _hands_on(one, kernel, kernels)]
+        found.append(replace(kernel, inputs=found.pop(before[0]).inputs) if before else kernel)
+    return found
+
+
+def _hands_on(writer: Kernel, reader: Kernel, kernels: Sequence[Kernel]) -> bool:
+    """Whether both change the shape alone, and nobody else sees what is between them, outside of their call neither."""
+    between = writer.outputs[0][0]
+    if not writer.kind == reader.kind == "StaticReshape" or between != reader.inputs[0][0] or ":" not in between:
+        return False
+    return sum(between in dict(one.inputs) for one in kernels) == 1
 
 
 def _in_order(kernels: Sequence[Kernel], events: Sequence[Event]) -> list[Kernel]:
@@ -169,36 +189,48 @@ def _tables(kernels: Sequence[Kernel], count: int) -> Iterator[list[Kernel]]:
         return
     if len(groups) != count:
         raise NoMatch(f"{count} tables ran where there are {len(groups)} functions between changes of type")
-    for place in (1, 2, 0):
+    for place in (1, -1, 0):
         ordered = list(kernels)
         for group in groups:
-            first, core, last = (kernels[i] for i in group)
-            fused = [*core.attributes.get("fused", ()), first.op_type, last.op_type]
+            parts = [kernels[i] for i in group]
+            fused = [*parts[1].attributes.get("fused", ()), *(one.op_type for one in (parts[0], *parts[2:]))]
             one = replace(
-                core,
+                parts[1],
                 kind=_TABLE,
-                inputs=first.inputs,
-                outputs=last.outputs,
-                attributes={**core.attributes, "fused": fused},
+                inputs=parts[0].inputs,
+                outputs=parts[-1].outputs,
+                attributes={**parts[1].attributes, "fused": fused},
             )
-            ordered[group[place]] = one
             for i in group:
-                if i != group[place]:
-                    ordered[i] = replace(kernels[i], kind="")
+                ordered[i] = replace(kernels[i], kind="")
+            ordered[group[place]] = one
         yield [kernel for kernel in ordered if kernel.kind]
 
 
-def _group(kernels: Sequence[Kernel], at: int) -> tuple[int, int, int] | None:
-    """A function of one value, by its number, that alone reads what a change of type writes and is read by another."""
+def _group(kernels: Sequence[Kernel], at: int) -> tuple[int, ...] | None:
+    """A function of one value, by its number, that alone reads what a change of type writes and is read by another.
+
+    What the function makes may be multiplied by what it is made of (`x * sigmoid(x)`), by a fourth.
+    """
     core = kernels[at]
     if core.kind in ("Convert", "StaticTranspose", "StaticReshape") or len(core.inputs) != 1:
         return None
     before = [i for i, one in enumerate(kernels) if one.kind == "Convert" and one.outputs[0][0] == core.inputs[0][0]]
-    readers = [i for i, one in enumerate(kernels) if core.outputs[0][0] in dict(one.inputs)]
+    readers = _readers(kernels, core)
     alone = before and sum(core.inputs[0][0] in dict(one.inputs) for one in kernels) == 1
-    if not alone or len(readers) != 1 or kernels[readers[0]].kind != "Convert":
+    if not alone or len(readers) != 1 or kernels[readers[0]].kind != "Convert" or not before[0] < at < readers[0]:
         return None
-    return (before[0], at, readers[0]) if before[0] < at < readers[0] else None
+    group = before[0], at, readers[0]
+    entered, left = kernels[group[0]].inputs[0][0], kernels[group[-1]].outputs[0][0]
+    further = _readers(kernels, kernels[group[-1]])
+    product = further and kernels[further[0]].kind == "Multiply"
+    if product and {name for name, _ in kernels[further[0]].inputs} == {entered, left} and len(further) == 1:
+        return (*group, further[0])
+    return group
+
+
+def _readers(kernels: Sequence[Kernel], writer: Kernel) -> list[int]:
+    return [i for i, one in enumerate(kernels) if writer.outputs[0][0] in dict(one.inputs)]
 
 
 def _ran(kernel: Kernel, event: Event) -> Kernel:
