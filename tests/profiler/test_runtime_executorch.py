@@ -350,6 +350,78 @@ def test_events_that_nobody_asked_for_are_no_kernels():
         matched(asked, [add, Event("native_call_erf.out", 1, False, 5)])
 
 
+def call(kind: str, reads: list[str], writes: str, dtype: str = "int8") -> dict[str, Any]:
+    """What is asked of XNNPACK in the program's first instruction; values inside of it have colons."""
+    return {
+        "instruction": 0, "xnnpack": kind, "name": writes, "op_type": kind, "attributes": {},
+        "inputs": [[one, [[4], dtype, False]] for one in reads], "outputs": [[writes, [[4], dtype, False]]],
+    }  # fmt: skip
+
+
+def ran(*names: str) -> list[Event]:
+    return [Event(f"{name} #{number}", 0, True, 1000 * number) for number, name in enumerate(names, start=1)]
+
+
+def test_what_a_sigmoid_of_itself_gates_is_one_table():
+    asked = [
+        call("Conv2d", ["x"], "0:1"), call("Convert", ["0:1"], "0:2"), call("Sigmoid", ["0:2"], "0:3", "float32"),
+        call("Convert", ["0:3"], "0:4", "float32"), call("Multiply", ["0:1", "0:4"], "0:5"),
+        call("Add", ["0:5", "0:1"], "y"),
+    ]  # fmt: skip
+    found = matched(asked, ran("Convolution (NHWC, QC8) IGEMM", "Invalid Unary Op", "Add (ND)"))
+    assert [(kernel.op_type, kernel.ns) for kernel in found] == [("Conv2d", 1000), ("Sigmoid", 2000), ("Add", 3000)]
+    assert found[1].attributes["fused"] == ["Convert", "Convert", "Multiply"]
+    assert (found[1].inputs[0][0], found[1].outputs[0][0]) == ("0:1", "0:5")
+    asked[4] = call("Multiply", ["0:1", "z"], "0:5")  # by something else: it runs
+    events = ran("Convolution (NHWC, QC8) IGEMM", "Invalid Unary Op", "Multiply (ND)", "Add (ND)")
+    assert [kernel.op_type for kernel in matched(asked, events)] == ["Conv2d", "Sigmoid", "Multiply", "Add"]
+
+
+@pytest.mark.parametrize(
+    ("between", "reader", "names", "kernels"),
+    [
+        ("0:1", "0:2", ("Static Reshape (NC)", "Add (ND)"), 2),
+        ("0:1", "0:2", ("Static Reshape (NC)", "Static Reshape (NC)", "Add (ND)"), 3),
+        ("0:1", "0:1", ("Static Reshape (NC)", "Static Reshape (NC)", "Add (ND)"), 3),
+        ("made", "0:2", ("Static Reshape (NC)", "Static Reshape (NC)", "Add (ND)"), 3),
+    ],
+)
+def test_of_two_changes_of_shape_one_may_run(between, reader, names, kernels):
+    """Not where somebody else reads what is between them, in the call or outside of it."""
+    asked = [
+        call("StaticReshape", ["x"], between), call("StaticReshape", [between], "0:2"),
+        call("Add", [reader, "0:2"], "y"),
+    ]  # fmt: skip
+    found = matched(asked, ran(*names))
+    assert len(found) == kernels and found[0].inputs[0][0] == "x"
+    if kernels == 3 and (between, reader) != ("0:1", "0:2"):
+        with pytest.raises(NoMatch, match="ran for StaticReshape"):
+            matched(asked, ran("Static Reshape (NC)", "Add (ND)"))
+
+
+def test_whole_numbers_and_single_ones_are_not_quantised(converted, runtime):
+    """Ids that the network makes and counts on with, and a sum with a number."""
+
+    def tokens(path: Path) -> Path:
+        one, two = (numpy_helper.from_array(np.array(value, kind), name) for value, kind, name in (
+            (1, np.int64, "one"), (2.0, np.float32, "two"),
+        ))  # fmt: skip
+        nodes = [
+            node("MatMul", ["x", "w"], ["p"], name="p"),
+            node("ArgMax", ["p"], ["i"], name="i", axis=1, keepdims=0),
+            node("Add", ["i", "one"], ["k"], name="k"),
+            node("Gather", ["table", "k"], ["g"], name="g"),
+            node("Add", ["g", "two"], ["t"], name="t"),
+            node("Add", ["t", "p"], ["y"], name="y"),
+        ]
+        return save(path, nodes, (6, 8), [weight("w", 8, 8), weight("table", 9, 8), one, two])
+
+    path, program = converted(tokens, INT8)
+    (wanted,) = expected(path)
+    (got,) = runtime.load(program, INT8).outputs()
+    assert np.abs(got - wanted).max() <= DEVIATIONS["int8"] * np.abs(wanted).max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "options"),
