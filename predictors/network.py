@@ -18,6 +18,7 @@ from predictors.models.protocol import KernelModel, KernelPrediction, KernelSamp
 from predictors.prediction import UNITS, Prediction, check_missing
 from predictors.samples import NetworkSamples
 from predictors.sealed import check_numbers, read_json, understood
+from predictors.streaming import Streaming, weights_of
 from predictors.unseen import LeftOut, UnseenErrors
 from predictors.unseen import learn as learn_unseen
 from profiler.operators import Operator, OperatorGraph
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-#: Version of `network.json`. 1: first (2026-11). 2: what is unknown by its work, kinds never seen by their tail.
-_SCHEMA = "hwnas.network/2"
+#: Version of `network.json`. 1: first (2026-11). 2: what is unknown by its work, kinds never seen by their tail. 3:
+#: weights that no cache keeps; a file of version 2 has none.
+_SCHEMA, _BEFORE = "hwnas.network/3", "hwnas.network/2"
 
 #: Folds of the cross-validation that calibrates the interval.
 FOLDS = 10
@@ -60,6 +62,7 @@ class NetworkModel:
         extra: by a kernel's key, what measured networks say of it beyond its own cost
             (`composition.kernel_extras`); it has a key for every kernel that the measured networks run.
         unit: `ms` or `mJ`.
+        streaming: what networks take for weights that no cache keeps, where `kernels` tells costs without that.
     """
 
     kernels: KernelModel
@@ -68,6 +71,7 @@ class NetworkModel:
     unseen_errors: UnseenErrors = field(default_factory=UnseenErrors)
     extra: Mapping[str, float] = field(default_factory=dict)
     unit: str = "ms"
+    streaming: Streaming = field(default_factory=Streaming)
 
     def predict(self, graphs: Sequence[OperatorGraph], *, missing: str = "guess") -> Prediction:
         """Predict fused graphs.
@@ -105,6 +109,7 @@ class NetworkModel:
             "half_width": self.half_width,
             "doubt": self.unseen_errors.to_plain(),
             "extra": dict(self.extra),
+            "streaming": self.streaming.to_plain(),
         }
         (folder / "network.json").write_text(json.dumps(data, indent=1))
 
@@ -116,7 +121,8 @@ class NetworkModel:
         missing = tuple(
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & shares.unknown)) for row in counts
         )
-        return self.of_totals(totals, missing)
+        found = self.of_totals(totals, missing)
+        return found.more(self.streaming.ms(counts @ _weights(catalogue)))
 
     def additive(self, catalogue: Sequence[Operator]) -> Additive:
         """What kernels add to a network's prediction: all of it is a function of sums over kernels."""
@@ -179,7 +185,7 @@ def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
     """
     path = folder / "network.json"
     remedy = "Fit the predictor again."
-    data = read_json(path, _SCHEMA, remedy)
+    data = read_json(path, _SCHEMA, remedy, older=(_BEFORE,))
     with understood(f"cannot read {path}", remedy):
         half_width, believed, extra = data["half_width"], data["doubt"], data["extra"]
         check_numbers("composition", data["composition"], 3)
@@ -195,6 +201,7 @@ def load(folder: Path, make: MakeKernelModel) -> NetworkModel:
             unseen_errors=UnseenErrors.from_plain(believed),
             extra=extra,
             unit=data["unit"],
+            streaming=Streaming.from_plain(data.get("streaming")),
         )
 
 
@@ -212,7 +219,14 @@ def require_known(missing: Iterable[tuple[str, ...]]) -> None:
         )
 
 
-def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples, *, sure: bool = True) -> NetworkModel:
+def fit(
+    make: MakeKernelModel,
+    kernels: KernelSamples,
+    networks: NetworkSamples,
+    *,
+    sure: bool = True,
+    streams: bool | None = None,
+) -> NetworkModel:
     """Fit kernels and composition on all networks, and the interval on networks and kernels left out in turn.
 
     Args:
@@ -220,12 +234,19 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
         kernels: measured kernels.
         networks: measured networks; without any the composition is the plain sum and there is no interval.
         sure: whether to calibrate intervals; without, there are none, and the fit is several times faster.
+        streams: whether to tell what is taken for weights that no cache keeps; if None, where no network is of a
+            space. Those of one are alike, and what is said of them is to be a sum over kernels.
     """
     samples.require_costs(networks)
+    if streams is None:
+        streams = getattr(make, "composed", True) and not any(networks.spaces)
+    kernels = kernels.in_cache() if streams else replace(kernels, kept=None, streaming=Streaming())
+    if streams:
+        networks = _in_cache(networks, kernels.streaming)
     model = make.fit(kernels)
     fitted = compose(model, networks, kernels.unit)
     if not sure:
-        return fitted
+        return replace(fitted, streaming=kernels.streaming)
     errors: list[float] = []
     count = len(networks.ids)
     for fold in range(min(FOLDS, count)):
@@ -242,7 +263,19 @@ def fit(make: MakeKernelModel, kernels: KernelSamples, networks: NetworkSamples,
         fitted,
         half_width=intervals.repeated(width, networks.repeats),
         unseen_errors=replace(believed, shared=shared),
+        streaming=kernels.streaming,
     )
+
+
+def _in_cache(networks: NetworkSamples, streaming: Streaming) -> NetworkSamples:
+    """What networks would cost with their weights in the cache."""
+    catalogue, counts = kernel_counts(networks.graphs)
+    weights = counts @ _weights(catalogue)
+    return replace(networks, cost=streaming.without(networks.cost, weights, weights))
+
+
+def _weights(catalogue: Sequence[Operator]) -> Floats:
+    return np.array([weights_of(operator) for operator in catalogue])
 
 
 def _shared(

@@ -15,6 +15,7 @@ from device_profiles.errors import InvalidData, InvalidTable
 from device_profiles.facts import Unavailable
 from predictors.models.protocol import DeviceFacts, KernelSamples
 from predictors.prediction import UNITS
+from predictors.streaming import Streaming, shows_pace, weights_of
 from profiler.kernels import measured_kernels
 from profiler.memory.liveness import weights
 from profiler.operators import Operator, OperatorGraph
@@ -132,9 +133,11 @@ def kernels(
         InvalidData: the store has no sentinels of these conditions.
     """
     found: dict[Operator, list[float]] = defaultdict(list)
+    kept: dict[Operator, list[float]] = {}
+    streaming = Streaming()
     if cost == "latency":
         if store.profiles(conditions):
-            _profiled(store, conditions, models, found)
+            streaming, kept = _profiled(store, conditions, models, found)
         else:
             _alone(store, conditions, models, found)
     elif cost == "energy":
@@ -146,21 +149,36 @@ def kernels(
         weights=np.array([float(len(found[operator])) for operator in operators]),
         device=device_facts(store, conditions),
         unit=UNITS[cost],
+        kept=np.array([float(np.median(kept[operator])) for operator in operators]) if kept else None,
+        streaming=streaming,
     )
 
 
 def _profiled(
     store: Store, conditions: Conditions, models: Sequence[str] | None, found: dict[Operator, list[float]]
-) -> None:
+) -> tuple[Streaming, dict[Operator, list[float]]]:
+    """Fill in what kernels took; what networks take for weights from memory, and the costs without, if it is seen."""
     wanted = None if models is None else set(models)
     reference = reference_ns(store, conditions)
+    rows: list[tuple[Operator, float, float]] = []
     for profile in store.profiles(conditions):
         if reference is None or (wanted is not None and profile.model not in wanted):
             continue
         graph = store.fused(profile.model, conditions)
         if graph is not None:
+            whole = sum(map(weights_of, graph.operators))
             for operator, ms in match(graph, profile.kernels):
-                found[operator].append(max(ms, LEAST_MS) * reference / profile.sentinel_ns)
+                rows.append((operator, max(ms, LEAST_MS) * reference / profile.sentinel_ns, whole))
+                found[operator].append(rows[-1][1])
+    read = {operator: weights_of(operator) for operator in found}
+    paces = np.array([(whole, read[one], ms) for one, ms, whole in rows if shows_pace(one)]).reshape(-1, 3)
+    streaming = Streaming.fit(*paces.T)
+    kept: dict[Operator, list[float]] = defaultdict(list)
+    if streaming.ms_per_byte:
+        costs = streaming.without(*np.array([(ms, read[one], whole) for one, ms, whole in rows]).T)
+        for (operator, _, _), ms in zip(rows, costs, strict=True):
+            kept[operator].append(float(ms))
+    return streaming, kept
 
 
 def _alone(

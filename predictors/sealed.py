@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,8 +188,8 @@ def understood(what: str, remedy: str) -> Iterator[None]:
         raise SchemaMismatch(f"{what}: {str(error)[:300]}", hint=remedy) from error
 
 
-def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
-    """An object in JSON of a schema, without it.
+def read_json(path: Path, schema: str, remedy: str, *, older: Collection[str] = ()) -> dict[str, Any]:
+    """An object in JSON of a schema, or of older ones that can be read as well, without it.
 
     Raises:
         SchemaMismatch: it is missing, damaged, or of another schema.
@@ -199,7 +199,7 @@ def read_json(path: Path, schema: str, remedy: str) -> dict[str, Any]:
         if not isinstance(data, dict):
             raise ValueError("it holds no object")
         found = data.pop("schema")
-        if found != schema:
+        if found != schema and found not in older:
             raise SchemaMismatch(f"{path} has schema {shown(found)}; this version reads {schema!r}", hint=remedy)
         return dict(data)
 

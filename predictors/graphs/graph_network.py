@@ -98,7 +98,7 @@ class GraphNetwork:
                 f"graph-network needs at least {LEAST_NETWORKS} measured networks, got {count}",
                 hint="Profile more networks, or fit 'lightgbm'.",
             )
-        base = network.fit(KERNEL_MODEL, kernels, networks, sure=sure)
+        base = network.fit(KERNEL_MODEL, kernels, networks, sure=sure, streams=False)
         held = [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
         logs = np.zeros((len(TRUSTS), count))
         for rows in held:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from device_profiles.errors import InvalidTable
 from predictors.sealed import check_numbers
+from predictors.streaming import Streaming
 from profiler.operators import Operator
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,8 @@ class KernelSamples:
         weights: `(k,)`, number of measurements behind each.
         device: speed of light.
         unit: `ms` or `mJ`.
+        kept: `(k,)`, the cost of each had its weights been in the cache, or None where that is not told apart.
+        streaming: what they take otherwise.
     """
 
     operators: tuple[Operator, ...]
@@ -61,13 +64,23 @@ class KernelSamples:
     weights: Floats
     device: DeviceFacts
     unit: str = "ms"
+    kept: Floats | None = None
+    streaming: Streaming = field(default_factory=Streaming)
 
     def take(self, rows: Sequence[int]) -> KernelSamples:
         """Some of them."""
         index = list(rows)
-        return KernelSamples(
-            tuple(self.operators[i] for i in index), self.cost[index], self.weights[index], self.device, self.unit
+        return replace(
+            self,
+            operators=tuple(self.operators[i] for i in index),
+            cost=self.cost[index],
+            weights=self.weights[index],
+            kept=None if self.kept is None else self.kept[index],
         )
+
+    def in_cache(self) -> KernelSamples:
+        """The same with weights in the cache."""
+        return self if self.kept is None else replace(self, cost=self.kept, kept=None)
 
 
 def require_costs(samples: KernelSamples) -> None:

@@ -70,9 +70,9 @@ def test_a_budget_that_is_spent_ends_it(tmp_path):
 
 
 def test_a_pool_that_the_runtime_refuses_is_refused():
-    """Each probe multiplies matrices at its end, and this device cannot."""
+    """Probes multiply matrices at their end, but for those that make images, and this device cannot."""
     fake = device_profiles.load("fake")
     runtime = fake.runtime.model_copy(update={"options": {"unsupported": "Gemm"}})
-    with pytest.raises(UsageError, match="takes 0 of 12 networks") as caught, Store("sqlite://") as store:
+    with pytest.raises(UsageError, match="takes 2 of 12 networks") as caught, Store("sqlite://") as store:
         active.measure_until(probes(12, 0), 0.03, target=fake.model_copy(update={"runtime": runtime}), store=store)
     assert caught.value.hint

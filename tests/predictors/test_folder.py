@@ -512,13 +512,31 @@ def change(folder, forge):
     return make
 
 
-@pytest.mark.parametrize("schema", ["hwnas.network/1", "hwnas.network/3", None])
+@pytest.mark.parametrize("schema", ["hwnas.network/1", "hwnas.network/4", None])
 def test_a_composition_of_another_schema_is_refused(folder, change, schema):
     predictors.load(folder)
     change(schema=schema)
     with pytest.raises(SchemaMismatch) as caught:
         predictors.load(folder)
     assert repr(schema) in caught.value.message and "network.json" in caught.value.message and caught.value.hint
+
+
+def test_a_composition_of_before_weights_from_memory_were_told_is_read(folder, change):
+    kept = predictors.load(folder).model
+    path = folder / "network.json"
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "streaming"})
+    )
+    change(schema="hwnas.network/2")
+    found = predictors.load(folder).model
+    assert found.composition == kept.composition and found.extra == kept.extra and not found.streaming.ms_per_byte
+
+
+@pytest.mark.parametrize("streaming", [[1e6], [1e6, -1.0], [float("nan"), 1.0], "fast"])
+def test_impossible_weights_from_memory_are_refused(folder, change, streaming):
+    change(streaming=streaming)
+    with pytest.raises(SchemaMismatch, match=r"network\.json"):
+        predictors.load(folder)
 
 
 WIDTHS = {

@@ -288,7 +288,7 @@ class LoadsAnySchema(Sound):
     def load(cls, folder):
         path = folder / "network.json"
         if path.exists() and '"another/9"' in path.read_text():
-            path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "hwnas.network/2"}))
+            path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "hwnas.network/3"}))
         return super().load(folder)
 
 
