@@ -71,7 +71,7 @@ def work_columns(operators: Sequence[Operator]) -> NDArray[np.float64]:
         [
             (
                 2.0 * work.macs(op) + work.elementwise(op),
-                work.bytes_moved(op) - work.weight_bytes_read(op),
+                max(work.bytes_moved(op) - work.weight_bytes_read(op), 0),  # the shape of a `Reshape` is a constant
                 work.weight_bytes_read(op),
                 1.0,
             )

@@ -180,12 +180,12 @@ def _interpolated(operator: Operator) -> int:
 
 @_countable
 def bytes_moved(operator: Operator) -> int:
-    """Bytes of inputs, weights and outputs; 0 for operators that only rename a tensor.
+    """Bytes of inputs, weights and outputs; 0 for operators that only rename a tensor, with nothing fused to them.
 
     Of a table that is looked up, and of a tensor that is sliced, what is taken counts; weights on the state of a
     recurrent operator count in each step.
     """
-    if operator.op_type in _FREE:
+    if operator.op_type in _FREE and not operator.attribute("fused", ()):
         return 0
     whole = sum(tensor.bytes for tensor in (*operator.inputs, *operator.outputs) if tensor is not None)
     whole += _again(operator)

@@ -342,3 +342,22 @@ def test_more_work_lowers_none_of_the_monotone_features(size, which, more):
 def test_odd_operators_have_finite_features(operator):
     assert np.isfinite(features([operator], DEVICE)).all()
     assert np.isfinite(work_columns([operator])).all()
+
+
+def reshape(*fused: str) -> Operator:
+    """From 64x192 to 1x64x192, by a constant shape, beside a weight that what is fused to it reads."""
+    read = (
+        Tensor((64, 192), "float32"),
+        Tensor((3,), "int64", constant=True),
+        Tensor((64, 192), "float32", constant=True),
+    )
+    attributes = (("fused", fused),) if fused else ()
+    return Operator("", "Reshape", attributes, read, (Tensor((1, 64, 192), "float32"),))
+
+
+def test_work_is_never_negative_and_what_is_fused_to_a_change_of_shape_moves_its_data():
+    plain, joined = work_columns([reshape(), reshape("Mul", "Add")]).tolist()
+    assert plain[1] == 0.0 and joined[1] == 2 * 64 * 192 * 4
+    two = [replace(reshape("Mul"), outputs=(Tensor((1, 64, width), "float32"),)) for width in (192, 384)]
+    some = KernelSamples(tuple(two), np.array([0.03, 0.02]), np.ones(2), SAMPLES.device)
+    assert np.isfinite(Lines.fit(some).lines).all() and (Lines.fit(some).predict(two)[0] > 0).all()
