@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 #: Fewest bytes of weights of a kernel that shows a pace: of fewer, other things take the time.
 _LEAST_BYTES = 1e6
 #: Fewest kernels on each side, and by how much the paces must differ, to be two.
-_LEAST_KERNELS, _LEAST_RATIO = 2, 1.5
+_LEAST_KERNELS, _LEAST_RATIO = 3, 1.5
 #: Of what a kernel took, so much is its own at least.
 _OWN = 0.1
 
@@ -59,7 +59,7 @@ class Streaming:
 
     @staticmethod
     def fit(weights: Floats, read: Floats, ms: Floats) -> Streaming:
-        """Two paces and the size between them, the least squares of their logarithms.
+        """Two paces and the size between them: each kernel in a larger network is slower than each in a smaller one.
 
         Args:
             weights: `(k,)`, bytes of the weights of the network that a kernel was measured in.
@@ -67,20 +67,16 @@ class Streaming:
             ms: `(k,)`, that it took.
 
         Returns:
-            None of it where there are no two paces.
+            None of it where paces overlap, as those of a runtime that is as slow with weights in the cache.
         """
         order = np.argsort(weights)
-        size, pace = weights[order], np.log(ms[order] / read[order])
-        best, found = math.inf, Streaming()
+        size, pace = weights[order], ms[order] / read[order]
         for cut in range(_LEAST_KERNELS, len(pace) - _LEAST_KERNELS + 1):
-            fast, slow = np.median(pace[:cut]), np.median(pace[cut:])
-            error = np.abs(pace[:cut] - fast).sum() + np.abs(pace[cut:] - slow).sum()
-            if size[cut - 1] < size[cut] and error < best:
-                best = float(error)
-                apart = slow - fast >= math.log(_LEAST_RATIO)
-                kept = math.sqrt(size[cut - 1] * size[cut])
-                found = Streaming(kept, float(np.exp(slow))) if apart else Streaming()
-        return found
+            fast, slow = pace[:cut], pace[cut:]
+            apart = slow.min() > fast.max() and np.median(slow) >= _LEAST_RATIO * np.median(fast)
+            if apart and size[cut - 1] < size[cut]:
+                return Streaming(math.sqrt(size[cut - 1] * size[cut]), float(np.median(slow)))
+        return Streaming()
 
     def to_plain(self) -> list[float] | None:
         """JSON-ready."""
