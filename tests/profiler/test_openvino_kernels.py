@@ -18,11 +18,11 @@ pytest.importorskip("openvino", reason="pip install 'hwnas[openvino]'")
 #: Probes, and how many computing kernels of each kind they have: recurrent in both directions, a product whose first
 #: operand is transposed, attention in one layer, convolutions that OpenVINO renamed.
 KERNELS = {
-    9: {"LSTM": 1, "Attention": 1},
-    13: {"LSTM": 2},
-    22: {"Conv": 9, "ConvTranspose": 1},
-    23: {"GRU": 2},
-    39: {"LSTM": 2, "GRU": 1, "Attention": 1},
+    14: {"LSTM": 2, "GRU": 2},
+    16: {"Conv": 6, "ConvTranspose": 1},
+    18: {"LSTM": 1, "Attention": 1},
+    24: {"GRU": 2},
+    43: {"LSTM": 2, "GRU": 1, "Attention": 1},
 }
 
 
