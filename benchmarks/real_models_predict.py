@@ -32,6 +32,8 @@ PREDICTOR = "lightgbm"
 TARGET = "local-onnxruntime"
 #: Predictions with more coverage than this are to be believed.
 BELIEVED = 0.9
+#: Networks that take longer are told apart: of smaller ones calls are a large part.
+LARGE_MS = 1.0
 #: What is asked for: median error, worst error where coverage is over `BELIEVED`, share inside of 90 % intervals.
 MEDIAN, WORST, INSIDE = 0.05, 0.30, 0.85
 
@@ -51,9 +53,10 @@ def evaluate(
         files: those of the models, by their names in the store, as far as there are any.
 
     Returns:
-        `models` (one row each), `n`, `median_error`, `mape`, `worst_error` (of all), `worst_believed` (where coverage
-        is over 0.9; None if there are none), `believed` (how many), `inside` (share in its 90 % interval), `rank`
-        (Spearman), `reached` (each of the three targets), `learned_from`.
+        `models` (one row each), `n`, `median_error`, `mape`, `large_n`, `large_median_error` and `large_mape` (of those
+        over a millisecond), `worst_error` (of all), `worst_believed` (where coverage is over 0.9; None if there are
+        none), `believed` (how many), `inside` (share in its 90 % interval), `rank` (Spearman), `reached` (each
+        of the three targets), `learned_from`.
 
     Raises:
         InvalidData: a store has no measurements of the target, or the second one no network with known kernels.
@@ -95,7 +98,7 @@ def evaluate(
             }
         )
     errors = np.abs(found.value / measured.cost - 1.0)
-    believed = found.coverage > BELIEVED
+    believed, large = found.coverage > BELIEVED, measured.cost > LARGE_MS
     scores = evaluation.scores(found.value, measured.cost, low, high)
     worst = float(errors[believed].max()) if believed.any() else None
     return {
@@ -103,6 +106,9 @@ def evaluate(
         "n": len(rows),
         "median_error": float(np.median(errors)),
         "mape": scores.mape,
+        "large_n": int(large.sum()),
+        "large_median_error": float(np.median(errors[large])) if large.any() else None,
+        "large_mape": float(errors[large].mean()) if large.any() else None,
         "worst_error": float(errors.max()),
         "worst_believed": worst,
         "believed": int(believed.sum()),

@@ -290,7 +290,7 @@ def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
         except HwnasError as error:
             row["reason"] = error.message
         else:
-            row |= {name: found[name] for name in ("n", "median_error", "worst_error", "inside", "rank", "believed")}
+            row |= {name: value for name, value in found.items() if isinstance(value, int | float)}
             row["reached"] = found["median_error"] <= OF_PROBES
         print(json.dumps(row), file=sys.stderr, flush=True)
         rows.append(row)

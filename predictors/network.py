@@ -122,7 +122,9 @@ class NetworkModel:
             tuple(catalogue[int(j)].key for j in np.flatnonzero((row > 0) & shares.unknown)) for row in counts
         )
         found = self.of_totals(totals, missing)
-        return found.more(self.streaming.ms(counts @ _weights(catalogue)))
+        if not self.streaming.ms_per_byte:
+            return found
+        return found.times(1.0 + self.streaming.ms(counts @ _weights(catalogue)) / found.value)
 
     def additive(self, catalogue: Sequence[Operator]) -> Additive:
         """What kernels add to a network's prediction: all of it is a function of sums over kernels."""
@@ -240,13 +242,13 @@ def fit(
     samples.require_costs(networks)
     if streams is None:
         streams = getattr(make, "composed", True) and not any(networks.spaces)
-    kernels = kernels.in_cache() if streams else replace(kernels, kept=None, streaming=Streaming())
-    if streams:
-        networks = _in_cache(networks, kernels.streaming)
+    streaming = kernels.streaming if streams else Streaming()
+    if streaming.ms_per_byte:
+        kernels, networks = kernels.in_cache(), _in_cache(networks, streaming)
     model = make.fit(kernels)
-    fitted = compose(model, networks, kernels.unit)
+    fitted = replace(compose(model, networks, kernels.unit), streaming=streaming)
     if not sure:
-        return replace(fitted, streaming=kernels.streaming)
+        return fitted
     errors: list[float] = []
     count = len(networks.ids)
     for fold in range(min(FOLDS, count)):
@@ -263,7 +265,6 @@ def fit(
         fitted,
         half_width=intervals.repeated(width, networks.repeats),
         unseen_errors=replace(believed, shared=shared),
-        streaming=kernels.streaming,
     )
 
 

@@ -36,11 +36,10 @@ class Prediction:
     coverage: Floats
     missing: tuple[tuple[str, ...], ...]
 
-    def more(self, extra: Floats) -> Prediction:
-        """With so much more for each network, `(n,)`; intervals stay as wide for their values."""
-        factor = 1.0 + extra / self.value
+    def times(self, factor: Floats) -> Prediction:
+        """Each network's value and interval by a factor, `(n,)`."""
         low, high = (None if end is None else end * factor for end in (self.low, self.high))
-        return replace(self, value=self.value + extra, low=low, high=high)
+        return replace(self, value=self.value * factor, low=low, high=high)
 
 
 def check_missing(missing: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,21 +162,21 @@ def _profiled(
     wanted = None if models is None else set(models)
     reference = reference_ns(store, conditions)
     rows: list[tuple[Operator, float, float]] = []
+    read = cache(weights_of)
     for profile in store.profiles(conditions):
         if reference is None or (wanted is not None and profile.model not in wanted):
             continue
         graph = store.fused(profile.model, conditions)
         if graph is not None:
-            whole = sum(map(weights_of, graph.operators))
+            whole = sum(map(read, graph.operators))
             for operator, ms in match(graph, profile.kernels):
                 rows.append((operator, max(ms, LEAST_MS) * reference / profile.sentinel_ns, whole))
                 found[operator].append(rows[-1][1])
-    read = {operator: weights_of(operator) for operator in found}
-    paces = np.array([(whole, read[one], ms) for one, ms, whole in rows if shows_pace(one)]).reshape(-1, 3)
+    paces = np.array([(whole, read(one), ms) for one, ms, whole in rows if shows_pace(one)]).reshape(-1, 3)
     streaming = Streaming.fit(*paces.T)
     kept: dict[Operator, list[float]] = defaultdict(list)
     if streaming.ms_per_byte:
-        costs = streaming.without(*np.array([(ms, read[one], whole) for one, ms, whole in rows]).T)
+        costs = streaming.without(*np.array([(ms, read(one), whole) for one, ms, whole in rows]).T)
         for (operator, _, _), ms in zip(rows, costs, strict=True):
             kept[operator].append(float(ms))
     return streaming, kept

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.sealed import check_numbers
 from profiler.operators import Operator
 from profiler.work import macs, weight_bytes, weight_bytes_read
 
@@ -36,7 +37,7 @@ class Streaming:
 
     Attributes:
         kept_bytes: of the weights of networks that keep them; infinite where nothing else was seen.
-        ms_per_byte: of the weights of larger ones, beyond what reading them from the cache takes.
+        ms_per_byte: of the weights of larger ones.
     """
 
     kept_bytes: float = math.inf
@@ -89,8 +90,6 @@ class Streaming:
         Raises:
             ValueError: it is something else.
         """
-        from predictors.sealed import check_numbers
-
         if data is None:
             return Streaming()
         check_numbers("streaming", tuple(data), 2, least=0.0)

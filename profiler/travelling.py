@@ -38,15 +38,8 @@ class Travelling:
         for subject in networks:
             self._written(subject)  # by this thread: exporters do not share a process with another one
 
-        def attempt(subject: Subject) -> None:
-            with contextlib.suppress(Exception):  # whoever asks for the file is told
-                try:
-                    self.file(subject)
-                except HwnasError as error:
-                    self._refused[subject.id] = error
-
         converters.side_by_side(
-            attempt, networks, told=lambda done, models: listener(events.ModelsConverted(done, models))
+            self._attempt, networks, told=lambda done, models: listener(events.ModelsConverted(done, models))
         )
 
     def compile(self, subjects: Sequence[Subject], listener: events.Listener) -> None:
@@ -55,10 +48,7 @@ class Travelling:
         traits = runtimes.REGISTRY.get(name).traits
         if not traits.keeps or transports.elsewhere(self.target) is not None:
             return
-        files = []
-        for subject in subjects:
-            with contextlib.suppress(Exception):  # whoever asks for the file is told
-                files.append(self.file(subject))
+        files = [path for path in map(self._attempt, subjects) if path is not None]
         shares = [files[start : start + SHARE] for start in range(0, len(files), SHARE)]
         converters.side_by_side(
             lambda share: trial.fuse_beforehand(share, name, options, patience_s=traits.patience_s),
@@ -77,9 +67,19 @@ class Travelling:
         if subject.id not in self._files:
             path = self._written(subject)
             if subject.kernel is None:
-                path = compile_for(self.target, path, subject.inputs, subject.calibration)
+                try:
+                    path = compile_for(self.target, path, subject.inputs, subject.calibration)
+                except HwnasError as error:
+                    self._refused[subject.id] = error
+                    raise
             self._files[subject.id] = path
         return self._files[subject.id]
+
+    def _attempt(self, subject: Subject) -> Path | None:
+        """The file, or None where there is none: whoever asks for it is told why."""
+        with contextlib.suppress(Exception):
+            return self.file(subject)
+        return None
 
     def _written(self, subject: Subject) -> Path:
         path = self.folder / f"{subject.id}{subject.suffix}"

@@ -103,7 +103,7 @@ def fuse(
         InvalidModel: the runtime refuses the model, or dies of it.
         LinkLost: the link to the device is gone.
     """
-    job = {"do": "fuse", "runtime": runtime, "options": {**asdict(options), "options": dict(options.options)}}
+    job = _job("fuse", runtime, options)
     if device is not None:
         files = {path.name: path for path in model.parent.glob(f"{model.stem}.*")} if model.suffix != ".onnx" else {}
         result, died, content = device.trial({**job, "model": model.name}, {**files, model.name: model}, patience_s)
@@ -129,9 +129,13 @@ def fuse_beforehand(models: Sequence[Path], runtime: str, options: RuntimeOption
         options: for it.
         patience_s: for each of them.
     """
-    job = {"do": "fuse_all", "runtime": runtime, "options": {**asdict(options), "options": dict(options.options)}}
+    job = {**_job("fuse_all", runtime, options), "models": [str(path) for path in models]}
     with tempfile.TemporaryDirectory(prefix="hwnas-trial-") as place:
-        _process(Path(place), {**job, "models": [str(path) for path in models]}, patience_s * len(models))
+        _process(Path(place), job, patience_s * len(models))
+
+
+def _job(do: str, runtime: str, options: RuntimeOptions) -> dict[str, Any]:
+    return {"do": do, "runtime": runtime, "options": {**asdict(options), "options": dict(options.options)}}
 
 
 def expected(

@@ -100,9 +100,7 @@ class Walks:
         """What a model says of networks that were walked."""
         totals = np.array([walk.totals for walk in found]).reshape(len(found), self.columns.shape[1])
         plain = model.of_totals(totals, tuple(walk.missing for walk in found))
-        factor = 1.0 + np.array([walk.more for walk in found])
-        low, high = (None if end is None else end * factor for end in (plain.low, plain.high))
-        return Prediction(plain.value * factor, low, high, plain.unit, plain.coverage, plain.missing)
+        return plain.times(1.0 + np.array([walk.more for walk in found]))
 
     def corrected(self, networks: Bags, alone: Floats, model: NetworkModel) -> Walks:
         """With what blocks cost more where they stand, learned from networks and what these cost compiled, `(n,)`."""

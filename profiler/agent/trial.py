@@ -6,7 +6,6 @@ runtime alone.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -70,13 +69,8 @@ def fuse(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 def fuse_all(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Many models, each as the runtime optimises it and keeps it; what it refuses is left out."""
-    from device_profiles.errors import HwnasError
-    from profiler import runtimes
-    from profiler.runtimes.protocol import RuntimeOptions
-
     for model in job["models"]:
-        with contextlib.suppress(HwnasError):
-            runtimes.load(job["runtime"]).fuse(folder / model, RuntimeOptions(**job["options"]))
+        fuse(folder, {**job, "model": model})
     return {}
 
 

@@ -81,7 +81,8 @@ def test_large_networks_are_predicted_from_the_kernels_of_small_ones(tmp_path):
     model.save(tmp_path)
     assert network.load(tmp_path, Lookup).predict(graphs).value.tolist() == model.predict(graphs).value.tolist()
     without = network.fit(Lookup, kernels, measured, streams=False)
-    assert without.streaming == Streaming() and abs(without.predict(graphs[-1:]).value[0] / cost[-1] - 1.0) < 1.0
+    assert without.streaming == Streaming()
+    assert np.abs(without.predict(graphs).value / cost - 1.0).max() > 0.02, "sums of kernels do not say it"
 
 
 def test_networks_of_a_space_are_sums_over_kernels():

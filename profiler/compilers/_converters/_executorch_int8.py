@@ -10,14 +10,7 @@ from unittest import mock
 import numpy as np
 import torch
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
-from torch.fx.traceback import preserve_node_meta
 from torchao.quantization.pt2e import quantize_pt2e
-
-
-def export(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """The exported program of a module; its nodes keep what they were marked with."""
-    with torch.no_grad(), preserve_node_meta():
-        return torch.export.export(module, inputs, strict=False)
 
 
 class _Quantiser(XNNPACKQuantizer):  # type: ignore[misc]
@@ -26,13 +19,12 @@ class _Quantiser(XNNPACKQuantizer):  # type: ignore[misc]
     SUPPORTED_PATTERNS: ClassVar = [pattern for pattern in XNNPACKQuantizer.SUPPORTED_PATTERNS if not pattern.is_qat]
 
 
-def quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], calibration: Path) -> Any:
-    """An exported program with weights and activations in int8.
+def quantised(exported: Any, names: tuple[str, ...], calibration: Path) -> Any:
+    """The module of an exported program with weights and activations in int8.
 
     Args:
-        exported: of `export`.
+        exported: the program.
         names: of its inputs.
-        inputs: for it.
         calibration: an `.npz` of inputs by name, stacked.
     """
     module = exported.module()
@@ -47,7 +39,7 @@ def quantised(exported: Any, names: tuple[str, ...], inputs: tuple[Any, ...], ca
             prepared(*given)
     # Nothing was trained in int8: looking for what such training leaves takes longer than the rest (torchao 0.18).
     with mock.patch.object(quantize_pt2e, "_fold_conv_bn_qat", lambda trained: trained):
-        return export(quantize_pt2e.convert_pt2e(prepared), inputs)
+        return quantize_pt2e.convert_pt2e(prepared)
 
 
 def _arrays_of_floats(node: Any) -> bool:
@@ -61,7 +53,7 @@ def _as_modules_have_it(module: Any) -> None:
     aten = torch.ops.aten
     names: dict[str, str] = {}
     for node in module.graph.nodes:
-        value = operator.attrgetter(node.target)(module) if node.op == "get_attr" else None
+        value = _constant(module, node)
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             if node.target not in names:  # of the module itself: batch norm is put into weights of no other
                 names[node.target] = f"weight_{len(names)}"
@@ -111,7 +103,7 @@ def _numbers_are_constants(module: Any) -> None:
 
 def _without_dimensions(module: Any, node: Any) -> float | None:
     """The float that a constant without dimensions is."""
-    value = operator.attrgetter(node.target)(module) if node.op == "get_attr" else None
+    value = _constant(module, node)
     if isinstance(value, torch.Tensor) and value.dim() == 0 and value.is_floating_point():
         return float(value)
     return None
@@ -119,7 +111,7 @@ def _without_dimensions(module: Any, node: Any) -> float | None:
 
 def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:
     """The product as `linear`, or None where the second factor is no weight."""
-    weight = operator.attrgetter(right.target)(module) if right.op == "get_attr" else None
+    weight = _constant(module, right)
     if weight is None or weight.dim() != 2 or (bias is not None and bias.meta["val"].dim() != 1):
         return None
     name = f"{node.name}_weight"
@@ -131,3 +123,8 @@ def _linear(module: Any, node: Any, left: Any, right: Any, bias: Any) -> Any:
         return module.graph.call_function(
             torch.ops.aten.linear.default, (left, turned) if bias is None else (left, turned, bias)
         )
+
+
+def _constant(module: Any, node: Any) -> Any:
+    """What a node stands for, or None where that is computed."""
+    return operator.attrgetter(node.target)(module) if node.op == "get_attr" else None

@@ -18,7 +18,7 @@ from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import ExecutorchBackendConfig, memory, to_edge_transform_and_lower
 from executorch.exir.passes import MemoryPlanningPass
-from torch.fx.traceback import NodeSource, annotate
+from torch.fx.traceback import NodeSource, annotate, preserve_node_meta
 
 from profiler.compilers._converters import _executorch_int8
 from profiler.compilers._onnx_module import module_of
@@ -60,9 +60,10 @@ def convert(model: Path, made: Path, options: Mapping[str, Any]) -> None:
     nodes: list[tuple[str, str]] = []
     module, inputs = module_of(model, mark=lambda number: annotate(dict(zip(MARKS, nodes[number], strict=True))))
     nodes += module.nodes
-    exported = _executorch_int8.export(module, inputs)
+    exported = _export(module, inputs)
     if options["precision"] == "int8":
-        exported = _executorch_int8.quantised(exported, module.input_names, inputs, Path(options["calibration"]))
+        quantised = _executorch_int8.quantised(exported, module.input_names, Path(options["calibration"]))
+        exported = _export(quantised, inputs)
     with torch.no_grad():  # before lowering takes the exported program apart
         wanted = exported.module()(*inputs)
     with _watched() as delegates:
@@ -88,6 +89,11 @@ def _require_same(program: Any, inputs: tuple[Any, ...], wanted: Any, far: float
         most = float(one.abs().max()) if one.numel() else 0.0
         if not torch.allclose(other.double(), one.double(), rtol=far, atol=far * most, equal_nan=True):
             raise RuntimeError("ExecuTorch's program computes something else than the model")
+
+
+def _export(module: Any, inputs: tuple[Any, ...]) -> Any:
+    with torch.no_grad(), preserve_node_meta():
+        return torch.export.export(module, inputs, strict=False)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ else does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,20 +117,16 @@ def _delegate(kernels: Sequence[Kernel], events: Sequence[Event]) -> list[Kernel
 
 
 def _reshaped_once(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """The nodes with those as one that change the shape of what another one alone hands to them."""
-    found: list[Kernel] = []
+    """The nodes with two as one that change the shape, where nobody else sees what is between, outside neither."""
+    readers = Counter(name for kernel in kernels for name in dict(kernel.inputs))
+    found: dict[str, Kernel] = {}  # by what they write
     for kernel in kernels:
-        before = [i for i, one in enumerate(found) if _hands_on(one, kernel, kernels)]
-        found.append(replace(kernel, inputs=found.pop(before[0]).inputs) if before else kernel)
-    return found
-
-
-def _hands_on(writer: Kernel, reader: Kernel, kernels: Sequence[Kernel]) -> bool:
-    """Whether both change the shape alone, and nobody else sees what is between them, outside of their call neither."""
-    between = writer.outputs[0][0]
-    if not writer.kind == reader.kind == "StaticReshape" or between != reader.inputs[0][0] or ":" not in between:
-        return False
-    return sum(between in dict(one.inputs) for one in kernels) == 1
+        read = kernel.inputs[0][0] if kernel.inputs else ""
+        inner = readers[read] == 1 and ":" in read
+        joined = inner and read in found and found[read].kind == kernel.kind == "StaticReshape"
+        inputs = found.pop(read).inputs if joined else kernel.inputs
+        found[kernel.outputs[0][0]] = replace(kernel, inputs=inputs)
+    return list(found.values())
 
 
 def _in_order(kernels: Sequence[Kernel], events: Sequence[Event]) -> list[Kernel]:
