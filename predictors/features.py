@@ -60,6 +60,15 @@ def family(operator: Operator) -> str:
     return operator.kind
 
 
+def way(operator: Operator) -> str:
+    """How the runtime does it, as far as it says so: its implementation, precision and layout of memory.
+
+    Products of the same sizes differ by a factor of several between the implementations of one library.
+    """
+    said = (operator.attribute(name) for name in ("primitive", "precision", "layout"))
+    return "/".join(one for one in said if isinstance(one, str))
+
+
 def features(operators: Sequence[Operator], device: DeviceFacts) -> NDArray[np.float64]:
     """Features of kernels, `(k, len(NAMES))`."""
     return np.array([_row(operator, device) for operator in operators], dtype=np.float64).reshape(-1, len(NAMES))

@@ -242,9 +242,12 @@ def fit(
     samples.require_costs(networks)
     if streams is None:
         streams = getattr(make, "composed", True) and not any(networks.spaces)
-    streaming = kernels.streaming if streams else Streaming()
+    streaming, weights = kernels.streaming if streams else Streaming(), _all_weights(networks)
+    if not streaming.holds(networks.cost, weights):
+        streaming = Streaming()
     if streaming.ms_per_byte:
-        kernels, networks = kernels.in_cache(), _in_cache(networks, streaming)
+        kernels = kernels.in_cache()
+        networks = replace(networks, cost=streaming.without(networks.cost, weights, weights))
     model = make.fit(kernels)
     fitted = replace(compose(model, networks, kernels.unit), streaming=streaming)
     if not sure:
@@ -268,11 +271,10 @@ def fit(
     )
 
 
-def _in_cache(networks: NetworkSamples, streaming: Streaming) -> NetworkSamples:
-    """What networks would cost with their weights in the cache."""
+def _all_weights(networks: NetworkSamples) -> Floats:
+    """Bytes of weights of each network, `(n,)`."""
     catalogue, counts = kernel_counts(networks.graphs)
-    weights = counts @ _weights(catalogue)
-    return replace(networks, cost=streaming.without(networks.cost, weights, weights))
+    return np.asarray(counts @ _weights(catalogue))
 
 
 def _weights(catalogue: Sequence[Operator]) -> Floats:

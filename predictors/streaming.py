@@ -29,6 +29,8 @@ _LEAST_BYTES = 1e6
 _LEAST_KERNELS, _LEAST_RATIO = 3, 1.5
 #: Of what a kernel took, so much is its own at least.
 _OWN = 0.1
+#: A network that takes less than this share of what its weights are said to take refutes it.
+_LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class Streaming:
     def ms(self, weights: Floats) -> Floats:
         """Of networks with so many bytes of weights, `(n,)`."""
         return np.where(weights > self.kept_bytes, self.ms_per_byte * weights, 0.0)
+
+    def holds(self, cost: Floats, weights: Floats) -> bool:
+        """Whether no network took less than its weights alone would, given what each took in ms and its weights.
+
+        A library that lays weights out anew in each call has two paces too, and they are not the memory's.
+        """
+        return bool((cost >= _LEAST_SHARE * self.ms(weights)).all())
 
     def without(self, cost: Floats, read: Floats, weights: Floats) -> Floats:
         """Costs of kernels or networks, `(n,)`, had their weights been in the cache.

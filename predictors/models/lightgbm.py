@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from predictors.models.protocol import DeviceFacts, Floats, KernelPrediction, Ke
 from predictors.sealed import check_numbers, floats, read_json, read_tensors, understood
 from profiler.operators import Operator
 
-_SCHEMA = "hwnas.lightgbm/2"
+_SCHEMA, _BEFORE = "hwnas.lightgbm/3", "hwnas.lightgbm/2"
 _REMEDY = "Fit the predictor again."
 ROUNDS = 250
 LEAST_KERNELS = 8
@@ -45,7 +46,8 @@ class LightGbm:
 
     Of each kind a line in its work says what of the roofline is reached (`predictors.kind_lines`). What that leaves is
     learned twice and averaged: by boosted trees, monotone in work, which find steps; and by a Gaussian process, which
-    is smooth and goes back to the line where nothing was measured (`predictors.kind_surfaces`).
+    is smooth and goes back to the line where nothing was measured (`predictors.kind_surfaces`). Where runtimes say how
+    they do a kernel (`features.way`), trees see it, and ways that were measured often have surfaces of their own.
 
     A kernel among the samples keeps its measured cost. One of an unknown kind is predicted by trees that see sizes
     alone and by the line of all kernels, and is not known. Two more boosters, for the quantiles 0.05 and 0.95, say
@@ -58,8 +60,9 @@ class LightGbm:
     Attributes:
         texts: the boosters in LightGBM's own text form, by name.
         lines: by kind of kernel.
-        surfaces: by family of kernels (`features.family`).
+        surfaces: by family of kernels (`features.family`), and by family and way.
         kinds: kinds of kernels among the samples.
+        ways: the ways among them; None for models of before these were learned from.
         table: costs of the samples by the kernel's key.
         device: speed of light.
     """
@@ -70,6 +73,7 @@ class LightGbm:
     lines: Lines
     surfaces: Mapping[str, Surface]
     kinds: tuple[str, ...]
+    ways: tuple[str, ...] | None
     table: Mapping[str, float]
     device: DeviceFacts
 
@@ -87,8 +91,9 @@ class LightGbm:
             )
         require_costs(samples)
         kinds = tuple(sorted({operator.kind for operator in samples.operators}))
+        ways = tuple(sorted({features.way(operator) for operator in samples.operators}))
         lines = Lines.fit(samples)
-        columns = _columns(samples.operators, kinds, samples.device, lines)
+        columns = _columns(samples.operators, kinds, ways, samples.device, lines)
         target = np.log(samples.cost) - columns[:, _LINE]
         weight = np.sqrt(samples.weights)
         plain = np.log(samples.cost) - columns[:, _LIGHT]
@@ -99,20 +104,20 @@ class LightGbm:
         if len(target) >= LEAST_FOR_QUANTILES:
             for name, alpha in (("low", 0.05), ("high", 0.95)):
                 texts[name] = _train(columns, target, weight, {"objective": "quantile", "alpha": alpha})
-        surfaces = kind_surfaces.fit(columns, target, [features.family(operator) for operator in samples.operators])
+        surfaces = _surfaces_of(samples.operators, columns, target)
         table = {operator.key: float(cost) for operator, cost in zip(samples.operators, samples.cost, strict=True)}
-        return LightGbm(texts, lines, surfaces, kinds, table, samples.device)
+        return LightGbm(texts, lines, surfaces, kinds, ways, table, samples.device)
 
     def predict(self, operators: Sequence[Operator]) -> KernelPrediction:
         """Costs of any kernels; kinds that were not among the samples are not known."""
         if not operators:
             return KernelPrediction(np.empty(0), np.empty(0, dtype=np.bool_))
-        columns = _columns(operators, self.kinds, self.device, self.lines)
+        columns = _columns(operators, self.kinds, self.ways, self.device, self.lines)
         kinds = [operator.kind for operator in operators]
         known = np.array([kind in self.kinds for kind in kinds], dtype=np.bool_)
         trees = self._ask("kinds", columns)
         surface, has = kind_surfaces.predict(
-            self.surfaces, columns, [features.family(operator) for operator in operators]
+            self.surfaces, columns, [self._surface(operator) for operator in operators]
         )
         log_cost = columns[:, _LINE] + np.where(has, 0.5 * (trees + surface), trees)
         blind = 0.5 * (columns[:, _LIGHT] + self._ask("any", columns[:, :_LINE]) + columns[:, _LINE])
@@ -140,6 +145,7 @@ class LightGbm:
             "schema": _SCHEMA,
             "features": features.SCHEMA,
             "kinds": self.kinds,
+            "ways": self.ways,
             "sha256": {name: _digest(text) for name, text in self.texts.items()},
             "device": {"flops_per_s": self.device.flops_per_s, "bytes_per_s": self.device.bytes_per_s},
             "lines": self.lines.to_plain(),
@@ -152,8 +158,9 @@ class LightGbm:
     def load(folder: Path) -> LightGbm:
         """Read what `save` wrote."""
         path = folder / "lightgbm.json"
-        data = read_json(path, _SCHEMA, _REMEDY)
+        data = read_json(path, _SCHEMA, _REMEDY, older=(_BEFORE,))
         with understood(f"cannot read {path}", _REMEDY):
+            ways = data.get("ways")
             if data["features"] != features.SCHEMA:
                 raise ValueError(f"features are {data['features']!r}; this version reads {features.SCHEMA!r}")
             names = [name for name in _BOOSTERS if name in data["sha256"]]
@@ -171,9 +178,15 @@ class LightGbm:
                 Lines.from_plain(data["lines"]),
                 _surfaces(folder, data["lengths"]),
                 tuple(map(str, data["kinds"])),
+                None if ways is None else tuple(map(str, ways)),
                 {key: float(cost) for key, cost in table.items()},
                 DeviceFacts.from_plain(data["device"]),
             )
+
+    def _surface(self, operator: Operator) -> str:
+        """The surface that knows most of a kernel; its family's, if any, where its way was seen too seldom."""
+        own = _in_its_way(operator)
+        return own if own in self.surfaces else features.family(operator)
 
     def _ask(self, name: str, columns: Floats) -> Floats:
         return np.asarray(self._boosters[name].predict(columns, num_threads=1), dtype=np.float64)
@@ -211,7 +224,7 @@ def _surfaces(folder: Path, lengths: Mapping[str, Any]) -> dict[str, Surface]:
     return found
 
 
-#: Columns: the features, the log of the line, the kind.
+#: Columns: the features, the log of the line, the kind, the way.
 _LIGHT, _LINE = features.NAMES.index("log_roofline_ms"), len(features.NAMES)
 
 
@@ -245,11 +258,38 @@ def _train(columns: Floats, target: Floats, weight: Floats, objective: Mapping[s
 
 
 def _columns(
-    operators: Sequence[Operator], kinds: tuple[str, ...], device: DeviceFacts, lines: Lines
+    operators: Sequence[Operator],
+    kinds: tuple[str, ...],
+    ways: tuple[str, ...] | None,
+    device: DeviceFacts,
+    lines: Lines,
 ) -> NDArray[np.float64]:
-    number = {kind: index for index, kind in enumerate(kinds)}
-    kind = np.array([number.get(operator.kind, np.nan) for operator in operators])
-    return np.column_stack([features.features(operators, device), np.log(lines.predict(operators)[0]), kind])
+    """The features, the log of the line, and numbers of names: models of before ways were told have none of these."""
+    names = [_numbers(kinds, [operator.kind for operator in operators])]
+    if ways is not None:
+        names.append(_numbers(ways, list(map(features.way, operators))))
+    return np.column_stack([features.features(operators, device), np.log(lines.predict(operators)[0]), *names])
+
+
+def _numbers(known: tuple[str, ...], names: Sequence[str]) -> Floats:
+    """The place of each name among those that are known, or NaN."""
+    number = {name: index for index, name in enumerate(known)}
+    return np.array([number.get(name, np.nan) for name in names])
+
+
+def _surfaces_of(operators: Sequence[Operator], columns: Floats, target: Floats) -> dict[str, Surface]:
+    """Those of families, and of the ways of families that have several."""
+    families, ways = list(map(features.family, operators)), list(map(_in_its_way, operators))
+    every = Counter(families + ways)
+    several = [row for row, family in enumerate(families) if every[ways[row]] < every[family]]
+    return {
+        **kind_surfaces.fit(columns, target, families),
+        **kind_surfaces.fit(columns[several], target[several], [ways[row] for row in several]),
+    }
+
+
+def _in_its_way(operator: Operator) -> str:
+    return f"{features.family(operator)} {features.way(operator)}"
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,8 @@ convolutional or a sequence network whose widths, resolutions, windows and opera
 fuses it as it fuses any model, and its kernels and latency are measured like any model's.
 
 Common blocks are drawn at random. Beside them each probe has some of the rarer ones, which are dealt out like cards: so
-some dozens of probes have each of them several times, whatever the seed.
+some dozens of probes have each of them several times, whatever the seed. Some probes are small, as models of sensors
+and of speech are.
 
 Source: sampling kernels by random configurations, Zhang et al., "nn-Meter", MobiSys 2021, section 5; here they are
     drawn as networks, so that they are fused and run as kernels are in networks, and the composition learns from them.
@@ -41,6 +42,9 @@ __all__ = ["FEWEST_BLOCKS", "MOST_BLOCKS", "MOST_ELEMENTS", "MOST_LARGE", "MOST_
 
 #: Of five probes three are of images; each has so many rare blocks.
 _IMAGES, _OF, _RARE = 3, 5, 4
+#: Of ten probes the first and the last are small: their kernels find all in the nearest cache, and what a call and each
+#: kernel cost is a large part of their latency.
+_SMALL = (0, 9)
 
 Value = TypeVar("Value", Image, Sequence)
 Block = Callable[[Drawing, Value], Value]
@@ -65,10 +69,12 @@ def _probe(seed: int, index: int) -> Subject:
     rng = np.random.default_rng([seed, index])
     drawing = Drawing(rng, OPSETS[int(rng.integers(len(OPSETS)))])
     whole, part = divmod(index, _OF)
+    small = index % (2 * _OF) in _SMALL
     if part < _IMAGES:
-        content = image_probe(drawing, _dealt(RARE_IMAGES, seed, whole * _IMAGES + part))
+        content = image_probe(drawing, _dealt(RARE_IMAGES, seed, whole * _IMAGES + part), small=small)
     else:
-        content = sequence_probe(drawing, _dealt(RARE_SEQUENCES, seed, whole * (_OF - _IMAGES) + part - _IMAGES))
+        hand = whole * (_OF - _IMAGES) + part - _IMAGES
+        content = sequence_probe(drawing, _dealt(RARE_SEQUENCES, seed, hand), small=small)
     return from_bytes(content, name=f"probe {seed}.{index}")
 
 

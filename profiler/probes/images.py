@@ -19,6 +19,8 @@ from profiler.probes.drawing import (
 
 Block = Callable[[Drawing, Image], Image]
 
+#: Of small probes, and the most channels and common blocks that they have.
+_SMALL_SIZES, _SMALL_WIDTH, _SMALL_BLOCKS = (4, 6, 8, 12, 16, 24), 32, 2
 _SIZES = (4, 6, 7, 8, 12, 14, 16, 24, 28, 32, 48, 56, 64, 96, 112)
 #: Of photographs, which networks make smaller at once.
 _PHOTOGRAPHS = (160, 192, 224, 320)
@@ -27,15 +29,13 @@ _STRIPS = ((24, 96), (32, 128), (48, 160), (12, 200), (8, 256))
 _CLASSES = (10, 100, 1000)
 
 
-def image_probe(drawing: Drawing, rare: Several[Block]) -> bytes:
-    """A network of random common blocks, with the given rare ones in between."""
-    few, photograph = drawing.chance(0.3), drawing.chance(0.5)
-    size = drawing.one_of(_PHOTOGRAPHS if few and photograph else _SIZES)
-    height, width = drawing.one_of(_STRIPS) if size <= _SIZES[-1] and drawing.chance(0.2) else (size, size)
-    image = Image("input", 3 if few else drawing.affordable(WIDTHS, MOST_ELEMENTS / (height * width)), height, width)
+def image_probe(drawing: Drawing, rare: Several[Block], *, small: bool = False) -> bytes:
+    """A network of random common blocks, with the given rare ones in between; a small one has few, narrow ones."""
+    image, first = _small_input(drawing) if small else _input(drawing)
     shape = image.shape
-    common = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(FEWEST_BLOCKS, MOST_BLOCKS + 1)))]
-    blocks: list[Block] = [stem if size > _SIZES[-1] else convolution, *common]
+    fewest, most = (0, _SMALL_BLOCKS) if small else (FEWEST_BLOCKS, MOST_BLOCKS)
+    common = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(fewest, most + 1)))]
+    blocks: list[Block] = [first, *common]
     for block in rare:
         blocks.insert(int(drawing.rng.integers(1, len(blocks) + 1)), block)
     for block in blocks:
@@ -47,6 +47,27 @@ def image_probe(drawing: Drawing, rare: Several[Block]) -> bytes:
     classes = drawing.one_of(_CLASSES)
     last = drawing.add("Gemm", mean, drawing.weight(classes, image.channels), drawing.weight(classes), transB=1)
     return drawing.done(shape, last, (1, classes))
+
+
+def _input(drawing: Drawing) -> tuple[Image, Block]:
+    """An image and what reads it first."""
+    few, photograph = drawing.chance(0.3), drawing.chance(0.5)
+    size = drawing.one_of(_PHOTOGRAPHS if few and photograph else _SIZES)
+    height, width = drawing.one_of(_STRIPS) if size <= _SIZES[-1] and drawing.chance(0.2) else (size, size)
+    channels = 3 if few else drawing.affordable(WIDTHS, MOST_ELEMENTS / (height * width))
+    return Image("input", channels, height, width), stem if size > _SIZES[-1] else convolution
+
+
+def _small_input(drawing: Drawing) -> tuple[Image, Block]:
+    size = drawing.one_of(_SMALL_SIZES)
+    return Image("input", drawing.one_of((1, 3, 8, 16)), size, size), narrow_convolution
+
+
+def narrow_convolution(drawing: Drawing, image: Image) -> Image:
+    """Dense, of few channels."""
+    window, out = drawing.one_of((1, 3, 3)), drawing.affordable(WIDTHS, _SMALL_WIDTH)
+    made = convolved(drawing, image, out, (window, window))
+    return made.but(activated(drawing, made.value))
 
 
 def stem(drawing: Drawing, image: Image) -> Image:

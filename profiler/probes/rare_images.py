@@ -78,16 +78,29 @@ def large_convolution(drawing: Drawing, image: Image) -> Image:
 
 
 def transposed(drawing: Drawing, image: Image) -> Image:
-    """A convolution that doubles the size."""
+    """A convolution that doubles the size, of many channels or to one map."""
     image = smaller(drawing, image, MOST_ELEMENTS // 8)
-    window, pad = drawing.in_turn(((2, 0), (4, 1)))
+    window, pad, one = drawing.in_turn(((2, 0, False), (4, 1, False), (2, 0, True)))
     most = min(MOST_MACS / 4 / (image.elements * window**2), MOST_ELEMENTS / (4 * image.area))
-    out = drawing.affordable(WIDTHS, most)
+    out = 1 if one else drawing.affordable(WIDTHS, most)
     weights = drawing.weight(image.channels, out, window, window), drawing.weight(out)
     made = drawing.add(
         "ConvTranspose", image.value, *weights, kernel_shape=[window] * 2, strides=[2, 2], pads=[pad] * 4
     )
-    return image.but(activated(drawing, made, "Relu"), out, (2 * image.height, 2 * image.width))
+    grown = image.but(activated(drawing, made, "Relu"), out, (2 * image.height, 2 * image.width))
+    return convolved(drawing, grown, WIDTHS[0], (3, 3)) if one else grown
+
+
+def channels_last(drawing: Drawing, image: Image) -> Image:
+    """Maps whose channels are the last dimension, as files out of TensorFlow have them, and copies joined there."""
+    image = smaller(drawing, image, MOST_SLOW)
+    few, copies = drawing.in_turn(((1, 8), (8, 2), (image.channels, 1)))
+    turned = drawing.add("Transpose", convolved(drawing, image, few, (1, 1)).value, perm=[0, 2, 3, 1])
+    scaled = [drawing.add("Mul", turned, drawing.number(0.5 + number)) for number in range(copies)]
+    joined = drawing.add("Concat", *scaled, axis=3) if copies > 1 else scaled[0]
+    shifted = drawing.add("Add", joined, drawing.weight(few * copies))
+    back = drawing.add("Transpose", activated(drawing, shifted, "Relu"), perm=[0, 3, 1, 2])
+    return convolved(drawing, image.but(back, few * copies), image.channels, (1, 1))
 
 
 def few_channels(drawing: Drawing, image: Image) -> Image:
@@ -360,9 +373,10 @@ _FLOAT = 1
 
 #: Dealt out among probes.
 RARE_IMAGES: tuple[Block, ...] = (
-    wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, few_channels, transposed,
-    resized, resized, padded, focused, depth_and_space, shuffled, stacked_parts, pyramid_of_pools, local_response,
-    batch_normalised, instance_normalised, unit_length, hard_gates, hard_gates, sloped, sloped, erf_gelu, arithmetic,
-    softmax_of_channels, softmax_of_pixels, heavy_classifier, gate_of_places, both_pools, classes_of_pixels, chosen,
-    quantised_convolutions, quantised_convolutions, integer_convolution, half_precision,
+    wide_depthwise, wide_depthwise, large_convolution, line_convolution, dilated, grouped, few_channels, channels_last,
+    transposed, transposed, resized, resized, padded, focused, depth_and_space, shuffled, stacked_parts,
+    pyramid_of_pools, local_response, batch_normalised, instance_normalised, unit_length, hard_gates, hard_gates,
+    sloped, sloped, erf_gelu, arithmetic, softmax_of_channels, softmax_of_pixels, heavy_classifier, gate_of_places,
+    both_pools, classes_of_pixels, chosen, quantised_convolutions, quantised_convolutions, integer_convolution,
+    half_precision,
 )  # fmt: skip

@@ -14,14 +14,17 @@ Block = Callable[[Drawing, Sequence], Sequence]
 _LENGTHS = (16, 25, 49, 64, 100, 128, 196, 256)
 _EMBEDDINGS = (64, 96, 128, 192, 256, 320, 384, 512)
 _CLASSES = (2, 100, 1000)
+#: Of small probes, which have one common block at most.
+_SMALL_LENGTHS, _SMALL_EMBEDDINGS = (4, 8, 16, 25), (32, 64, 96)
 
 
-def sequence_probe(drawing: Drawing, rare: Several[Block]) -> bytes:
-    """A network of random common blocks, with the given rare ones in between."""
-    length = drawing.one_of(_LENGTHS)
+def sequence_probe(drawing: Drawing, rare: Several[Block], *, small: bool = False) -> bytes:
+    """A network of random common blocks, with the given rare ones in between; a small one has few, narrow ones."""
+    length = drawing.one_of(_SMALL_LENGTHS if small else _LENGTHS)
     most = min((MOST_MACS / length) ** 0.5, MOST_MACS / length**2 / 1.5)
-    sequence = Sequence("input", length, drawing.affordable(_EMBEDDINGS, most))
-    blocks = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(1, 4)))]
+    sequence = Sequence("input", length, drawing.affordable(_SMALL_EMBEDDINGS if small else _EMBEDDINGS, most))
+    fewest, most_blocks = (0, 1) if small else (1, 3)
+    blocks = [drawing.one_of(_COMMON) for _ in range(int(drawing.rng.integers(fewest, most_blocks + 1)))]
     for block in rare:
         blocks.insert(int(drawing.rng.integers(len(blocks) + 1)), block)
     for block in blocks:

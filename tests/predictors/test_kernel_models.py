@@ -387,6 +387,31 @@ def test_kinds_that_trees_have_not_seen_are_predicted_from_their_sizes():
     assert found.cost[0] == pytest.approx(found.cost[1], rel=0.6)
 
 
+def test_ways_of_doing_a_kind_are_told_apart(tmp_path):
+    """The same sizes by two implementations, one of which takes five times as long."""
+
+    def by(way, operators):
+        return [replace(op, attributes=(*op.attributes, ("primitive", way))) for op in operators]
+
+    plain, make = larger(), REGISTRY.get("lightgbm")
+    pool = [*by("reference", plain.operators), *by("vectorised", plain.operators)]
+    both = replace(
+        plain, operators=tuple(pool), cost=np.tile(plain.cost, 2) * np.repeat([5.0, 1.0], 72), weights=np.ones(144)
+    )
+    learned, asked = (
+        np.random.default_rng(0).permutation(144)[:100].tolist(),
+        np.random.default_rng(0).permutation(144)[100:],
+    )
+    model = make.fit(both.take(learned))
+    left = [pool[i] for i in asked]
+    found = model.predict(left).cost
+    assert np.median(np.abs(found / both.cost[asked] - 1.0)) < 0.1
+    model.save(tmp_path)
+    assert make.load(tmp_path).predict(left).cost.tolist() == found.tolist()
+    never = model.predict(by("neither", plain.operators))
+    assert never.known.all() and np.isfinite(never.cost).all(), "of a way that was not seen the kind is told"
+
+
 @pytest.mark.parametrize(("count", "tells"), [(59, False), (60, True), (72, True)])
 def test_from_sixty_kernels_on_trees_tell_where_they_are_unsure(count, tells):
     rows = np.random.default_rng(0).permutation(72)[:count].tolist()

@@ -94,3 +94,19 @@ def test_networks_of_a_space_are_sums_over_kernels():
     measured = NetworkSamples(tuple("abcde"), ("chain",) * 5, ("0",) * 5, graphs, np.ones(5), np.zeros(5))
     model = network.fit(Lookup, kernels, measured)
     assert model.streaming == Streaming() and model.predict(graphs).value == pytest.approx(np.ones(5), rel=0.01)
+
+
+def test_a_pace_that_networks_outrun_is_none_of_the_memorys():
+    """A library that lays the weights of products with one row out anew; convolutions do not wait for it."""
+    told = Streaming(1 * MB, 1e-6)
+    assert told.holds(np.array([9.0, 0.1]), np.array([9.0, 0.5]) * MB)
+    assert not told.holds(np.array([9.0, 3.0]), np.array([9.0, 9.0]) * MB)
+    pool = [product(32, 256, 64 * (i + 1)) for i in range(12)]
+    own, told = np.linspace(0.1, 1.2, 12), Streaming(1 * MB, 4e-6)
+    kernels = KernelSamples(tuple(pool), own, np.ones(12), DeviceFacts(1e11, 1e10), kept=own / 10, streaming=told)
+    graphs = tuple(graph(*(pool[(i + j) % 12] for j in range(6 * i + 6))) for i in range(6))
+    catalogue, counts = network.kernel_counts(graphs)
+    cost = counts @ np.array([own[pool.index(op)] for op in catalogue])
+    measured = NetworkSamples(tuple("abcdef"), (None,) * 6, (None,) * 6, graphs, cost, np.zeros(6))
+    model = network.fit(Lookup, kernels, measured)
+    assert model.streaming == Streaming() and model.predict(graphs).value == pytest.approx(cost, rel=0.02)

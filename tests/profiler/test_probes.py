@@ -80,6 +80,14 @@ def test_probes_are_small_enough_to_measure(many: list[Subject]) -> None:
     assert 3 <= large <= 12
 
 
+def test_a_fifth_is_as_small_as_models_of_sensors_are(many: list[Subject]) -> None:
+    small = [p for p in many if int(p.name.rpartition(".")[2]) % 10 in (0, 9)]
+    work, rest = (
+        [sum(map(macs, p.graph.operators)) for p in some] for some in (small, [p for p in many if p not in small])
+    )
+    assert len(small) == 12 and np.median(work) < 2e6 < np.median(rest) / 20
+
+
 def test_recurrent_and_unvectorised_operators_are_small(many: list[Subject]) -> None:
     """They take a hundred times as long as others of as many elements."""
     slow = [op for probe in many for op in probe.graph.operators if op.op_type in ("LRN", "LSTM", "GRU", "Softplus")]
