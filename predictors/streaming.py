@@ -50,7 +50,7 @@ class Streaming:
         return np.where(weights > self.kept_bytes, self.ms_per_byte * weights, 0.0)
 
     def holds(self, cost: Floats, weights: Floats) -> bool:
-        """Whether no network took less than its weights alone would, given what each took in ms and its weights.
+        """Whether no network took less than its weights alone would, from ms `(n,)` and bytes of weights `(n,)`.
 
         A library that lays weights out anew in each call has two paces too, and they are not the memory's.
         """
