@@ -43,6 +43,7 @@ def evaluate(
     store_of_models: str | Path,
     target: str | Target = TARGET,
     files: Mapping[str, ModelFile] | None = None,
+    leave_out: str = "",
 ) -> dict[str, Any]:
     """Fit on one store, without a space, and predict every model of another.
 
@@ -51,6 +52,7 @@ def evaluate(
         store_of_models: its networks are predicted.
         target: of both.
         files: those of the models, by their names in the store, as far as there are any.
+        leave_out: models whose names have this are not among them; none if it is empty.
 
     Returns:
         `models` (one row each), `n`, `median_error`, `mape`, `large_n`, `large_median_error` and `large_mape` (of those
@@ -70,6 +72,8 @@ def evaluate(
         same_conditions(fitted, conditions)
         measured = samples.networks(store, conditions)
         names = {row.id: row.name for row in store.models().values()}
+    if leave_out:
+        measured = measured.take([i for i, model in enumerate(measured.ids) if leave_out not in names[model]])
     if not measured.ids:
         raise InvalidData(
             f"store {store_of_models} has no network whose latency and kernels are known",
@@ -153,10 +157,11 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("--target", default=TARGET)
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="of models without free dimensions")
+    parser.add_argument("--leave-out", default="", help="a part of the names of models that do not count")
     parser.add_argument("--json", type=Path, help="file for the result")
     options = parser.parse_args()
     files = {str(path): prepare(path) for path in options.files}
-    found = evaluate(options.probes, options.models, options.target, files)
+    found = evaluate(options.probes, options.models, options.target, files, options.leave_out)
     print(table(found))
     if options.json is not None:
         options.json.write_text(

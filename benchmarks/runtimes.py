@@ -92,6 +92,9 @@ method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
 image = [torch.from_numpy(x)]
 call = lambda: method.execute(image)
 """
+#: What a program has done that has read an image: glibc then keeps memory that is freed, in place of giving it back to
+#: the system and taking it again. PyTorch takes and frees memory in each inference, and hwnas's sentinel does this.
+_FREED = "np.ones(1 << 21)"
 #: PyTorch's users have a module: `argv[1]` is the function that makes it.
 _TORCH = """
 import torch
@@ -133,6 +136,7 @@ _LOOP = """
 import json, sys, time
 import numpy as np
 x = np.random.default_rng(0).standard_normal(json.loads(sys.argv[2])).astype(np.float32)
+{before}
 {setup}
 call()
 taken = []
@@ -170,8 +174,15 @@ def _arch(spec: str) -> Any:
     return nas.spaces.load(spec).sample(1, np.random.default_rng(5))[0]
 
 
-def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
-    """Reach of a target on a space: error, noise, closure, and how a second measurement of the unseen agrees."""
+def space(spec: str, target: str, folder: Path, longer: str | None) -> dict[str, Any]:
+    """Reach of a target on a space: error, noise, closure, and how a second measurement of the unseen agrees.
+
+    Args:
+        spec: the space.
+        target: the target.
+        folder: stores are kept there.
+        longer: device time of each measurement of the unseen, if not what `hwnas profile` takes by itself.
+    """
     place = folder / target / spec.partition(":")[0]
     place.mkdir(parents=True, exist_ok=True)
     learned, unseen, again = (place / f"{name}.db" for name in ("learned", "unseen", "again"))
@@ -179,7 +190,8 @@ def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
     spaces_measured.command(*sampled, str(LEARNED), "--budget", BUDGET, "--store", str(learned))
     found: dict[str, Any] = {"target": target, "space": spec, "profile_s": time.monotonic() - start}
     for path in (unseen, again):
-        spaces_measured.command(*sampled, str(UNSEEN), "--seed", "1000", "--store", str(path))
+        more = ("--budget", longer) if longer else ()
+        spaces_measured.command(*sampled, str(UNSEEN), "--seed", "1000", *more, "--store", str(path))
     with profiler.Store(str(learned), create=False) as store:
         found["device_s"] = store.device_s(store.require_conditions(target))
         fitted = predictors.fit("lookup", store, target=device_profiles.load(target))
@@ -203,6 +215,7 @@ def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
         "spearman": scores.spearman,
         "closure": [float(value) for value in np.quantile(closures, (0.1, 0.5, 0.9))] if closures else None,
         "repeats": float(np.median(apart)),
+        "unseen_budget": longer,
     }
     found["reached"] = {
         "mape": scores.mape <= max(LEAST_ERROR, NOISES * noise),
@@ -212,7 +225,10 @@ def space(spec: str, target: str, folder: Path) -> dict[str, Any]:
 
 
 def loop(spec: str, target: str) -> dict[str, Any]:
-    """One network beside a plain loop of its runtime: fresh processes of both in turns, the lowest medians."""
+    """One network beside a plain loop of its runtime: fresh processes of both in turns, the lowest medians.
+
+    A second loop (`freed_ms`) has freed a large array before, as `_FREED` says.
+    """
     chosen = device_profiles.load(target)
     name, precision = chosen.runtime.name, chosen.runtime.precision
     if (name, precision) not in _SETUPS:
@@ -220,8 +236,10 @@ def loop(spec: str, target: str) -> dict[str, Any]:
     opened, arch = nas.spaces.load(spec), _arch(spec)
     cpus = ",".join(map(str, conditions_of(chosen).own.affinity))
     shape = json.dumps(opened.input_shape)
-    code = _LOOP.format(setup=_SETUPS[name, precision])
-    plain, ours = [], []
+    code, freed_code = (_LOOP.format(setup=_SETUPS[name, precision], before=before) for before in ("", _FREED))
+    plain: list[float] = []
+    freed: list[float] = []
+    ours = []
     with tempfile.TemporaryDirectory() as place:
         if name in modules.AS_THEY_ARE:
             made = _MODULES[spec]
@@ -230,7 +248,8 @@ def loop(spec: str, target: str) -> dict[str, Any]:
             path.write_bytes(onnx_bytes(opened, arch))
             made = str(compilers.load(name).compile(path, runtime_options(chosen)))
         for number in range(LOOP_PROCESSES):
-            plain.append(_printed(["taskset", "-c", cpus, sys.executable, "-c", code, made, shape]))
+            for each, loop_code in ((plain, code), (freed, freed_code)):
+                each.append(_printed(["taskset", "-c", cpus, sys.executable, "-c", loop_code, made, shape]))
             if name in modules.AS_THEY_ARE:
                 ours.append(_printed([sys.executable, "-c", _TORCH_OURS, made, target, shape]))
                 continue
@@ -243,8 +262,10 @@ def loop(spec: str, target: str) -> dict[str, Any]:
         "target": target,
         "space": spec,
         "plain_ms": min(plain),
+        "freed_ms": min(freed),
         "ours_ms": min(ours),
         "ratio": min(ours) / min(plain),
+        "ratio_to_freed": min(ours) / min(freed),
     }
 
 
@@ -303,12 +324,13 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", default=[t for t in device_profiles.names() if is_here(t)])
     parser.add_argument("--spaces", nargs="*", default=SPACES)
     parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models", "probes"])
+    parser.add_argument("--unseen-budget", help="device time of each of the two measurements of `spaces`, such as 180s")
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/runtimes"))
     options = parser.parse_args()
     found: dict[str, Any] = {"benchmark": "runtimes", "machine": machine()}
     options.output.mkdir(parents=True, exist_ok=True)
-    for part, one in (("spaces", lambda s, t: space(s, t, options.output)), ("loops", loop)):
+    for part, one in (("spaces", lambda s, t: space(s, t, options.output, options.unseen_budget)), ("loops", loop)):
         if part in options.part:
             found[part] = []
             for spec in options.spaces:

@@ -242,12 +242,14 @@ def fit(
     samples.require_costs(networks)
     if streams is None:
         streams = getattr(make, "composed", True) and not any(networks.spaces)
-    streaming, weights = kernels.streaming if streams else Streaming(), _all_weights(networks)
-    if not streaming.holds(networks.cost, weights):
-        streaming = Streaming()
+    streaming = kernels.streaming if streams else Streaming()
     if streaming.ms_per_byte:
-        kernels = kernels.in_cache()
-        networks = replace(networks, cost=streaming.without(networks.cost, weights, weights))
+        weights = _all_weights(networks)
+        if streaming.holds(networks.cost, weights):
+            kernels = kernels.in_cache()
+            networks = replace(networks, cost=streaming.without(networks.cost, weights, weights))
+        else:
+            streaming = Streaming()
     model = make.fit(kernels)
     fitted = replace(compose(model, networks, kernels.unit), streaming=streaming)
     if not sure:
