@@ -19,7 +19,7 @@ pytest.importorskip("openvino", reason="pip install 'hwnas[openvino]'")
 #: operand is transposed, attention in one layer, convolutions that OpenVINO renamed.
 KERNELS = {
     14: {"LSTM": 2, "GRU": 2},
-    16: {"Conv": 6, "ConvTranspose": 1},
+    15: {"Conv": 9, "ConvTranspose": 1},
     18: {"LSTM": 1, "Attention": 1},
     24: {"GRU": 2},
     43: {"LSTM": 2, "GRU": 1, "Attention": 1},
