@@ -236,10 +236,8 @@ def loop(spec: str, target: str) -> dict[str, Any]:
     opened, arch = nas.spaces.load(spec), _arch(spec)
     cpus = ",".join(map(str, conditions_of(chosen).own.affinity))
     shape = json.dumps(opened.input_shape)
-    code, freed_code = (_LOOP.format(setup=_SETUPS[name, precision], before=before) for before in ("", _FREED))
-    plain: list[float] = []
-    freed: list[float] = []
-    ours = []
+    codes = [_LOOP.format(setup=_SETUPS[name, precision], before=before) for before in ("", _FREED)]
+    loops, ours = [], []
     with tempfile.TemporaryDirectory() as place:
         if name in modules.AS_THEY_ARE:
             made = _MODULES[spec]
@@ -248,8 +246,7 @@ def loop(spec: str, target: str) -> dict[str, Any]:
             path.write_bytes(onnx_bytes(opened, arch))
             made = str(compilers.load(name).compile(path, runtime_options(chosen)))
         for number in range(LOOP_PROCESSES):
-            for each, loop_code in ((plain, code), (freed, freed_code)):
-                each.append(_printed(["taskset", "-c", cpus, sys.executable, "-c", loop_code, made, shape]))
+            loops.append([_printed(["taskset", "-c", cpus, sys.executable, "-c", one, made, shape]) for one in codes])
             if name in modules.AS_THEY_ARE:
                 ours.append(_printed([sys.executable, "-c", _TORCH_OURS, made, target, shape]))
                 continue
@@ -258,14 +255,15 @@ def loop(spec: str, target: str) -> dict[str, Any]:
                 "--store", f"{place}/{number}.db",
             )  # fmt: skip
             ours.append(answer["measurements"][0]["latency_ms"]["value"])
+    plain_ms, freed_ms = map(min, zip(*loops, strict=True))
     return {
         "target": target,
         "space": spec,
-        "plain_ms": min(plain),
-        "freed_ms": min(freed),
+        "plain_ms": plain_ms,
+        "freed_ms": freed_ms,
         "ours_ms": min(ours),
-        "ratio": min(ours) / min(plain),
-        "ratio_to_freed": min(ours) / min(freed),
+        "ratio": min(ours) / plain_ms,
+        "ratio_to_freed": min(ours) / freed_ms,
     }
 
 

@@ -124,7 +124,7 @@ class NetworkModel:
         found = self.of_totals(totals, missing)
         if not self.streaming.ms_per_byte:
             return found
-        return found.times(1.0 + self.streaming.ms(counts @ _weights(catalogue)) / found.value)
+        return found.times(1.0 + self.streaming.ms(_weights(catalogue, counts)) / found.value)
 
     def additive(self, catalogue: Sequence[Operator]) -> Additive:
         """What kernels add to a network's prediction: all of it is a function of sums over kernels."""
@@ -244,7 +244,7 @@ def fit(
         streams = getattr(make, "composed", True) and not any(networks.spaces)
     streaming = kernels.streaming if streams else Streaming()
     if streaming.ms_per_byte:
-        weights = _all_weights(networks)
+        weights = _weights(*kernel_counts(networks.graphs))
         if streaming.holds(networks.cost, weights):
             kernels = kernels.in_cache()
             networks = replace(networks, cost=streaming.without(networks.cost, weights, weights))
@@ -273,14 +273,9 @@ def fit(
     )
 
 
-def _all_weights(networks: NetworkSamples) -> Floats:
-    """Bytes of weights of each network, `(n,)`."""
-    catalogue, counts = kernel_counts(networks.graphs)
-    return np.asarray(counts @ _weights(catalogue))
-
-
-def _weights(catalogue: Sequence[Operator]) -> Floats:
-    return np.array([weights_of(operator) for operator in catalogue])
+def _weights(catalogue: Sequence[Operator], counts: Floats) -> Floats:
+    """Bytes of weights of networks, `(n,)`, from how often each runs each kernel."""
+    return np.asarray(counts @ np.array([weights_of(operator) for operator in catalogue]))
 
 
 def _shared(

@@ -185,8 +185,9 @@ class LightGbm:
 
     def _surface(self, operator: Operator) -> str:
         """The surface that knows most of a kernel; its family's, if any, where its way was seen too seldom."""
-        own = _in_its_way(operator)
-        return own if own in self.surfaces else features.family(operator)
+        family = features.family(operator)
+        own = _in_its_way(family, operator)
+        return own if own in self.surfaces else family
 
     def _ask(self, name: str, columns: Floats) -> Floats:
         return np.asarray(self._boosters[name].predict(columns, num_threads=1), dtype=np.float64)
@@ -279,7 +280,8 @@ def _numbers(known: tuple[str, ...], names: Sequence[str]) -> Floats:
 
 def _surfaces_of(operators: Sequence[Operator], columns: Floats, target: Floats) -> dict[str, Surface]:
     """Those of families, and of the ways of families that have several."""
-    families, ways = list(map(features.family, operators)), list(map(_in_its_way, operators))
+    families = list(map(features.family, operators))
+    ways = list(map(_in_its_way, families, operators))
     every = Counter(families + ways)
     several = [row for row, family in enumerate(families) if every[ways[row]] < every[family]]
     return {
@@ -288,8 +290,8 @@ def _surfaces_of(operators: Sequence[Operator], columns: Floats, target: Floats)
     }
 
 
-def _in_its_way(operator: Operator) -> str:
-    return f"{features.family(operator)} {features.way(operator)}"
+def _in_its_way(family: str, operator: Operator) -> str:
+    return f"{family} {features.way(operator)}"
 
 
 def _digest(text: str) -> str:
