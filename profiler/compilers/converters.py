@@ -21,7 +21,7 @@ import tempfile
 import threading
 import venv
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -252,7 +252,7 @@ def side_by_side(
     if not items:
         return
     with ThreadPoolExecutor(min(most or os.cpu_count() or 1, len(items))) as pool:
-        for done, _ in enumerate(pool.map(work, items), 1):
+        for done, _ in enumerate(as_completed([pool.submit(work, item) for item in items]), 1):
             told(done, len(items))
     for key in [key for key in _WORKERS if key[1] == os.getpid() and key[2] != threading.get_ident()]:
         _WORKERS.pop(key).stop()

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError, WrongPrecision
 from profiler import compilers, runtimes
-from profiler.compilers.executorch import CONVERTER
+from profiler.compilers.executorch import CONVERTER, _require_products_with_weights
 from profiler.fusing import read_fused
 from profiler.onnx_graph import read_graph
 from profiler.operators import OperatorGraph
@@ -307,21 +307,52 @@ def test_programs_that_compute_something_else_are_refused(converted):
         converted(softmax)
 
 
-def test_products_of_activations_stay_in_fp32_and_are_not_called_int8(runtime, converted):
-    def attention(path: Path) -> Path:
-        nodes = [
-            node("MatMul", ["x", "w"], ["q"], name="q"),
-            node("Transpose", ["q"], ["t"], name="t", perm=[0, 2, 1]),
-            node("MatMul", ["q", "t"], ["y"], name="s"),
-        ]
-        return save(path, nodes, (1, 6, 8), [weight("w", 8, 8)])
+def attention(path: Path) -> Path:
+    nodes = [
+        node("MatMul", ["x", "w"], ["q"], name="q"),
+        node("Transpose", ["q"], ["t"], name="t", perm=[0, 2, 1]),
+        node("MatMul", ["q", "t"], ["y"], name="s"),
+    ]
+    return save(path, nodes, (1, 6, 8), [weight("w", 8, 8)])
 
+
+def test_products_of_activations_stay_in_fp32(runtime, converted, monkeypatch):
+    """What is refused before it is converted: a version that quantises them will be seen here."""
+    with pytest.raises(WrongPrecision, match="MatMul s multiplies activations"):
+        converted(attention, INT8)
+    monkeypatch.setattr("profiler.compilers.executorch._require_products_with_weights", lambda model: None)
     path, program = converted(attention, INT8)
     graph = fused(runtime, program, INT8)
     said = {n.name: n.operator.attribute("precision") for n in graph.nodes if n.operator.op_type == "MatMul"}
     assert said == {"q": "int8", "s": "fp32"}
     with pytest.raises(WrongPrecision, match="1 of 2 computing kernels"):
         require_precision(graph, "int8", read_graph(path), "attention")
+
+
+HALF = [numpy_helper.from_array(np.zeros((4, 4), np.float16), "half")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "refused"),
+    [
+        ([node("Einsum", ["x", "x"], ["y"], equation="ij,kj->ik")], [], "Einsum"),
+        ([node("LSTM", ["x", "w", "r"], ["y"], hidden_size=4)], [weight("w", 1, 16, 4), weight("r", 1, 16, 4)], "LSTM"),
+        ([node("Gemm", ["x", "w", "x"], ["y"])], [weight("w", 4, 4)], ""),
+        ([node("Relu", ["w"], ["c"]), node("MatMul", ["x", "c"], ["y"])], [weight("w", 4, 4)], ""),
+        ([node("Cast", ["x"], ["h"], to=10), node("MatMul", ["h", "h"], ["y"])], [], ""),
+        ([node("MatMul", ["half", "half"], ["y"])], HALF, ""),
+        ([node("Cast", ["x"], ["h"], to=10), node("Cast", ["h"], ["f"], to=1), node("MatMul", ["f", "f"], ["y"])], [],
+         "MatMul"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_before_it_is_converted(tmp_path, nodes, weights, refused):
+    path = save(tmp_path / "model.onnx", nodes, (4, 4), weights)
+    if not refused:
+        _require_products_with_weights(path)
+        return
+    with pytest.raises(WrongPrecision, match=f"{refused} .*multiplies activations") as caught:
+        _require_products_with_weights(path)
+    assert caught.value.hint
 
 
 def test_calibration_counts_by_its_content(converted, tmp_path):
