@@ -273,10 +273,12 @@ def _printed(arguments: list[str]) -> float:
     return float(done.stdout.split()[-1])
 
 
-def models(targets: list[str], files: Path, folder: Path) -> list[dict[str, Any]]:
+def models(targets: list[str], files: Path, folder: Path, leave_out: str) -> list[dict[str, Any]]:
     """Files of packages under each target: measured, or refused with a reason; and which is fastest."""
     rows = []
     for path in real_models.models(files):
+        if leave_out and leave_out in str(path):
+            continue
         row: dict[str, Any] = {"model": path.name}
         for target in targets:
             shapes = [w for name, shape in real_models.shapes_of(path).items() for w in ("--shape", f"{name}={shape}")]
@@ -296,7 +298,7 @@ def models(targets: list[str], files: Path, folder: Path) -> list[dict[str, Any]
     return rows
 
 
-def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
+def probes(targets: list[str], folder: Path, leave_out: str) -> list[dict[str, Any]]:
     """What a predictor that has seen 60 probes under each target says of the files that `models` has measured there."""
     rows = []
     for target in targets:
@@ -305,7 +307,7 @@ def probes(targets: list[str], folder: Path) -> list[dict[str, Any]]:
         answer = real_models.command("profile", target, "--probes", "60", "--budget", "130s", "--store", str(store))
         row: dict[str, Any] = {"target": target, "probes": len(answer.get("measurements") or [])}
         try:
-            found = real_models_predict.evaluate(store, folder / "models.db", target)
+            found = real_models_predict.evaluate(store, folder / "models.db", target, leave_out=leave_out)
         except HwnasError as error:
             row["reason"] = error.message
         else:
@@ -324,6 +326,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="*", default=["spaces", "loops", "models", "probes"])
     parser.add_argument("--unseen-budget", help="device time of each of the two measurements of `spaces`, such as 180s")
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
+    parser.add_argument("--leave-out", default="", help="a part of the paths of models that do not count")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/runtimes"))
     options = parser.parse_args()
     found: dict[str, Any] = {"benchmark": "runtimes", "machine": machine()}
@@ -336,9 +339,9 @@ def main() -> None:
                     found[part].append(one(spec, target))
                     print(json.dumps(found[part][-1]), file=sys.stderr, flush=True)
     if "models" in options.part:
-        found["models"] = models(options.targets, options.files, options.output)
+        found["models"] = models(options.targets, options.files, options.output, options.leave_out)
     if "probes" in options.part:
-        found["probes"] = probes(options.targets, options.output)
+        found["probes"] = probes(options.targets, options.output, options.leave_out)
     print(json.dumps(found, indent=1))
 
 
