@@ -22,6 +22,9 @@ MOST_ROWS = 20
 #: Closures that people are told the causes of, one by one.
 MOST_CLOSURES = 5
 
+#: Device time that is more than the budget by this factor and by these seconds is told of, and why.
+OVER, OVER_S = 1.5, 10.0
+
 #: What a model is called in the answer: `{"model": path}` or `{"arch": text}`.
 Name = dict[str, str]
 
@@ -96,7 +99,8 @@ def answer_of(
         lines += _of_kernels(alone)
     lines += _first([f"failed: {row.get('arch') or row.get('model')}: {row['reason']}" for row in failed])
     lines.append(f"{len(rows)} measured, {len(failed)} failed; store {store}")
-    lines += [*_of_devices(outcome.devices), *_of_others(outcome.others_cpus), *_remarks(measurements, limits)]
+    lines += [*_of_devices(outcome.devices), *_of_others(outcome.others_cpus), *_of_time(outcome, limits)]
+    lines += _remarks(measurements, limits)
     error = None
     if failed and not measurements:
         first = failed[0]
@@ -106,7 +110,9 @@ def answer_of(
 
 def _circumstances(outcome: Outcome) -> dict[str, Any]:
     """Devices of a fleet, and what others computed meanwhile, where that is known."""
-    found: dict[str, Any] = {"devices": [_plain(device) for device in outcome.devices]} if outcome.devices else {}
+    found: dict[str, Any] = {"device_s": outcome.device_s, "budget_s": outcome.budget_s}
+    if outcome.devices:
+        found["devices"] = [_plain(device) for device in outcome.devices]
     return found if outcome.others_cpus is None else found | {"others_cpus": outcome.others_cpus}
 
 
@@ -140,6 +146,17 @@ def _of_others(cpus: float | None) -> list[str]:
     return [
         f"other programs used {cpus:.1f} CPUs meanwhile and share caches and memory with what was measured: latencies "
         "may be some percent high, and differ from run to run by more than their intervals; run again on a calm machine"
+    ]
+
+
+def _of_time(outcome: Outcome, limits: Budget) -> list[str]:
+    """Why it took much longer than it was given, where it did."""
+    spent, given = outcome.device_s, outcome.budget_s
+    if spent <= max(OVER * given, given + OVER_S):
+        return []
+    return [
+        f"took {spent:.0f} s of device time where {given:.0f} s were given: {limits.min_processes} fresh processes are "
+        "the least, and each loads, warms up and runs every model; measure fewer at once to stay within"
     ]
 
 

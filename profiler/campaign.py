@@ -42,12 +42,16 @@ class Outcome:
         devices: of a fleet, side by side; of one device none.
         others_cpus: CPUs that other programs used on average while this machine measured itself; None on other devices,
             on simulated ones, and where it took less than a second.
+        device_s: device time that this call took.
+        budget_s: and that it was given, or gave itself.
     """
 
     measurements: tuple[Measurement, ...]
     failures: tuple[Failure, ...]
     devices: tuple[Device, ...] = ()
     others_cpus: float | None = None
+    device_s: float = 0.0
+    budget_s: float = 0.0
 
 
 def measure(
@@ -113,7 +117,7 @@ def measure(
     found = measurements(store, conditions, list(accepted), min_processes=enough)
     failed = failures(store, conditions, list(accepted), min_processes=enough)
     devices = fleet.told(store, conditions, target, left) if target.access.fleet else ()
-    return Outcome(*_one_each(subjects, found, (*refused, *failed)), devices, others)
+    return Outcome(*_one_each(subjects, found, (*refused, *failed)), devices, others, workers.spent_s, workers.limit_s)
 
 
 def _measures_itself(target: Target) -> bool:

@@ -86,6 +86,27 @@ def test_other_programs_are_said_where_they_used_much(measured, cpus, said):
     assert found.data.get("others_cpus") == cpus and ("others_cpus" in found.data) == (cpus is not None)
 
 
+@pytest.mark.parametrize(
+    ("spent", "given", "said"), [(816.0, 90.0, True), (92.0, 20.0, True), (100.0, 90.0, False), (9.0, 1.0, False)]
+)
+def test_device_time_beyond_the_budget_is_said_with_its_reason(measured, spent, given, said):
+    outcome = profiler.Outcome((measured,), (), device_s=spent, budget_s=given)
+    found = profiled.answer_of("fake", "a.db", outcome, [], None, profiler.Budget())
+    line = f"took {spent:.0f} s of device time where {given:.0f} s were given: 3 fresh processes are the least"
+    assert (line in found.text) == said
+    assert (found.data["device_s"], found.data["budget_s"]) == (spent, given)
+
+
+def test_a_campaign_tells_its_device_time():
+    space = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
+    networks = [subject(space, arch) for arch in space.sample(2, np.random.default_rng(2))]
+    with profiler.Store("sqlite://") as store:
+        budget = profiler.Budget(device_s=3.0)
+        found = profiler.measure(networks, target=device_profiles.load("fake"), store=store, budget=budget)
+        known = store.device_s(store.require_conditions("fake"))
+    assert found.budget_s == 3.0 and 0.0 < known <= found.device_s
+
+
 def test_a_simulated_device_has_no_neighbours(measured):
     space = nas.spaces.load("nasbench201:cells=1,channels=4,resolution=8")
     networks = [subject(space, space.sample(1, np.random.default_rng(1))[0])]

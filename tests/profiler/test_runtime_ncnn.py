@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from device_profiles.errors import DeviceError, InvalidModel, UnsupportedOperator, UsageError, WrongPrecision
@@ -85,6 +85,21 @@ def two_ends(onnx_model: Make) -> Any:
     )
 
 
+def of_before(onnx_model: Make) -> Any:
+    """As files of version 3 have it: weights are inputs, too, and one is computed."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["s"], ["v"], value=numpy_helper.from_array(np.ones(1, np.float32))),
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first", **PADDED),
+        helper.make_node("Conv", ["a", "v"], ["y"], name="second", **PADDED),
+    ]
+    proto = onnx_model(nodes, {"x": (1, 3, 6, 6)}, {"y": (1, 4, 6, 6)}, {"w": (4, 3, 3, 3)})
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([4, 4, 3, 3]), "s"))
+    for weight in proto.graph.initializer:
+        proto.graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
+    proto.ir_version, proto.opset_import[0].version = 3, 9
+    return proto
+
+
 @pytest.fixture
 def compiled(tmp_path: Path) -> Callable[..., Path]:
     def compile_(model: Any, options: RuntimeOptions = PLAIN) -> Path:
@@ -97,11 +112,13 @@ def compiled(tmp_path: Path) -> Callable[..., Path]:
 
 def drawn(proto: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in proto.graph.input}
+    weights = {weight.name for weight in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in inputs}
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("make", [residual, lambda make: residual(make, batch=2), pools, two_ends])
+@pytest.mark.parametrize("make", [residual, lambda make: residual(make, batch=2), pools, two_ends, of_before])
 @pytest.mark.parametrize("options", [{}, {"winograd": 0}, {"sgemm": 0, "packing": 0}])
 def test_outputs_are_those_of_onnx(make, options, onnx_model, compiled):
     proto = make(onnx_model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +48,7 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     sets = options.pop("calibration", None)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / "model.onnx"
-        shutil.copyfile(model, copy)
+        _write_without_weights_among_inputs(model, copy)
         said = _pnnx(copy)
         param, code = copy.with_name("model.ncnn.param"), copy.with_name("model_ncnn.py")
         if not param.exists():
@@ -65,6 +64,19 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
         made.write_text(text)
         made.with_suffix(".bin").write_bytes(weights)
     made.with_suffix(".json").write_text(json.dumps({**options, "names": names}))
+
+
+def _write_without_weights_among_inputs(model: Path, copy: Path) -> None:
+    """Before version 4 of ONNX's format weights are inputs, too: of these pnnx computes no constants, and fails."""
+    import onnx
+
+    proto = onnx.load(model)
+    weights = {weight.name for weight in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    proto.ir_version = max(proto.ir_version, 4)
+    onnx.save(proto, copy)
 
 
 def _pnnx(model: Path) -> str:
