@@ -298,13 +298,13 @@ def models(targets: list[str], files: Path, folder: Path, leave_out: str) -> lis
     return rows
 
 
-def probes(targets: list[str], folder: Path, leave_out: str) -> list[dict[str, Any]]:
-    """What a predictor that has seen 60 probes under each target says of the files that `models` has measured there."""
+def probes(targets: list[str], folder: Path, leave_out: str, count: int) -> list[dict[str, Any]]:
+    """What a predictor that has seen so many probes under each target says of the files that `models` has measured there."""
     rows = []
     for target in targets:
         store = folder / target / "probes.db"
         store.parent.mkdir(parents=True, exist_ok=True)
-        answer = real_models.command("profile", target, "--probes", "60", "--budget", "130s", "--store", str(store))
+        answer = real_models.command("profile", target, "--probes", str(count), "--budget", "130s", "--store", str(store))
         row: dict[str, Any] = {"target": target, "probes": len(answer.get("measurements") or [])}
         try:
             found = real_models_predict.evaluate(store, folder / "models.db", target, leave_out=leave_out)
@@ -327,6 +327,7 @@ def main() -> None:
     parser.add_argument("--unseen-budget", help="device time of each of the two measurements of `spaces`, such as 180s")
     parser.add_argument("--files", type=Path, default=Path("runs/real_models"), help="where real_models keeps them")
     parser.add_argument("--leave-out", default="", help="a part of the paths of models that do not count")
+    parser.add_argument("--probes", type=int, default=60, help="that are asked for, of which a runtime takes some")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/runtimes"))
     options = parser.parse_args()
     found: dict[str, Any] = {"benchmark": "runtimes", "machine": machine()}
@@ -341,7 +342,7 @@ def main() -> None:
     if "models" in options.part:
         found["models"] = models(options.targets, options.files, options.output, options.leave_out)
     if "probes" in options.part:
-        found["probes"] = probes(options.targets, options.output, options.leave_out)
+        found["probes"] = probes(options.targets, options.output, options.leave_out, options.probes)
     print(json.dumps(found, indent=1))
 
 
