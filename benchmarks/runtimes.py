@@ -4,7 +4,7 @@
 
 `spaces`: 40 networks profiled (90 s of device time at most), `lookup` fitted, 24 others measured twice. `loops`: a
 network beside a plain loop of the runtime, in fresh processes that take turns. `models`: files that PyPI packages ship,
-under each runtime that takes them. `probes`: what a predictor says of those that has seen 60 probes. On a machine that
+under each runtime that takes them. `probes`: what a predictor says of those that has seen probes alone. On a machine that
 does nothing else; about 5 minutes for a target and a space.
 """
 
@@ -299,12 +299,13 @@ def models(targets: list[str], files: Path, folder: Path, leave_out: str) -> lis
 
 
 def probes(targets: list[str], folder: Path, leave_out: str, count: int) -> list[dict[str, Any]]:
-    """What a predictor that has seen so many probes under each target says of the files that `models` has measured there."""
+    """What a predictor that has seen probes under each target says of the files that `models` has measured there."""
     rows = []
     for target in targets:
         store = folder / target / "probes.db"
         store.parent.mkdir(parents=True, exist_ok=True)
-        answer = real_models.command("profile", target, "--probes", str(count), "--budget", "130s", "--store", str(store))
+        asked = ("--probes", str(count), "--budget", "130s")
+        answer = real_models.command("profile", target, *asked, "--store", str(store))
         row: dict[str, Any] = {"target": target, "probes": len(answer.get("measurements") or [])}
         try:
             found = real_models_predict.evaluate(store, folder / "models.db", target, leave_out=leave_out)
