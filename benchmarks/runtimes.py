@@ -4,8 +4,8 @@
 
 `spaces`: 40 networks profiled (90 s of device time at most), `lookup` fitted, 24 others measured twice. `loops`: a
 network beside a plain loop of the runtime, in fresh processes that take turns. `models`: files that PyPI packages ship,
-under each runtime that takes them. `probes`: what a predictor says of those that has seen probes alone. On a machine that
-does nothing else; about 5 minutes for a target and a space.
+under each runtime that takes them. `probes`: what a predictor of probes alone says of those. On a machine that does
+nothing else; about 5 minutes for a target and a space.
 """
 
 from __future__ import annotations
