@@ -48,7 +48,7 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     sets = options.pop("calibration", None)
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / "model.onnx"
-        _write_without_weights_among_inputs(model, copy)
+        _write_for_pnnx(model, copy)
         said = _pnnx(copy)
         param, code = copy.with_name("model.ncnn.param"), copy.with_name("model_ncnn.py")
         if not param.exists():
@@ -66,8 +66,12 @@ def convert(model: Path, made: Path, options: dict[str, Any]) -> None:
     made.with_suffix(".json").write_text(json.dumps({**options, "names": names}))
 
 
-def _write_without_weights_among_inputs(model: Path, copy: Path) -> None:
-    """Before version 4 of ONNX's format weights are inputs, too: of these pnnx computes no constants, and fails."""
+def _write_for_pnnx(model: Path, copy: Path) -> None:
+    """The model, with what older versions of ONNX leave open written out.
+
+    Before version 4 of the format weights may be inputs, too: of these pnnx computes no constants, and fails. Before
+    operator set 13 a softmax is over axis 1 unless it says otherwise, where pnnx takes the last one.
+    """
     import onnx
 
     proto = onnx.load(model)
@@ -76,6 +80,10 @@ def _write_without_weights_among_inputs(model: Path, copy: Path) -> None:
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
     proto.ir_version = max(proto.ir_version, 4)
+    if any(one.domain in ("", "ai.onnx") and one.version < 13 for one in proto.opset_import):
+        for node in proto.graph.node:
+            if node.op_type in ("Softmax", "LogSoftmax") and not node.attribute:
+                node.attribute.append(onnx.helper.make_attribute("axis", 1))
     onnx.save(proto, copy)
 
 
