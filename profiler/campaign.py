@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from device_profiles.conditions import Conditions
@@ -42,7 +42,7 @@ class Outcome:
         devices: of a fleet, side by side; of one device none.
         others_cpus: CPUs that other programs used on average while this machine measured itself; None on other devices,
             on simulated ones, and where it took less than a second.
-        device_s: device time that this call took.
+        device_s: device time that this call took; two calls with one result are equal all the same.
         budget_s: and that it was given, or gave itself.
     """
 
@@ -50,8 +50,8 @@ class Outcome:
     failures: tuple[Failure, ...]
     devices: tuple[Device, ...] = ()
     others_cpus: float | None = None
-    device_s: float = 0.0
-    budget_s: float = 0.0
+    device_s: float = field(default=0.0, compare=False)
+    budget_s: float = field(default=0.0, compare=False)
 
 
 def measure(
